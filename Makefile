@@ -1,0 +1,42 @@
+# make course: run every notebook and print the table of scores     make test: every check that CI runs
+# make lab: open the notebooks in JupyterLab                         make lint: the quick checks only
+# make clean: remove .venv and everything that was built or computed
+PYTHON ?= python3
+# Notebooks run one after another by default, so that the seconds in the JUnit file are their run times on the whole machine.
+NOTEBOOK_JOBS ?= 1
+TEST_JOBS ?= 2
+
+BIN := .venv/bin
+# A stamp, so that a used clone installs again only when the requirements changed.
+READY := .venv/ready
+
+.PHONY: course test lab lint clean
+
+course: $(READY)
+	$(BIN)/python tools/run_course.py
+
+test: lint
+	mkdir -p build
+	tools/offline.sh $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope --junitxml=build/tests.xml tests
+	tools/offline.sh $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with=tests/nbval.cfg \
+		--dist loadscope -n $(NOTEBOOK_JOBS) --junitxml=build/notebooks.xml notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+clean:
+	rm -rf .venv build runs
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "$(PYTHON) is older than Python 3.11: name a newer one with 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
+	@echo "Installing into .venv; the first time this takes some minutes, most of it for PyTorch."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
