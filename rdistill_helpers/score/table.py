@@ -1,0 +1,98 @@
+"""The closing table of the course: one row a method, its mAP under the easy, medium and hard protocol.
+
+The rows travel between notebooks and scripts as a small JSON file, a list of {"name", "easy", "medium", "hard"} with
+mAP as fractions; print shows percent.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict
+
+from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.runs import runs_root
+
+Level = Literal["easy", "medium", "hard"]
+LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+
+
+class ScoreRow(TypedDict):
+    """mAP of one method, as fractions."""
+
+    name: str
+    easy: float
+    medium: float
+    hard: float
+
+
+class _HasMAP(Protocol):
+    @property
+    def mAP(self) -> float: ...
+
+
+class _ReportLike(Protocol):
+    @property
+    def easy(self) -> _HasMAP: ...
+    @property
+    def medium(self) -> _HasMAP: ...
+    @property
+    def hard(self) -> _HasMAP: ...
+
+
+def score_row(name: str, report: _ReportLike) -> ScoreRow:
+    """The row of one method, taken from the Report that `evaluate` gave for it."""
+    return _checked({"name": name, "easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP})
+
+
+def course_scores_path() -> Path:
+    """Where notebook 04 leaves the table and `make course` reads it: `runs/course/scores.json`."""
+    return runs_root() / "course" / "scores.json"
+
+
+def write_scores(rows: Sequence[ScoreRow], path: str | Path | None = None) -> Path:
+    """Writes the rows, at once or not at all, and gives the path (`course_scores_path()` unless another is named)."""
+    path = course_scores_path() if path is None else Path(path)
+    text = json.dumps([_checked(row) for row in rows], indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def read_scores(path: str | Path | None = None) -> list[ScoreRow]:
+    """The rows of a file that `write_scores` wrote.
+
+    Raises DataMissing when there is no such file, BadInput when it is not a list of rows.
+    """
+    path = course_scores_path() if path is None else Path(path)
+    if not path.is_file():
+        raise DataMissing(f"No scores at {path}: run notebook 04, which writes them.")
+    try:
+        return [_checked(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{path} is no table of scores ({error}): delete it and run notebook 04 again.") from error
+
+
+def format_scores(rows: Sequence[ScoreRow]) -> str:
+    """The rows as a text table, mAP in percent, one method a line."""
+    head = "mAP in percent"
+    width = max([len(head), *(len(row["name"]) for row in rows)])
+    lines = [f"{head:<{width}}  {'Easy':>6}  {'Medium':>6}  {'Hard':>6}", "-" * (width + 24)]
+    for row in rows:
+        easy, medium, hard = (f"{100 * row[level]:6.1f}" for level in LEVELS)
+        lines.append(f"{row['name']:<{width}}  {easy}  {medium}  {hard}")
+    return "\n".join(lines)
+
+
+def _checked(row: Mapping[str, Any]) -> ScoreRow:
+    """The row as plain Python values; BadInput when a part is missing or is no fraction."""
+    try:
+        name = str(row["name"])
+        easy, medium, hard = (float(row[level]) for level in LEVELS)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"A row of scores needs name, easy, medium and hard, and {row!r} lacks some of it.") from error
+    if not all(0 <= value <= 1 for value in (easy, medium, hard)):
+        raise BadInput(f"The scores of {name!r} must be mAP as fractions from 0 to 1, not {easy}, {medium}, {hard}.")
+    return {"name": name, "easy": easy, "medium": medium, "hard": hard}

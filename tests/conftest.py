@@ -1,0 +1,46 @@
+"""No test may reach the network: only loopback and sockets between processes stay open."""
+
+import ipaddress
+import socket
+
+import pytest
+
+
+class NetworkCut(ConnectionRefusedError):
+    """Raised where a test tries to leave this machine; the same kind of error that a machine without network gives."""
+
+
+def stays_here(host: object) -> bool:
+    if host in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    guard = pytest.MonkeyPatch()
+    unix = getattr(socket, "AF_UNIX", None)  # not on Windows
+
+    def guarded(method):
+        def call(self, address):
+            if self.family != unix and not stays_here(address[0]):
+                raise NetworkCut(f"a test tried to connect to {address}")
+            return method(self, address)
+
+        return call
+
+    look_up = socket.getaddrinfo
+
+    def guarded_look_up(host, *arguments, **settings):
+        if not stays_here(host.decode() if isinstance(host, bytes) else host):
+            raise socket.gaierror(f"a test tried to look up {host}")
+        return look_up(host, *arguments, **settings)
+
+    guard.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+    guard.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+    guard.setattr(socket, "getaddrinfo", guarded_look_up)
+    yield
+    guard.undo()

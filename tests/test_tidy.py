@@ -1,0 +1,69 @@
+"""The shape of the package: data -> embed -> distil -> score, `show` on top, heavy libraries only where they are used."""
+
+import ast
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "rdistill_helpers"
+STAGES = ["data", "embed", "distil", "score", "show"]
+HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_by(path: Path) -> set[str]:
+    """Full names of everything of this package that a file imports, wherever in the file the import stands."""
+    package = ["rdistill_helpers", *path.relative_to(PACKAGE).parent.parts]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "rdistill_helpers"}
+
+
+def stage_of(parts: list[str]) -> str | None:
+    return parts[0] if parts and parts[0] in STAGES else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_stages_import_only_earlier_ones_and_nothing_imports_show(path):
+    own = stage_of(list(path.relative_to(PACKAGE).parts))
+    for name in imported_by(path):
+        used = stage_of(name.split(".")[1:])
+        if used is None or used == own:
+            continue
+        assert used != "show", f"{path.name} imports {name}: nothing imports show"
+        if own is not None:
+            assert STAGES.index(used) < STAGES.index(own), f"{path.name} imports {name}, a later stage"
+        else:
+            assert path.name == "__init__.py", f"{path.name} stands below all stages and imports {name}"
+
+
+def test_importing_the_package_leaves_the_heavy_libraries_alone():
+    modules = ["rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES)]
+    program = f"import {', '.join(modules)}, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_tests_cannot_reach_the_network():
+    with pytest.raises(OSError, match="a test tried to"):
+        socket.create_connection(("example.org", 80), timeout=1)
+    with socket.socket() as outside, pytest.raises(OSError, match="a test tried to"):
+        outside.connect(("192.0.2.1", 80))
+
+
+def test_loopback_stays_open_for_jupyter_kernels():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with socket.create_connection(server.getsockname(), timeout=5):
+            pass
