@@ -7,8 +7,21 @@ from renderer import HEIGHT, WIDTH
 from views import View, overlap, shared_surface
 
 EASY, HARD = 0.34, 0.04  # overlap from which a photograph is easy, hard; below it is junk
-SMALLEST_BOX, LARGEST_BOX = 0.08, 0.42  # share of the frame
-BORDER = 4  # pixels around the boxed things
+# Boxes come in a few shapes (width, height in pixels), smallest first: crops of equal size can be embedded in one batch,
+# and convolution libraries prepare themselves anew for every shape that they meet.
+SHAPES = ((64, 64), (96, 64), (64, 96), (96, 80), (64, 120), (128, 64))
+SMALLEST = 0.05  # share of the frame that the boxed things must span
+BORDER = 3  # pixels around the boxed things
+
+
+def standard_box(x0: int, y0: int, x1: int, y1: int) -> tuple[int, int, int, int] | None:
+    """The smallest standard box around a tight one, inside the frame; None where it is too large for all shapes."""
+    for width, height in SHAPES:
+        if x1 - x0 <= width and y1 - y0 <= height:
+            left = min(max(0, (x0 + x1 - width) // 2), WIDTH - width)
+            top = min(max(0, (y0 + y1 - height) // 2), HEIGHT - height)
+            return left, top, left + width, top + height
+    return None
 
 
 def box_of(view: View, names: list[str], kinds: list[str], weights: np.ndarray, rarity: dict[str, float]) -> tuple[int, int, int, int] | None:
@@ -21,19 +34,17 @@ def box_of(view: View, names: list[str], kinds: list[str], weights: np.ndarray, 
         if share >= 0.012:
             ranked.append((np.sqrt(share) * weights[number] * rarity[names[number - 1]], int(number)))
     chosen: list[int] = []
-    box = None
+    box, spanned = None, 0
     for _, number in sorted(ranked, reverse=True):
         y, x = np.nonzero(np.isin(view.instances, [*chosen, number]))
-        wider = (max(0, x.min() - BORDER), max(0, y.min() - BORDER), min(WIDTH, x.max() + 1 + BORDER), min(HEIGHT, y.max() + 1 + BORDER))
-        area = (wider[2] - wider[0]) * (wider[3] - wider[1]) / (WIDTH * HEIGHT)
-        if area <= LARGEST_BOX:
+        x0, y0, x1, y1 = int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
+        wider = standard_box(max(0, x0 - BORDER), max(0, y0 - BORDER), min(WIDTH, x1 + BORDER), min(HEIGHT, y1 + BORDER))
+        if wider is not None:
             chosen.append(number)
-            box = tuple(int(v) for v in wider)
+            box, spanned = wider, (x1 - x0) * (y1 - y0)
         if len(chosen) == 3:
             break
-    if box is None or (box[2] - box[0]) * (box[3] - box[1]) < SMALLEST_BOX * WIDTH * HEIGHT:
-        return None
-    return box
+    return box if spanned >= SMALLEST * WIDTH * HEIGHT else None
 
 
 def choose_queries(rooms: list[dict], count: int, rng: np.random.Generator) -> dict[int, tuple[int, tuple, dict[str, list[int]]]]:

