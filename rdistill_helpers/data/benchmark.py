@@ -1,0 +1,141 @@
+"""A retrieval benchmark: queries with boxes, database images and ground truth, the same class for every set."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_truth
+from rdistill_helpers.data.images import crop_box, query_size, read_image, resize_longest
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.rooms import read_member, verify_archive
+from rdistill_helpers.errors import BadInput, DataMissing
+
+REVISITED = ("roxford5k", "rparis6k")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Queries, database and ground truth; `ground_truth[i]` holds bbx, easy, hard, junk (positions in image_names)."""
+
+    name: str
+    query_names: list[str]
+    image_names: list[str]
+    ground_truth: list[dict[str, Any]]
+    read: Callable[[str], Image.Image] = field(repr=False)
+
+    @classmethod
+    def load(cls, name: str = "rooms", root: str | Path | None = None) -> "Benchmark":
+        """ "rooms" (embedded), "roxford5k" or "rparis6k" (see data/README.md) from the data folder.
+
+        Raises DataMissing, naming what is not there, or BadInput.
+        """
+        folder = data_root(root)
+        if name == "rooms":
+            archive = folder / "rooms.zip"
+            verify_archive(archive)
+            truth = read_ground_truth(io.BytesIO(read_member(archive, "gnd_rooms.pkl")), "gnd_rooms.pkl")
+            return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_archive, archive))
+        if name in REVISITED:
+            return cls.from_pickle(folder / name / f"gnd_{name}.pkl", folder / name / "jpg", name=name)
+        raise BadInput(f"The benchmark {name!r} is not known: choose rooms, {' or '.join(REVISITED)}, or Benchmark.from_folder.")
+
+    @classmethod
+    def from_pickle(cls, path: str | Path, images: str | Path | None = None, name: str | None = None) -> "Benchmark":
+        """Any ground-truth file in the layout of revisited Oxford/Paris.
+
+        images: folder of the photographs; every file named in the ground truth must be there (DataMissing names the first
+        ones that are not). None: scores can be computed, photographs not shown.
+        """
+        path = Path(path)
+        truth = read_ground_truth(path)
+        return cls._from_truth(name or path.stem, truth, None if images is None else Path(images))
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Benchmark":
+        """One's own photographs: a folder with gnd.json or gnd.pkl, or one sub-folder for each place.
+
+        With sub-folders, the first photograph of each place that has at least three is the query (whole frame), the others
+        are its easy positives; photographs of smaller places are distractors.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise DataMissing(f"The folder {folder} is not there: check the path.")
+        if (folder / "gnd.pkl").is_file():
+            return cls.from_pickle(folder / "gnd.pkl", folder, name=folder.name)
+        if (folder / "gnd.json").is_file():
+            try:
+                loaded = json.loads((folder / "gnd.json").read_text())
+            except ValueError as error:
+                raise BadInput(f"{folder / 'gnd.json'} is no readable JSON ({error}): mend the file.") from error
+            return cls._from_truth(folder.name, check_ground_truth(loaded, str(folder / "gnd.json")), folder)
+        places = [sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS) for place in sorted(folder.iterdir()) if place.is_dir()]
+        queries, database, gnd = [], [], []
+        for photographs in places:
+            names = [p.relative_to(folder).as_posix() for p in photographs]
+            if len(names) >= 3:
+                queries.append(names.pop(0))
+                gnd.append({"bbx": None, "easy": list(range(len(database), len(database) + len(names))), "hard": [], "junk": []})
+            database += names
+        if not queries:
+            raise BadInput(f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place.")
+        truth = check_ground_truth({"imlist": database, "qimlist": queries, "gnd": gnd}, str(folder))
+        return cls._from_truth(folder.name, truth, folder)
+
+    @classmethod
+    def _from_truth(cls, name: str, truth: dict[str, Any], images: Path | None) -> "Benchmark":
+        if images is not None:
+            missing = [n for n in truth["qimlist"] + truth["imlist"] if _find(images, n) is None]
+            if missing:
+                shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+                raise DataMissing(f"{len(missing)} images of {name} are not in {images} ({shown}): see data/README.md for the layout.")
+        return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images))
+
+    def query(self, i: int, crop: bool = True, imsize: int | None = None) -> Image.Image:
+        """Query i, cropped to its box (the whole photograph with crop=False), RGB.
+
+        imsize: longer side of the whole photograph in pixels; the crop keeps the scale that this gives.
+        """
+        full = self.read(self.query_names[i])
+        box = self.ground_truth[i]["bbx"]
+        image = crop_box(full, box, self.query_names[i]) if crop and box is not None else full
+        return image if imsize is None else resize_longest(image, query_size(image.size, full.size, imsize))
+
+    def image(self, i: int, imsize: int | None = None) -> Image.Image:
+        """Database photograph i, RGB, made smaller to a longer side of `imsize` pixels where given."""
+        image = self.read(self.image_names[i])
+        return image if imsize is None else resize_longest(image, imsize)
+
+    def queries(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
+        """All cropped queries."""
+        return [self.query(i, imsize=imsize) for i in tqdm(range(len(self.query_names)), "queries", disable=not progress)]
+
+    def images(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
+        """All database photographs; for sets that do not fit into memory, give `extract` paths instead."""
+        return [self.image(i, imsize) for i in tqdm(range(len(self.image_names)), "images", disable=not progress)]
+
+
+def _read_from_archive(archive: Path, name: str) -> Image.Image:
+    return read_image(read_member(archive, f"images/{name}.webp"), name)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The file of an image name, which may lack its ending; never outside the folder."""
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise BadInput(f"The image name {name!r} leads out of {folder}: use names inside the folder.")
+    return next((p for p in (path, *(folder / f"{name}{ending}" for ending in ENDINGS)) if p.is_file()), None)
+
+
+def _read_from_folder(folder: Path | None, name: str) -> Image.Image:
+    path = None if folder is None else _find(folder, name)
+    if path is None:
+        raise DataMissing(f"The image {name} is not there: give the folder of the photographs, from_pickle(path, images=folder).")
+    return read_image(path)

@@ -1,0 +1,94 @@
+"""The ground-truth file of revisited Oxford and Paris: a pickle of plain lists and dicts, read without running code."""
+
+import math
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from rdistill_helpers.errors import BadInput, DataMissing
+
+LISTS = ("easy", "hard", "junk")
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Refuses every class and function, so that a pickle can hold data but do nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise BadInput(f"it carries code ({module}.{name})")
+
+
+def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) -> dict[str, Any]:
+    """{imlist, qimlist, gnd} of a ground-truth file, checked; gnd[i] = {bbx, easy, hard, junk}.
+
+    bbx: four floats (x1, y1, x2, y2 in pixels) or None for the whole frame; lists: int64 positions in imlist.
+    Raises DataMissing where there is no such file, BadInput when it carries code or breaks the layout.
+    """
+    label = name or (str(source) if isinstance(source, str | Path) else "the ground truth")
+    try:
+        if isinstance(source, str | Path):
+            with open(source, "rb") as file:
+                loaded = _PlainUnpickler(file).load()
+        else:
+            loaded = _PlainUnpickler(source).load()
+    except FileNotFoundError as error:
+        raise DataMissing(f"The ground truth {label} is not there: see data/README.md for where to get it.") from error
+    except BadInput as error:
+        raise BadInput(f"{label} was refused because {error}: get the file from its official place.") from None
+    except Exception as error:  # a damaged pickle fails in any way
+        raise BadInput(f"{label} is no readable pickle ({type(error).__name__}): get the file again.") from error
+    return check_ground_truth(loaded, label)
+
+
+def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:
+    """The same content with lists as int64 arrays; BadInput (naming `label` and the query) where it breaks the layout."""
+    if not isinstance(loaded, Mapping) or not {"imlist", "qimlist", "gnd"} <= loaded.keys():
+        raise BadInput(f"{label} has not the layout of revisited Oxford/Paris: it needs imlist, qimlist and gnd.")
+    names = {}
+    for key in ("imlist", "qimlist"):
+        if not isinstance(loaded[key], Sequence) or not all(isinstance(n, str) and n for n in loaded[key]):
+            raise BadInput(f"{label}: {key} must be a list of image names.")
+        names[key] = list(loaded[key])
+    entries = loaded["gnd"]
+    if not isinstance(entries, Sequence) or len(entries) != len(names["qimlist"]):
+        raise BadInput(f"{label}: gnd must have one entry for each of the {len(names['qimlist'])} queries.")
+    checked = [_check_entry(entry, i, len(names["imlist"]), label) for i, entry in enumerate(entries)]
+    return {**names, "gnd": checked}
+
+
+def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, Any]:
+    where = f"{label}, query {query}"
+    if not isinstance(entry, Mapping):
+        raise BadInput(f"{where}: an entry of gnd must be a dict with bbx, easy, hard and junk.")
+    result: dict[str, Any] = {"bbx": None}
+    if entry.get("bbx") is not None:
+        try:
+            box = [float(v) for v in entry["bbx"]]
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"{where}: bbx must be four numbers x1, y1, x2, y2.") from error
+        if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
+            raise BadInput(f"{where}: bbx {box} is no box, it needs x1 < x2 and y1 < y2.")
+        result["bbx"] = box
+    seen: set[int] = set()
+    for key in LISTS:
+        values = entry.get(key, [])
+        if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
+            raise BadInput(f"{where}: {key} must be a list of whole numbers, positions in imlist.")
+        positions = [int(v) for v in values]
+        wrong = next((v for v in positions if not 0 <= v < images), None)
+        if wrong is not None:
+            raise BadInput(f"{where}: {key} names image {wrong}, but imlist has {images} images; correct the index.")
+        if len(set(positions)) < len(positions) or seen & set(positions):
+            raise BadInput(f"{where}: an image stands twice in easy, hard and junk; keep it in one list only.")
+        seen |= set(positions)
+        result[key] = np.array(positions, np.int64)
+    return result
+
+
+def write_ground_truth(path: str | Path, imlist: Sequence[str], qimlist: Sequence[str], gnd: Sequence[Mapping[str, Any]]) -> None:
+    """Write a ground-truth file of plain Python objects that `read_ground_truth`, and any other tool, reads."""
+    checked = check_ground_truth({"imlist": list(imlist), "qimlist": list(qimlist), "gnd": list(gnd)}, str(path))
+    plain = [{"bbx": g["bbx"], **{k: g[k].tolist() for k in LISTS}} for g in checked["gnd"]]
+    Path(path).write_bytes(pickle.dumps({**checked, "gnd": plain}, protocol=2))

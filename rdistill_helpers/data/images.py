@@ -1,0 +1,95 @@
+"""Reading photographs of any kind as RGB, cropping them to a box, and stacking them."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from rdistill_helpers.errors import BadInput, DataMissing
+
+Source = Path | str | bytes | BinaryIO | Image.Image
+
+
+def read_image(source: Source, name: str | None = None) -> Image.Image:
+    """A photograph as 8-bit RGB, whatever it was: grey, CMYK, 16 bit (scaled), palette, transparent (on white).
+
+    source: a path, the bytes of a file, an open file, or an image. name: what errors call it.
+    Raises DataMissing where a path leads nowhere, BadInput naming the file when it is empty, cut off or no picture.
+    """
+    label = name or (str(source) if isinstance(source, str | Path) else "the image")
+    try:
+        if isinstance(source, Image.Image):
+            image = source
+        else:
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        image.load()
+    except FileNotFoundError as error:
+        raise DataMissing(f"The image {label} is not there: check its name and folder.") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{label} cannot be read as an image ({error}): replace the file.") from error
+    if image.width == 0 or image.height == 0:
+        raise BadInput(f"{label} is an empty image ({image.width} x {image.height} pixels): replace the file.")
+    return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a pixel: Pillow's own conversion clips
+        values = np.asarray(image, np.float64)
+        top = 65535.0 if image.mode.startswith("I;16") or values.max() > 255 else 255.0 if values.max() > 1 else 1.0
+        return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def crop_box(image: Image.Image, bbx: Sequence[float], name: str = "the image") -> Image.Image:
+    """The part of a photograph inside a box (x1, y1, x2, y2 in pixels, fractions allowed).
+
+    Raises BadInput when the box is empty, not finite, or reaches more than one pixel out of the image.
+    """
+    box = [float(v) for v in bbx]
+    if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
+        raise BadInput(f"The box {box} of {name} is no box: give x1 < x2 and y1 < y2 in pixels.")
+    if box[0] < -1 or box[1] < -1 or box[2] > image.width + 1 or box[3] > image.height + 1:
+        raise BadInput(f"The box {box} lies outside {name} ({image.width} x {image.height} pixels): correct the ground truth.")
+    left, top = max(0, round(box[0])), max(0, round(box[1]))
+    right, bottom = min(image.width, max(left + 1, round(box[2]))), min(image.height, max(top + 1, round(box[3])))
+    return image.crop((min(left, right - 1), min(top, bottom - 1), right, bottom))
+
+
+def query_size(crop: tuple[int, int], full: tuple[int, int], imsize: int) -> int:
+    """Longer side that a cropped query gets, so that it keeps the scale that the whole photograph would have had.
+
+    crop, full: (width, height) in pixels. Source: the revisited Oxford/Paris protocol, Radenovic et al., CVPR 2018.
+    """
+    return max(1, round(imsize * max(crop) / max(full)))
+
+
+def resize_longest(image: Image.Image, imsize: int) -> Image.Image:
+    """The image made smaller, if it is larger, until its longer side is `imsize` pixels."""
+    if imsize < 1:
+        raise BadInput(f"The image size {imsize} is not usable: give the longer side in pixels, at least 1.")
+    smaller = image.copy()
+    smaller.thumbnail((imsize, imsize), Image.Resampling.LANCZOS)
+    return smaller
+
+
+def to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """Equal-sized RGB images -> uint8 [N, 3, H, W]. Raises BadInput when there are none or their sizes differ."""
+    if not images:
+        raise BadInput("There are no images to stack: give at least one.")
+    sizes = {image.size for image in images}
+    if len(sizes) > 1:
+        raise BadInput(f"Images of different sizes {sorted(sizes)[:3]} cannot be stacked: resize them, or give extract() the list.")
+    arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])
+    return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,24 @@
+"""Where the data folder is."""
+
+import os
+from pathlib import Path
+
+from rdistill_helpers.errors import DataMissing
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The data folder: `root` where given, else $RDISTILL_DATA, else data/ beside the package or above the working folder.
+
+    Raises DataMissing when there is no such folder.
+    """
+    given = root if root is not None else os.environ.get("RDISTILL_DATA")
+    if given:
+        folder = Path(given).expanduser()
+        if folder.is_dir():
+            return folder
+        raise DataMissing(f"The data folder {folder} is not there: check the path, or unset RDISTILL_DATA.")
+    beside_package = Path(__file__).resolve().parents[2]
+    for place in (beside_package, Path.cwd(), *Path.cwd().parents):
+        if (place / "data" / "rooms_train_labels.csv").is_file():
+            return place / "data"
+    raise DataMissing("No data folder was found: work inside a clone of the project, or set RDISTILL_DATA to its data folder.")

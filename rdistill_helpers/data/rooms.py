@@ -1,0 +1,112 @@
+"""The embedded rooms set: one archive, read in place, and the labels of its training part."""
+
+import csv
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.errors import BadInput, DataMissing
+
+RESTORE = "restore it with `git checkout -- data`"
+
+
+def verify_archive(path: str | Path) -> None:
+    """Check an archive against the checksum file beside it, once for each state of the file.
+
+    Raises DataMissing or BadInput, saying how to restore the archive.
+    """
+    path = Path(path)
+    checksum = path.with_name(path.name + ".sha256")
+    for needed in (path, checksum):
+        if not needed.is_file():
+            raise DataMissing(f"{needed} is missing: {RESTORE}.")
+    expected = checksum.read_text().split()[:1]
+    state = path.stat()
+    if [_sha256(path, state.st_size, state.st_mtime_ns)] != expected:
+        raise BadInput(f"{path} is damaged (its SHA-256 is not the one in {checksum.name}): {RESTORE}.")
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_member(archive: Path, member: str) -> bytes:
+    """The bytes of one file in a zip archive; DataMissing names what is not there."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(member)
+    except KeyError as error:
+        raise DataMissing(f"{member} is not in {archive}: {RESTORE}.") from error
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BadInput(f"{archive} is no readable archive ({error}): {RESTORE}.") from error
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Unlabelled training photographs; their labels lie in another file, read only by `labels` and `draw`."""
+
+    name: str
+    names: list[str]
+    archive: Path
+    labels_file: Path
+
+    @classmethod
+    def load(cls, name: str = "rooms", root: str | Path | None = None) -> "TrainingImages":
+        """The training part of the rooms set; DataMissing or BadInput when the archive is missing or damaged."""
+        if name != "rooms":
+            raise BadInput(f"The training set {name!r} is not known: the embedded one is 'rooms'.")
+        folder = data_root(root)
+        verify_archive(folder / "rooms.zip")
+        names = read_member(folder / "rooms.zip", "train.txt").decode().split()
+        return cls(name, names, folder / "rooms.zip", folder / "rooms_train_labels.csv")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, i: int) -> Image.Image:
+        """Photograph i, RGB."""
+        return read_image(read_member(self.archive, f"images/{self.names[i]}.webp"), self.names[i])
+
+    def pixels(self, indices: Sequence[int] | np.ndarray | Tensor | None = None, progress: bool = False) -> Tensor:
+        """Photographs as uint8 [N, 3, H, W], in the order of `indices` (all of them when None)."""
+        chosen = range(len(self)) if indices is None else [int(i) for i in indices]
+        with zipfile.ZipFile(self.archive) as opened:
+            return to_tensor(
+                [
+                    read_image(opened.read(f"images/{self.names[i]}.webp"), self.names[i])
+                    for i in tqdm(chosen, "decoding", unit="image", disable=not progress)
+                ]
+            )
+
+    def labels(self) -> Tensor:
+        """The room of every photograph: int64 [N]. For supervised baselines only."""
+        if not self.labels_file.is_file():
+            raise DataMissing(f"{self.labels_file} is missing: {RESTORE}.")
+        with self.labels_file.open(newline="") as file:
+            rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
+        missing = next((name for name in self.names if name not in rooms), None)
+        if missing is not None:
+            raise BadInput(f"{self.labels_file} has no room for {missing}: {RESTORE}.")
+        return torch.tensor([rooms[name] for name in self.names])
+
+    def draw(self, rooms: int = 30, seed: int = 0) -> Tensor:
+        """All photographs of `rooms` random rooms, as ascending positions int64 [n]: the few-samples setting."""
+        labels = self.labels()
+        known = labels.unique()
+        if not 1 <= rooms <= len(known):
+            raise BadInput(f"{rooms} rooms cannot be drawn from {len(known)}: give a number from 1 to {len(known)}.")
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
+        return torch.isin(labels, known[order[:rooms]]).nonzero()[:, 0]
