@@ -278,13 +278,15 @@ def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Mod
         raise BadInput(
             f"The backbone {backbone!r} is not known: give squeezenet1_1, tf_efficientnet_lite2 or a torchvision name."
         )
+    model: nn.Module
     if weights == "imagenet" and backbone == "squeezenet1_1":
-        weights = data_root() / SQUEEZENET_FILE
-        if not weights.exists():
-            raise DataMissing(f"The weights {weights} are missing: restore them with `git checkout -- data/models`.")
+        weights = shipped = data_root() / SQUEEZENET_FILE
+        if not shipped.exists():
+            raise DataMissing(f"The weights {shipped} are missing: restore them with `git checkout -- data/models`.")
     if weights == "imagenet":
         try:
-            return models.get_model(backbone, weights="DEFAULT")
+            model = models.get_model(backbone, weights="DEFAULT")
+            return model
         except (OSError, RuntimeError) as error:
             raise BadInput(
                 f"The ImageNet weights of {backbone} could not be fetched ({error}): connect to the network, give "

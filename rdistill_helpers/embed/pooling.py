@@ -50,4 +50,5 @@ def l2_normalize(rows: Tensor, eps: float = 1e-6) -> Tensor:
 
     Adding eps, rather than clamping at it, is what the published networks were trained with.
     """
-    return rows / (rows.norm(dim=-1, keepdim=True) + eps)
+    lengths: Tensor = rows.norm(dim=-1, keepdim=True)
+    return rows / (lengths + eps)

@@ -1,0 +1,145 @@
+"""Descriptors of many photographs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.embed.pooling import GeM
+from rdistill_helpers.errors import BadInput
+
+Photo = Image.Image | Path | str
+
+
+def extract(
+    net: nn.Module,
+    images: Tensor | Sequence[Photo],
+    scales: Sequence[float] = (1,),
+    batch_size: int = 64,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """Descriptors [N, D] of N images: float32, on the CPU, rows L2-normalised, in the order of the images.
+
+    net: maps float images [B, 3, H, W] in [0, 1] to [B, D], as RetrievalNet does. It runs in eval mode; every module
+        gets its own mode back afterwards.
+    images: uint8 [N, 3, H, W], or a sequence of PIL images and paths. Images of a sequence keep their own size, those of
+        equal size share batches.
+    scales: factors of the image size; with several, the descriptors are averaged as `multi_scale` says.
+    device: where to run; the network moves there. None: where the network is.
+    Raises BadInput for images that are none, unusable settings, and a network that gives anything but finite rows.
+    """
+    _check_settings(images, scales, batch_size)
+    if device is not None:
+        net.to(device)
+    rows: Tensor | None = None
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        with tqdm(total=len(images), desc="descriptors", unit="image", disable=not progress) as bar:
+            for indices, pixels in _batches(images, batch_size):
+                # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
+                with torch.inference_mode():
+                    batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float().cpu()
+                _check_finite(batch, indices, images)
+                if rows is None:
+                    rows = torch.empty(len(images), batch.shape[1])
+                rows[indices] = batch
+                bar.update(len(indices))
+    finally:
+        for module, training in modes:
+            module.training = training
+    assert rows is not None
+    return rows
+
+
+def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tensor:
+    """The power mean of a network's descriptors over image scales, [B, 3, H, W] -> [B, D], not yet L2-normalised.
+
+    (mean over scales of v**q)**(1/q), where q is the learned p of GeM if the descriptors are GeM's own, and 1 if a
+    whitening follows, for whitened values may be negative. Source: cnnimageretrieval-pytorch, extract_ms.
+    """
+    if tuple(scales) == (1,):
+        return _described(net, images)
+    pool = getattr(net, "pool", None)
+    power: Tensor | float = pool.p if isinstance(pool, GeM) and getattr(net, "whiten", None) is None else 1.0
+    total = torch.zeros(())
+    for scale in scales:
+        scaled = images
+        if scale != 1:
+            scaled = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+        total = total.to(images.device) + _described(net, scaled).pow(power)
+    return (total / len(scales)).pow(1.0 / power)
+
+
+def _described(net: nn.Module, images: Tensor) -> Tensor:
+    """The network's rows for a batch, checked to be rows."""
+    rows = net(images)
+    if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(images):
+        got = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise BadInput(f"The network gave {got} for {len(images)} images: it must return one descriptor each, [B, D].")
+    return rows
+
+
+def _as_input(net: nn.Module, pixels: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] -> floats in [0, 1] on the network's device, channels last: the layout convolutions run best in."""
+    parameter = next(net.parameters(), torch.zeros(()))
+    return pixels.to(parameter.device, parameter.dtype, memory_format=torch.channels_last).div_(255)
+
+
+def _batches(images: Tensor | Sequence[Photo], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (indices [B], uint8 pixels [B, 3, H, W]) that cover all images, each batch of one size."""
+    if isinstance(images, Tensor):
+        for indices in torch.arange(len(images)).split(batch_size):
+            yield indices, images[indices[0] : indices[-1] + 1]
+        return
+    waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}
+    for index, photo in enumerate(images):
+        image = read_image(photo)
+        waiting.setdefault(image.size, []).append((index, image))
+        full = len(waiting[image.size]) == batch_size
+        # Many sizes must not pile up in memory: the fullest batch goes early.
+        if full or sum(map(len, waiting.values())) >= 4 * batch_size:
+            yield _stack(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))
+    for batch in waiting.values():
+        yield _stack(batch)
+
+
+def _stack(batch: list[tuple[int, Image.Image]]) -> tuple[Tensor, Tensor]:
+    """Indices and pixels of images of one size."""
+    indices, images = zip(*batch, strict=True)
+    return torch.tensor(indices), to_tensor(images)
+
+
+def _check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
+    """Raise BadInput for what cannot be extracted."""
+    if isinstance(images, str | Path | Image.Image):
+        raise BadInput("extract takes many images, but got a single one: put it into a list.")
+    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
+        raise BadInput(
+            f"extract takes uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
+            "give the pixels as they come from to_tensor, 0 to 255."
+        )
+    if len(images) == 0:
+        raise BadInput("There are no images to extract: give at least one.")
+    if len(scales) == 0 or not all(scale > 0 for scale in scales):
+        raise BadInput(f"The scales {list(scales)} are not usable: give one or more positive factors.")
+    if batch_size < 1:
+        raise BadInput(f"The batch size {batch_size} is not usable: give a positive number.")
+
+
+def _check_finite(rows: Tensor, indices: Tensor, images: Tensor | Sequence[Photo]) -> None:
+    """Raise BadInput naming the first image whose descriptor is not finite."""
+    wrong = ~rows.isfinite().all(dim=1)
+    if wrong.any():
+        index = int(indices[wrong.nonzero()[0, 0]])
+        photo = images[index]
+        name = f" ({photo})" if isinstance(photo, str | Path) else ""
+        raise BadInput(
+            f"The network gave a descriptor that is not finite for image {index}{name}: check its weights for NaN."
+        )

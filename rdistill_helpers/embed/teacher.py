@@ -1,0 +1,256 @@
+"""A teacher that costs: a black box behind a query budget, and the ledger of what has been paid for.
+
+The ledger is one SQLite file. An image is known by its pixels, and its descriptor in the ledger *is* the charge: the two
+cannot come apart, whatever is killed when. Whoever opens the same file again finds everything that was paid for.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.embed.extract import Photo
+from rdistill_helpers.errors import BadInput, BudgetExceeded
+
+Embed = Callable[[Any], Tensor]
+
+# Written into the file's header, so that no other SQLite file is taken for a ledger.
+LEDGER_ID = 0x52446C31
+SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS = 120
+
+
+class BlackBoxTeacher:
+    """Somebody else's network: images go in, descriptors come back, every image costs one query of a budget.
+
+    embed: what asks the teacher: a batch (uint8 [B, 3, H, W], or a list of B PIL images, as `query` was given) ->
+        [B, D], rows L2-normalised. `lambda images: extract(net, images, progress=False)` makes a teacher of a network.
+    budget: how many different images may be sent in all, over all sessions that use this ledger; at least 1.
+    ledger: path of a SQLite file, made when it is not there.
+    name: whose descriptors the ledger holds; a ledger of another name is refused.
+    Raises BadInput for a budget below 1, and for a ledger that is damaged or was made by another teacher.
+    """
+
+    def __init__(
+        self, embed: Embed, budget: int, ledger: str | Path, name: str = "teacher", batch_size: int = 64
+    ) -> None:
+        if budget < 1:
+            raise BadInput(f"A teacher with a budget of {budget} cannot be asked anything: give a budget of at least 1.")
+        if batch_size < 1:
+            raise BadInput(f"The batch size {batch_size} is not usable: give a positive number.")
+        self.embed = embed
+        self.budget = budget
+        self.ledger = Path(ledger)
+        self.name = name
+        self.batch_size = batch_size
+        try:
+            self.ledger.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(
+                self.ledger, timeout=SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS, isolation_level=None
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise BadInput(f"The ledger {self.ledger} cannot be opened ({error}): give the path of a file.") from error
+        try:
+            self._open()
+        except BaseException:
+            self._database.close()
+            raise
+
+    @property
+    def spent(self) -> int:
+        """Queries paid for, ever: the number of different images in the ledger."""
+        return int(self._execute("SELECT count(*) FROM paid")[0][0])
+
+    @property
+    def left(self) -> int:
+        """Queries that the budget still allows."""
+        return max(0, self.budget - self.spent)
+
+    @property
+    def dim(self) -> int | None:
+        """Size of the teacher's descriptors, None as long as it was never asked."""
+        dim = self._execute("SELECT dim FROM teacher")[0][0]
+        return None if dim is None else int(dim)
+
+    def query(self, images: Tensor | Sequence[Photo], progress: bool = True) -> Tensor:
+        """Descriptors [N, D] of N images, float32 on the CPU; only images never asked before are sent and charged.
+
+        images: uint8 [N, 3, H, W], or a sequence of PIL images and paths. Equal pixels are one image, however given.
+        Each batch is charged when its descriptors are in the ledger, both at once: after a failure the finished batches
+        are kept and the unfinished one is not charged.
+        Raises BudgetExceeded, having sent and charged nothing, when the images not yet paid for exceed what is left;
+        BadInput for images that are none and for descriptors of the teacher that are no finite, L2-normalised rows of
+        the ledger's dimension (that batch is not charged). Only where another process spends the same budget meanwhile
+        can BudgetExceeded come after some batches.
+        """
+        _check_images(images)
+        keys = [image_key(_photo(images, index)) for index in range(len(images))]
+        first_index: dict[bytes, int] = {}
+        for index, key in enumerate(keys):
+            first_index.setdefault(key, index)
+        new = [(key, index) for key, index in first_index.items() if not self._is_paid(key)]
+        self._check_budget(len(new))
+        with tqdm(total=len(new), desc=f"asking {self.name}", unit="image", disable=not (progress and new)) as bar:
+            for start in range(0, len(new), self.batch_size):
+                batch = new[start : start + self.batch_size]
+                self._pay(batch, images)
+                bar.update(len(batch))
+        row_of = {key: position for position, key in enumerate(first_index)}
+        rows = np.stack([self._row(key) for key in first_index])
+        return torch.from_numpy(rows[[row_of[key] for key in keys]])
+
+    def close(self) -> None:
+        """Close the ledger; what was paid for stays in it."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"BlackBoxTeacher({self.name!r}, spent {self.spent} of {self.budget}, ledger {str(self.ledger)!r})"
+
+    def _open(self) -> None:
+        """Make the ledger, or check that it is whole and this teacher's."""
+        with self._transaction():
+            ledger_id = self._execute("PRAGMA application_id")[0][0]
+            if ledger_id == 0 and not self._execute("SELECT 1 FROM sqlite_master"):
+                self._execute(f"PRAGMA application_id = {LEDGER_ID}")
+                self._execute("CREATE TABLE teacher (name TEXT NOT NULL, dim INTEGER)")
+                self._execute("CREATE TABLE paid (image BLOB PRIMARY KEY, row BLOB NOT NULL)")
+                self._execute("INSERT INTO teacher (name) VALUES (?)", (self.name,))
+            elif ledger_id != LEDGER_ID:
+                raise BadInput(f"{self.ledger} is a database of something else, no ledger: give another path.")
+        if self._execute("PRAGMA quick_check(1)") != [("ok",)]:
+            raise self._damaged("its check fails")
+        owner = self._execute("SELECT name FROM teacher")[0][0]
+        if owner != self.name:
+            raise BadInput(
+                f"The ledger {self.ledger} was made by the teacher {owner!r}, not by {self.name!r}: "
+                "give each teacher a ledger of its own."
+            )
+
+    def _pay(self, batch: list[tuple[bytes, int]], images: Tensor | Sequence[Photo]) -> None:
+        """Send one batch of (key, index) and write descriptors and charge in one transaction."""
+        with self._transaction():
+            # The ledger is locked from here on: what another process paid for in the meantime is not paid twice.
+            batch = [(key, index) for key, index in batch if not self._is_paid(key)]
+            if not batch:
+                return
+            self._check_budget(len(batch))
+            if isinstance(images, Tensor):
+                answer = self.embed(images[[index for _, index in batch]])
+            else:
+                answer = self.embed([read_image(images[index]) for _, index in batch])
+            rows = self._checked(answer, len(batch))
+            self._execute("UPDATE teacher SET dim = ?", (rows.shape[1],))
+            for (key, _), row in zip(batch, rows.numpy().astype("<f4"), strict=True):
+                self._execute("INSERT INTO paid (image, row) VALUES (?, ?)", (key, row.tobytes()))
+
+    def _checked(self, answer: object, count: int) -> Tensor:
+        """The teacher's answer as float32 [count, D] on the CPU, or BadInput."""
+        try:
+            rows = torch.as_tensor(answer).detach().to("cpu", torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadInput(
+                f"The teacher {self.name!r} answered with {type(answer).__name__}, which is no array of numbers: "
+                "embed must return [B, D]."
+            ) from error
+        check_descriptors(rows, f"the answer of the teacher {self.name!r}", dim=self.dim)
+        if len(rows) != count:
+            raise BadInput(
+                f"The teacher {self.name!r} answered {count} images with {len(rows)} rows: embed must return one each."
+            )
+        return rows
+
+    def _check_budget(self, count: int) -> None:
+        """Raise BudgetExceeded when `count` new images are more than what is left."""
+        left = self.left
+        if count > left:
+            raise BudgetExceeded(
+                f"The query has {count} images that {self.name!r} was never asked, but {left} of its budget of "
+                f"{self.budget} are left: ask for fewer new images, or open the teacher with a larger budget."
+            )
+
+    def _is_paid(self, key: bytes) -> bool:
+        return bool(self._execute("SELECT 1 FROM paid WHERE image = ?", (key,)))
+
+    def _row(self, key: bytes) -> np.ndarray:
+        """The descriptor [D] of a paid image."""
+        row = np.frombuffer(self._execute("SELECT row FROM paid WHERE image = ?", (key,))[0][0], dtype="<f4")
+        if len(row) != self.dim:
+            raise self._damaged(f"a descriptor of {len(row)} numbers instead of {self.dim}")
+        return row
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing; the write lock is held from the start, so that what was read stays true."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.rollback()
+            raise
+        self._execute("COMMIT")
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement on the ledger; its failures become BadInput."""
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.ProgrammingError as error:
+            raise BadInput(f"The ledger {self.ledger} cannot be used ({error}): open a new BlackBoxTeacher.") from error
+        except sqlite3.OperationalError as error:
+            raise BadInput(
+                f"The ledger {self.ledger} cannot be used ({error}): close other programs that use it, and see that "
+                "it can be written and the disk is not full."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, reason: str) -> BadInput:
+        return BadInput(
+            f"The ledger {self.ledger} is damaged ({reason}): restore a copy of it, or give another path and pay again."
+        )
+
+
+def image_key(image: Photo | Tensor) -> bytes:
+    """What an image is known by, 32 bytes: SHA-256 over the shape and the bytes of its RGB pixels.
+
+    image: uint8 [3, H, W], a PIL image or a path; the same pixels give the same key, whichever they come as.
+    """
+    pixels = image if isinstance(image, Tensor) else to_tensor([read_image(image)])[0]
+    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
+    digest.update(pixels.cpu().contiguous().numpy())
+    return digest.digest()
+
+
+def _photo(images: Tensor | Sequence[Photo], index: int) -> Tensor | Photo:
+    return images[index]
+
+
+def _check_images(images: Tensor | Sequence[Photo]) -> None:
+    """Raise BadInput for what cannot be sent to a teacher."""
+    if isinstance(images, str | Path | Image.Image):
+        raise BadInput("A teacher is asked with many images, but got a single one: put it into a list.")
+    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
+        raise BadInput(
+            f"A teacher is asked with uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
+            "give the pixels as they come from to_tensor, 0 to 255."
+        )
+    if len(images) == 0:
+        raise BadInput("There are no images to ask the teacher about: give at least one.")
