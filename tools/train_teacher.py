@@ -79,7 +79,12 @@ def augment(pixels: Tensor, room: Tensor, scale: float, generator: torch.Generat
     theta[:, 1, 1] = zoom / stretch * angle.cos()
     theta[:, :, 2] = uniform(-1, 1, count, 2) * (1 - zoom)[:, None]
     size = [count, 3, round(pixels.shape[2] * scale), round(pixels.shape[3] * scale)]
-    images = F.grid_sample(pixels.float() / 255, F.affine_grid(theta, size, align_corners=False), padding_mode="reflection", align_corners=False)
+    images = F.grid_sample(
+        pixels.float() / 255,
+        F.affine_grid(theta, size, align_corners=False),
+        padding_mode="reflection",
+        align_corners=False,
+    )
     images = torch.einsum("bij,bjhw->bihw", recolour[room], images)
     images = images * (uniform(0.65, 1.4, count, 1, 1, 1) * uniform(0.93, 1.07, count, 3, 1, 1))
     grey = images.mean((1, 2, 3), keepdim=True)
@@ -87,18 +92,25 @@ def augment(pixels: Tensor, room: Tensor, scale: float, generator: torch.Generat
     for image in images:  # something stands in the way, now and then
         if torch.rand((), generator=generator) < 0.4:
             h, w = (int(s * v) for s, v in zip(image.shape[1:], uniform(0.2, 0.5, 2), strict=True))
-            y, x = (int(v * (s - e)) for s, e, v in zip(image.shape[1:], (h, w), torch.rand(2, generator=generator), strict=True))
+            y, x = (
+                int(v * (s - e))
+                for s, e, v in zip(image.shape[1:], (h, w), torch.rand(2, generator=generator), strict=True)
+            )
             image[:, y : y + h, x : x + w] = torch.rand(3, 1, 1, generator=generator)
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def train(net, pixels: Tensor, labels: Tensor, steps: int, lr: float, temperature: float, seed: int, report=print) -> list[float]:
+def train(
+    net, pixels: Tensor, labels: Tensor, steps: int, lr: float, temperature: float, seed: int, report=print
+) -> list[float]:
     """Train `net` in place on uint8 pixels [N, 3, H, W] and labels [N]; the losses of all steps."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net.train()
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # keep ImageNet's statistics: a batch of look-alike rooms has odd ones
+        if isinstance(
+            module, torch.nn.BatchNorm2d
+        ):  # keep ImageNet's statistics: a batch of look-alike rooms has odd ones
             module.eval()
     net.to(memory_format=torch.channels_last)
     plain = [p for name, p in net.named_parameters() if name != "pool.p"]
@@ -106,14 +118,23 @@ def train(net, pixels: Tensor, labels: Tensor, steps: int, lr: float, temperatur
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
     warm_up = 0.05 * steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * max(0.0, step - warm_up) / (steps - warm_up)))) + 1e-3
+        optimizer,
+        lambda step: (
+            min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * max(0.0, step - warm_up) / (steps - warm_up))))
+            + 1e-3
+        ),
     )
     memory = torch.zeros(len(pixels), net.dim)
     losses, start, last = [], time.time(), net.scale
     net.scale = 1.0  # augmentation enlarges by itself
     for step in range(steps):
         rooms = confusable_rooms(memory, labels, groups=4, size=4, generator=generator)
-        index = torch.cat([m[torch.randperm(len(m), generator=generator)[:4]] for m in ((labels == room).nonzero()[:, 0] for room in rooms)])
+        index = torch.cat(
+            [
+                m[torch.randperm(len(m), generator=generator)[:4]]
+                for m in ((labels == room).nonzero()[:, 0] for room in rooms)
+            ]
+        )
         position = torch.searchsorted(rooms.sort().values, labels[index])
         images = augment(pixels[index], position, EARLY_SCALE if step < EARLY_PART * steps else last, generator)
         with torch.autocast("cpu", torch.bfloat16):
@@ -126,7 +147,9 @@ def train(net, pixels: Tensor, labels: Tensor, steps: int, lr: float, temperatur
         memory[index] = rows.detach()
         losses.append(loss.item())
         if step % 20 == 19:
-            report(f"step {step + 1}/{steps} loss {sum(losses[-20:]) / 20:.3f} p {net.pool.p.item():.2f} {time.time() - start:.0f} s")
+            report(
+                f"step {step + 1}/{steps} loss {sum(losses[-20:]) / 20:.3f} p {net.pool.p.item():.2f} {time.time() - start:.0f} s"
+            )
     net.scale = last
     return losses
 
@@ -158,7 +181,13 @@ def main() -> None:
     seconds = time.time() - start
     save_network(net, args.out, half=True)
     reached = score()
-    record = {"frozen": frozen, "trained": reached, "seconds": seconds, "loss": losses, **{k: str(v) for k, v in vars(args).items()}}
+    record = {
+        "frozen": frozen,
+        "trained": reached,
+        "seconds": seconds,
+        "loss": losses,
+        **{k: str(v) for k, v in vars(args).items()},
+    }
     args.out.with_suffix(".json").write_text(json.dumps(record, indent=1))
 
 

@@ -45,7 +45,9 @@ class Benchmark:
             return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_archive, archive))
         if name in REVISITED:
             return cls.from_pickle(folder / name / f"gnd_{name}.pkl", folder / name / "jpg", name=name)
-        raise BadInput(f"The benchmark {name!r} is not known: choose rooms, {' or '.join(REVISITED)}, or Benchmark.from_folder.")
+        raise BadInput(
+            f"The benchmark {name!r} is not known: choose rooms, {' or '.join(REVISITED)}, or Benchmark.from_folder."
+        )
 
     @classmethod
     def from_pickle(cls, path: str | Path, images: str | Path | None = None, name: str | None = None) -> "Benchmark":
@@ -76,16 +78,31 @@ class Benchmark:
             except ValueError as error:
                 raise BadInput(f"{folder / 'gnd.json'} is no readable JSON ({error}): mend the file.") from error
             return cls._from_truth(folder.name, check_ground_truth(loaded, str(folder / "gnd.json")), folder)
-        places = [sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS) for place in sorted(folder.iterdir()) if place.is_dir()]
-        queries, database, gnd = [], [], []
+        places = [
+            sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS)
+            for place in sorted(folder.iterdir())
+            if place.is_dir()
+        ]
+        queries: list[str] = []
+        database: list[str] = []
+        gnd: list[dict[str, Any]] = []
         for photographs in places:
             names = [p.relative_to(folder).as_posix() for p in photographs]
             if len(names) >= 3:
                 queries.append(names.pop(0))
-                gnd.append({"bbx": None, "easy": list(range(len(database), len(database) + len(names))), "hard": [], "junk": []})
+                gnd.append(
+                    {
+                        "bbx": None,
+                        "easy": list(range(len(database), len(database) + len(names))),
+                        "hard": [],
+                        "junk": [],
+                    }
+                )
             database += names
         if not queries:
-            raise BadInput(f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place.")
+            raise BadInput(
+                f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place."
+            )
         truth = check_ground_truth({"imlist": database, "qimlist": queries, "gnd": gnd}, str(folder))
         return cls._from_truth(folder.name, truth, folder)
 
@@ -95,7 +112,9 @@ class Benchmark:
             missing = [n for n in truth["qimlist"] + truth["imlist"] if _find(images, n) is None]
             if missing:
                 shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-                raise DataMissing(f"{len(missing)} images of {name} are not in {images} ({shown}): see data/README.md for the layout.")
+                raise DataMissing(
+                    f"{len(missing)} images of {name} are not in {images} ({shown}): see data/README.md for the layout."
+                )
         return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images))
 
     def query(self, i: int, crop: bool = True, imsize: int | None = None) -> Image.Image:
@@ -115,7 +134,9 @@ class Benchmark:
 
     def queries(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
         """All cropped queries."""
-        return [self.query(i, imsize=imsize) for i in tqdm(range(len(self.query_names)), "queries", disable=not progress)]
+        return [
+            self.query(i, imsize=imsize) for i in tqdm(range(len(self.query_names)), "queries", disable=not progress)
+        ]
 
     def images(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
         """All database photographs; for sets that do not fit into memory, give `extract` paths instead."""
@@ -137,5 +158,7 @@ def _find(folder: Path, name: str) -> Path | None:
 def _read_from_folder(folder: Path | None, name: str) -> Image.Image:
     path = None if folder is None else _find(folder, name)
     if path is None:
-        raise DataMissing(f"The image {name} is not there: give the folder of the photographs, from_pickle(path, images=folder).")
+        raise DataMissing(
+            f"The image {name} is not there: give the folder of the photographs, from_pickle(path, images=folder)."
+        )
     return read_image(path)

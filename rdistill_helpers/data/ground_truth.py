@@ -29,7 +29,7 @@ def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) ->
     label = name or (str(source) if isinstance(source, str | Path) else "the ground truth")
     try:
         if isinstance(source, str | Path):
-            with open(source, "rb") as file:
+            with Path(source).open("rb") as file:
                 loaded = _PlainUnpickler(file).load()
         else:
             loaded = _PlainUnpickler(source).load()
@@ -87,7 +87,9 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
     return result
 
 
-def write_ground_truth(path: str | Path, imlist: Sequence[str], qimlist: Sequence[str], gnd: Sequence[Mapping[str, Any]]) -> None:
+def write_ground_truth(
+    path: str | Path, imlist: Sequence[str], qimlist: Sequence[str], gnd: Sequence[Mapping[str, Any]]
+) -> None:
     """Write a ground-truth file of plain Python objects that `read_ground_truth`, and any other tool, reads."""
     checked = check_ground_truth({"imlist": list(imlist), "qimlist": list(qimlist), "gnd": list(gnd)}, str(path))
     plain = [{"bbx": g["bbx"], **{k: g[k].tolist() for k in LISTS}} for g in checked["gnd"]]

@@ -43,11 +43,16 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@lru_cache(maxsize=4)
+def open_archive(path: Path, modified: int) -> zipfile.ZipFile:
+    """An archive kept open: its table of contents, thousands of entries, is read once and not for every photograph."""
+    return zipfile.ZipFile(path)
+
+
 def read_member(archive: Path, member: str) -> bytes:
     """The bytes of one file in a zip archive; DataMissing names what is not there."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            return opened.read(member)
+        return open_archive(archive, archive.stat().st_mtime_ns).read(member)
     except KeyError as error:
         raise DataMissing(f"{member} is not in {archive}: {RESTORE}.") from error
     except (zipfile.BadZipFile, OSError) as error:
@@ -83,13 +88,7 @@ class TrainingImages:
     def pixels(self, indices: Sequence[int] | np.ndarray | Tensor | None = None, progress: bool = False) -> Tensor:
         """Photographs as uint8 [N, 3, H, W], in the order of `indices` (all of them when None)."""
         chosen = range(len(self)) if indices is None else [int(i) for i in indices]
-        with zipfile.ZipFile(self.archive) as opened:
-            return to_tensor(
-                [
-                    read_image(opened.read(f"images/{self.names[i]}.webp"), self.names[i])
-                    for i in tqdm(chosen, "decoding", unit="image", disable=not progress)
-                ]
-            )
+        return to_tensor([self.image(i) for i in tqdm(chosen, "decoding", unit="image", disable=not progress)])
 
     def labels(self) -> Tensor:
         """The room of every photograph: int64 [N]. For supervised baselines only."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
     save_file(state, unfinished, {name: json.dumps(value) for name, value in header.items()})
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def load_network(path: str | Path) -> RetrievalNet:

@@ -26,6 +26,7 @@ class GeM(nn.Module):
         return gem(features, self.p, self.eps)
 
     def extra_repr(self) -> str:
+        """The exponent, for the printed network."""
         return f"p={self.p.item():.3f}, eps={self.eps}"
 
 

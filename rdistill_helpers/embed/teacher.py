@@ -45,7 +45,9 @@ class BlackBoxTeacher:
         self, embed: Embed, budget: int, ledger: str | Path, name: str = "teacher", batch_size: int = 64
     ) -> None:
         if budget < 1:
-            raise BadInput(f"A teacher with a budget of {budget} cannot be asked anything: give a budget of at least 1.")
+            raise BadInput(
+                f"A teacher with a budget of {budget} cannot be asked anything: give a budget of at least 1."
+            )
         if batch_size < 1:
             raise BadInput(f"The batch size {batch_size} is not usable: give a positive number.")
         self.embed = embed
@@ -235,7 +237,7 @@ def image_key(image: Photo | Tensor) -> bytes:
     """
     pixels = image if isinstance(image, Tensor) else to_tensor([read_image(image)])[0]
     digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
-    digest.update(pixels.cpu().contiguous().numpy())
+    digest.update(pixels.cpu().contiguous().numpy().tobytes())
     return digest.digest()
 
 

@@ -21,7 +21,11 @@ def count_ranks(queries: Tensor, database: Tensor, wanted: Sequence[Tensor], blo
     # A similarity must be the same number wherever it is computed: matrix products of other shapes round otherwise.
     scores = [torch.empty(len(w)) for w in wanted]
     ranks = [torch.zeros(len(w), dtype=torch.int64) for w in wanted]
-    similarities = [queries @ database[start : start + block].T for start in range(0, len(database), block)] if len(database) <= block else None
+    similarities = (
+        [queries @ database[start : start + block].T for start in range(0, len(database), block)]
+        if len(database) <= block
+        else None
+    )
     for collect in (True, False):
         for number, start in enumerate(range(0, len(database), block)):
             part = similarities[number] if similarities else queries @ database[start : start + block].T

@@ -28,8 +28,8 @@ PROTOCOLS = {
 class Measures:
     """Scores under one protocol, fractions: mean AP, mean precision at k, and AP of every query (nan without positives)."""
 
-    mAP: float  # noqa: N815 (the field's own spelling)
-    mP: dict[int, float]  # noqa: N815
+    mAP: float
+    mP: dict[int, float]
     ap: np.ndarray
 
 
@@ -65,12 +65,18 @@ class Report:
         """One row for each protocol, fractions: mAP, mP@k ..."""
         import pandas
 
-        rows = {p: {"mAP": m.mAP, **{f"mP@{k}": v for k, v in m.mP.items()}} for p in PROTOCOLS for m in (getattr(self, p),)}
+        rows = {
+            p: {"mAP": m.mAP, **{f"mP@{k}": v for k, v in m.mP.items()}} for p in PROTOCOLS for m in (getattr(self, p),)
+        }
         return pandas.DataFrame.from_dict(rows, orient="index")
 
 
 def evaluate(
-    queries: Tensor | np.ndarray, database: Tensor | np.ndarray, benchmark: Benchmark, ks: Sequence[int] = (1, 5, 10), name: str = ""
+    queries: Tensor | np.ndarray,
+    database: Tensor | np.ndarray,
+    benchmark: Benchmark,
+    ks: Sequence[int] = (1, 5, 10),
+    name: str = "",
 ) -> Report:
     """Scores of descriptors: queries [Q, D], database [N, D], rows L2-normalised; similarity is the dot product.
 
@@ -81,10 +87,13 @@ def evaluate(
     d = check_descriptors(database, "database", dim=q.shape[1])
     if len(q) != len(benchmark.query_names) or len(d) < len(benchmark.image_names):
         raise BadInput(
-            f"{benchmark.name} has {len(benchmark.query_names)} queries and {len(benchmark.image_names)} images, but {len(q)} and "
-            f"{len(d)} descriptors were given: extract all of them, in the order of query_names and image_names."
+            f"{benchmark.name} has {len(benchmark.query_names)} queries and {len(benchmark.image_names)} images, "
+            f"but {len(q)} and {len(d)} descriptors were given: extract all of them, in the order of query_names and "
+            "image_names."
         )
-    wanted = [torch.from_numpy(np.concatenate([g[k] for k in ("easy", "hard", "junk")])) for g in benchmark.ground_truth]
+    wanted = [
+        torch.from_numpy(np.concatenate([g[k] for k in ("easy", "hard", "junk")])) for g in benchmark.ground_truth
+    ]
     counted = count_ranks(q, d, wanted)
 
     def ranks_of(i: int, part: str) -> np.ndarray:
@@ -103,7 +112,10 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
     """
     lists = np.asarray(ranking)
     if lists.ndim != 2 or len(lists) != len(benchmark.query_names) or not np.issubdtype(lists.dtype, np.integer):
-        raise BadInput(f"The ranking must be whole numbers [{len(benchmark.query_names)}, n], one list a query, but is {lists.dtype} {lists.shape}.")
+        raise BadInput(
+            f"The ranking must be whole numbers [{len(benchmark.query_names)}, n], one list a query, "
+            f"but is {lists.dtype} {lists.shape}: give database positions, best first."
+        )
     if lists.size and (lists.min() < 0 or any(len(np.unique(row)) < len(row) for row in lists)):
         raise BadInput("The ranking has a negative position or names an image twice: give each image once a list.")
     size = max(len(benchmark.image_names), int(lists.max(initial=0)) + 1)

@@ -12,7 +12,9 @@ from rdistill_helpers.errors import BadInput
 BLOCK = 65_536
 
 
-def search(queries: Tensor | np.ndarray, database: Tensor | np.ndarray | None, k: int = 10, index: Any = None) -> tuple[Tensor, Tensor]:
+def search(
+    queries: Tensor | np.ndarray, database: Tensor | np.ndarray | None, k: int = 10, index: Any = None
+) -> tuple[Tensor, Tensor]:
     """The k most similar database rows of each query, best first: (similarities [Q, k], positions int64 [Q, k]).
 
     queries [Q, D], database [N, D], rows L2-normalised. Exact, in blocks of the database; equal similarities rank by
@@ -46,14 +48,18 @@ def build_index(database: Tensor | np.ndarray, kind: str = "flat") -> Any:
     rows = np.ascontiguousarray(check_descriptors(database, "database").numpy())
     count, dim = rows.shape
     if kind == "flat":
-        index = faiss.IndexFlatIP(dim)
+        index: Any = faiss.IndexFlatIP(dim)
     elif kind == "hnsw":
         index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
     elif kind == "ivfpq":
         parts = next((m for m in (64, 32, 16, 8, 4, 2, 1) if dim % m == 0 and dim // m >= 4), 1)
         if count < 10 * 256:
-            raise BadInput(f"An ivfpq index cannot be learned from {count} rows: give at least 2560, or take kind='flat'.")
-        index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, max(1, count // 256), parts, 8, faiss.METRIC_INNER_PRODUCT)
+            raise BadInput(
+                f"An ivfpq index cannot be learned from {count} rows: give at least 2560, or take kind='flat'."
+            )
+        index = faiss.IndexIVFPQ(
+            faiss.IndexFlatIP(dim), dim, max(1, count // 256), parts, 8, faiss.METRIC_INNER_PRODUCT
+        )
         index.nprobe = 16
         index.train(rows)
     else:

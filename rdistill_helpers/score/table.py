@@ -5,7 +5,6 @@ mAP as fractions; print shows percent.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
@@ -57,7 +56,7 @@ def write_scores(rows: Sequence[ScoreRow], path: str | Path | None = None) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
     return path
 
 

@@ -247,7 +247,15 @@ def load_library(assets: Path) -> dict[str, list[Model]]:
             drop = float(entry["dropOnTopElevation"]) / 100 if "dropOnTopElevation" in entry else None
             elevation = float(entry.get("elevation", 0)) / 100
             model = Model(
-                f"{catalogue}/{entry['id'].split('#')[1]}", use, entry["creator"], catalogue, size, elevation, drop, parts, is_white(parts)
+                f"{catalogue}/{entry['id'].split('#')[1]}",
+                use,
+                entry["creator"],
+                catalogue,
+                size,
+                elevation,
+                drop,
+                parts,
+                is_white(parts),
             )
             library[use].append(model)
     return library

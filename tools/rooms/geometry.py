@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def look_at(eye: np.ndarray, target: np.ndarray, roll: float = 0.0, up: tuple[float, float, float] = (0, 1, 0)) -> np.ndarray:
+def look_at(
+    eye: np.ndarray, target: np.ndarray, roll: float = 0.0, up: tuple[float, float, float] = (0, 1, 0)
+) -> np.ndarray:
     """World -> camera matrix [4, 4]; the camera looks along its -z."""
     forward = np.asarray(target, float) - eye
     forward /= np.linalg.norm(forward)

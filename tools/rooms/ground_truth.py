@@ -24,7 +24,9 @@ def standard_box(x0: int, y0: int, x1: int, y1: int) -> tuple[int, int, int, int
     return None
 
 
-def box_of(view: View, names: list[str], kinds: list[str], weights: np.ndarray, rarity: dict[str, float]) -> tuple[int, int, int, int] | None:
+def box_of(
+    view: View, names: list[str], kinds: list[str], weights: np.ndarray, rarity: dict[str, float]
+) -> tuple[int, int, int, int] | None:
     """A box around one to three telling things of a photograph (x0, y0, x1, y1 in pixels), or None."""
     ranked = []
     for number in np.unique(view.instances):
@@ -38,7 +40,9 @@ def box_of(view: View, names: list[str], kinds: list[str], weights: np.ndarray, 
     for _, number in sorted(ranked, reverse=True):
         y, x = np.nonzero(np.isin(view.instances, [*chosen, number]))
         x0, y0, x1, y1 = int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
-        wider = standard_box(max(0, x0 - BORDER), max(0, y0 - BORDER), min(WIDTH, x1 + BORDER), min(HEIGHT, y1 + BORDER))
+        wider = standard_box(
+            max(0, x0 - BORDER), max(0, y0 - BORDER), min(WIDTH, x1 + BORDER), min(HEIGHT, y1 + BORDER)
+        )
         if wider is not None:
             chosen.append(number)
             box, spanned = wider, (x1 - x0) * (y1 - y0)
@@ -47,7 +51,9 @@ def box_of(view: View, names: list[str], kinds: list[str], weights: np.ndarray, 
     return box if spanned >= SMALLEST * WIDTH * HEIGHT else None
 
 
-def choose_queries(rooms: list[dict], count: int, rng: np.random.Generator) -> dict[int, tuple[int, tuple, dict[str, list[int]]]]:
+def choose_queries(
+    rooms: list[dict], count: int, rng: np.random.Generator
+) -> dict[int, tuple[int, tuple, dict[str, list[int]]]]:
     """Room position -> (query view, box, {easy, hard, junk}: views of the same room), for `count` rooms.
 
     rooms: dicts with views, names, kinds, weights. A query has at least two easy and two hard photographs, and no visitor
@@ -75,4 +81,6 @@ def choose_queries(rooms: list[dict], count: int, rng: np.random.Generator) -> d
                 break
         if len(queries) == count:
             return queries
-    raise ValueError(f"only {len(queries)} of {len(rooms)} rooms give a query, {count} are wanted; render more evaluation rooms")
+    raise ValueError(
+        f"only {len(queries)} of {len(rooms)} rooms give a query, {count} are wanted; render more evaluation rooms"
+    )

@@ -66,7 +66,7 @@ def render_share(args: argparse.Namespace, library, share: int) -> None:
                 continue
             aside = path.with_suffix(".part")
             aside.write_bytes(pickle.dumps(render_room(renderer, library, pictures, part, index, args)))
-            os.replace(aside, path)
+            aside.replace(path)
             if index % 20 == share:
                 print(part, index, renderer.name, flush=True)
 
@@ -95,7 +95,10 @@ def pack(args: argparse.Namespace) -> set[str]:
     database = [key for key in order["eval"] if key not in set(query_keys)]
     position = {key: i for i, key in enumerate(database)}
     gnd = [
-        {"bbx": [float(v) for v in box], **{k: sorted(position["eval", r, v] for v in lists[k]) for k in ("easy", "hard", "junk")}}
+        {
+            "bbx": [float(v) for v in box],
+            **{k: sorted(position["eval", r, v] for v in lists[k]) for k in ("easy", "hard", "junk")},
+        }
         for r, (_, box, lists) in sorted(queries.items())
     ]
     truth = {"imlist": [names[k] for k in database], "qimlist": [names[k] for k in query_keys], "gnd": gnd}
@@ -112,7 +115,13 @@ def pack(args: argparse.Namespace) -> set[str]:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "room"])
         writer.writerows([names[k], k[1]] for k in order["train"])
-    print({k: sum(len(g[k]) for g in gnd) for k in ("easy", "hard", "junk")}, len(database), "database images", len(order["train"]), "training images")
+    print(
+        {k: sum(len(g[k]) for g in gnd) for k in ("easy", "hard", "junk")},
+        len(database),
+        "database images",
+        len(order["train"]),
+        "training images",
+    )
     print(f"{target.stat().st_size / 1e6:.1f} MB")
     return {name for part in PARTS for room in rooms[part] for name in room["names"]}
 

@@ -105,9 +105,14 @@ def paint(rng: np.random.Generator) -> Image.Image:
             for i, r in enumerate(np.arange(r0, 6, -rng.uniform(9, 20))):
                 draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=rgb[1 + i % 5])
     else:
-        mix = [np.asarray(Image.fromarray(noise(rng, 256, int(rng.choice([2, 3, 5])))).resize((width, height))) for _ in range(2)]
+        mix = [
+            np.asarray(Image.fromarray(noise(rng, 256, int(rng.choice([2, 3, 5])))).resize((width, height)))
+            for _ in range(2)
+        ]
         weight = 1 / (1 + np.exp(-2 * np.array(mix)))[..., None]
-        image = to_image(palette[1] * weight[0] + palette[2] * (1 - weight[0]) * weight[1] + palette[3] * (1 - weight[1]))
+        image = to_image(
+            palette[1] * weight[0] + palette[2] * (1 - weight[0]) * weight[1] + palette[3] * (1 - weight[1])
+        )
     canvas = np.asarray(image) / 255 * (1 + 0.04 * noise(rng, 256, 24)[:height, :width, None])
     return to_image(canvas)
 

@@ -117,7 +117,9 @@ class Renderer:
         size = (WIDTH * OVERSAMPLING, HEIGHT * OVERSAMPLING)
         self.colour = self.context.texture(size, 4)
         self.instance_distance = self.context.texture(size, 2, dtype="f4")
-        self.frame = self.context.framebuffer([self.colour, self.instance_distance], self.context.depth_renderbuffer(size))
+        self.frame = self.context.framebuffer(
+            [self.colour, self.instance_distance], self.context.depth_renderbuffer(size)
+        )
         self.shading = self.context.program(VERTEX, FRAGMENT)
         self.distance = self.context.program(VERTEX, DISTANCE_FRAGMENT)
         self.blank = self.context.texture((1, 1), 4, b"\xff" * 4)
@@ -149,7 +151,8 @@ class Renderer:
         """Meshes and textures of a catalogue model, uploaded once."""
         if model.name not in self._models:
             self._models[model.name] = [
-                (self.mesh(triangles.reshape(-1, 12)), self._furniture_texture(path)) for path, triangles in model.parts.items()
+                (self.mesh(triangles.reshape(-1, 12)), self._furniture_texture(path))
+                for path, triangles in model.parts.items()
             ]
         return self._models[model.name]
 
@@ -189,7 +192,14 @@ class Renderer:
         self._draw(self.distance, items)
 
     def photograph(
-        self, items: list[Item], view_projection: np.ndarray, eye, room: np.ndarray, light: Light, floor_map, exposure: float
+        self,
+        items: list[Item],
+        view_projection: np.ndarray,
+        eye,
+        room: np.ndarray,
+        light: Light,
+        floor_map,
+        exposure: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Colours [HEIGHT, WIDTH, 3] in 0..255, instances [2 HEIGHT, 2 WIDTH] int, distances [2 HEIGHT, 2 WIDTH] in metres."""
         self.frame.use()

@@ -96,7 +96,13 @@ class Room:
         return [models[i] for i in order[: max(3, len(models) // 2)]]
 
     def _tint(self, model: Model) -> tuple:
-        chance = 0.9 if model.white and model.use not in ("top", "person", "ceiling") else 0.3 if model.use in TINTED else 0.0
+        chance = (
+            0.9
+            if model.white and model.use not in ("top", "person", "ceiling")
+            else 0.3
+            if model.use in TINTED
+            else 0.0
+        )
         drawn, colour = self.style.random(), furnishing_colour(self.style)
         return tuple(colour) if drawn < chance else (1.0, 1.0, 1.0)
 
@@ -143,14 +149,21 @@ class Room:
         accent_kind = str(style.choice(["plain", "stripes", "damask", "brick", "dots"]))
         accent_colour = hsv(style.random(), style.uniform(0.1, 0.4), style.uniform(0.4, 0.85))
         kind = "plain" if style.random() < 0.75 else str(style.choice(["stripes", "damask", "dots"]))
-        papers = self._texture(wallpaper(style, kind, base)), self._texture(wallpaper(style, accent_kind, accent_colour))
+        papers = (
+            self._texture(wallpaper(style, kind, base)),
+            self._texture(wallpaper(style, accent_kind, accent_colour)),
+        )
         skirting = (0.93, 0.93, 0.92, 1) if style.random() < 0.7 else (*hsv(0.08, 0.5, 0.4), 1)
         for i, wall in enumerate(self.walls):
             patterned = i == accent and accent_kind != "plain"
             centre = wall.corner + wall.along * wall.length / 2 + [0, 1.3, 0]
             instance = self._instance("wall", f"wall {i}", centre, 0.3 if patterned else 0.12)
-            face = quad(wall.corner, wall.along * wall.length, (0, HEIGHT, 0), wall.normal, wall.length / 1.3, HEIGHT / 1.3)
-            board = box(wall.corner, wall.corner + wall.along * wall.length + wall.normal * 0.015 + [0, 0.08, 0], skirting)
+            face = quad(
+                wall.corner, wall.along * wall.length, (0, HEIGHT, 0), wall.normal, wall.length / 1.3, HEIGHT / 1.3
+            )
+            board = box(
+                wall.corner, wall.corner + wall.along * wall.length + wall.normal * 0.015 + [0, 0.08, 0], skirting
+            )
             self.items.append(Item(instance, [(self._mesh(face), papers[i == accent]), (self._mesh(board), None)]))
 
     def _build_door(self) -> None:
@@ -181,17 +194,29 @@ class Room:
         name, panorama = self.pictures.outside[rng.integers(len(self.pictures.outside))]
         heading = rng.random()
         instance = self._instance("window", f"{name} {heading:.2f}", centre + [0, low + height / 2, 0], 0.7)
-        glass = quad(centre - wall.along * width / 2 + [0, low, 0] + wall.normal * 0.006, wall.along * width, (0, height, 0), wall.normal)
+        glass = quad(
+            centre - wall.along * width / 2 + [0, low, 0] + wall.normal * 0.006,
+            wall.along * width,
+            (0, height, 0),
+            wall.normal,
+        )
         self.items.append(Item(instance, [(self._mesh(glass), self._texture(panorama))], heading=heading))
 
         def bar(u0: float, u1: float, v0: float, v1: float, thickness: float) -> np.ndarray:
-            return box(centre + wall.along * u0 + [0, v0, 0], centre + wall.along * u1 + [0, v1, 0] + wall.normal * thickness, frame)
+            return box(
+                centre + wall.along * u0 + [0, v0, 0],
+                centre + wall.along * u1 + [0, v1, 0] + wall.normal * thickness,
+                frame,
+            )
 
         half, b, high = width / 2, 0.06, low + height
         bars = [bar(-half - b, half + b, low - b, low, b), bar(-half - b, half + b, high, high + b, b)]
         bars += [bar(-half - b, -half, low, high, b), bar(half, half + b, low, high, b)]
         panes = max(2, round(width / 0.65))
-        bars += [bar(-half + width * k / panes - 0.025, -half + width * k / panes + 0.025, low, high, 0.04) for k in range(1, panes)]
+        bars += [
+            bar(-half + width * k / panes - 0.025, -half + width * k / panes + 0.025, low, high, 0.04)
+            for k in range(1, panes)
+        ]
         if rng.random() < 0.5:
             bars.append(bar(-half, half, low + height * 0.66, low + height * 0.66 + 0.04, 0.04))
         if height < 1.5:
@@ -220,7 +245,15 @@ class Room:
                 edge = wall.along * (x1 - x0) + wall.normal * (d1 - d0)
                 normal = np.cross(edge, [0, 1, 0])
                 normal *= np.sign(normal @ wall.normal) / np.linalg.norm(normal)
-                strips.append(quad(centre + wall.along * x0 + wall.normal * d0 + [0, bottom, 0], edge, (0, top - bottom, 0), normal, colour=colour))
+                strips.append(
+                    quad(
+                        centre + wall.along * x0 + wall.normal * d0 + [0, bottom, 0],
+                        edge,
+                        (0, top - bottom, 0),
+                        normal,
+                        colour=colour,
+                    )
+                )
         self.items.append(Item(instance, [(self._mesh(np.concatenate(strips)), None)]))
 
     # ---- placing things
@@ -241,7 +274,9 @@ class Room:
             if i != ignore
         )
 
-    def put(self, model: Model, where, angle: float, weight: float = 1.0, footprint: bool = True, kind: str = "furniture") -> None:
+    def put(
+        self, model: Model, where, angle: float, weight: float = 1.0, footprint: bool = True, kind: str = "furniture"
+    ) -> None:
         width, height, depth = (float(v) for v in model.size)
         where = np.asarray(where, float)
         instance = self._instance(kind, model.name, where + [0, height / 2, 0], weight, max(width, height, depth))
@@ -312,7 +347,13 @@ class Room:
     # ---- furniture
 
     def _furnish(self) -> None:
-        groups = {"table+": self._table, "desk+": self._desk, "tvstand+": self._television, "rug": self._rug, "coffee": self._coffee_table}
+        groups = {
+            "table+": self._table,
+            "desk+": self._desk,
+            "tvstand+": self._television,
+            "rug": self._rug,
+            "coffee": self._coffee_table,
+        }
         for use, low, high in THEMES[self.theme]:
             for _ in range(self.rng.integers(low, high + 1)):
                 groups[use]() if use in groups else self._piece(use)
@@ -328,7 +369,10 @@ class Room:
         elif use == "plant":
             half = float(max(model.size[0], model.size[2])) / 2 + 0.05
             for _ in range(20):  # plants stand in corners and along walls
-                x, z = (rng.choice([half, s - half]) if rng.random() < 0.7 else rng.uniform(half, s - half) for s in self.size[[0, 2]])
+                x, z = (
+                    rng.choice([half, s - half]) if rng.random() < 0.7 else rng.uniform(half, s - half)
+                    for s in self.size[[0, 2]]
+                )
                 near_wall = min(x, self.size[0] - x, z, self.size[2] - z) <= 0.9
                 if near_wall and not self._clashes(self._rectangle((x, 0, z), 2 * half - 0.1, 2 * half - 0.1, 0)):
                     self.put(model, (x, 0, z), rng.uniform(0, 2 * np.pi))
@@ -353,17 +397,26 @@ class Room:
         where, angle = placed
         own = len(self.footprints) - 1
         long = table.size[0] > 1.3
-        seats = [(-0.5, -1), (0.5, -1), (-0.5, 1), (0.5, 1), (1, 0), (-1, 0)] if long else [(0, -1), (0, 1), (1, 0), (-1, 0)]
+        seats = (
+            [(-0.5, -1), (0.5, -1), (-0.5, 1), (0.5, 1), (1, 0), (-1, 0)]
+            if long
+            else [(0, -1), (0, 1), (1, 0), (-1, 0)]
+        )
         for j in rng.permutation(len(seats))[: rng.integers(2, 5)]:
             a, b = seats[j]
             out = rng.uniform(0.02, 0.3)
             if b:
-                local, facing = np.array([a * table.size[0] / 2, 0, b * (table.size[2] / 2 + out)]), 0 if b < 0 else np.pi
+                local, facing = (
+                    np.array([a * table.size[0] / 2, 0, b * (table.size[2] / 2 + out)]),
+                    0 if b < 0 else np.pi,
+                )
             else:
                 local, facing = np.array([a * (table.size[0] / 2 + out), 0, 0]), -np.pi / 2 * a
             seat = where + turn(angle)[:3, :3] @ local
             inside = all(0.3 < seat[k] < self.size[k] - 0.3 for k in (0, 2))
-            if inside and not self._clashes(self._rectangle(seat, chair.size[0], chair.size[2], angle + facing), 0.0, ignore=own):
+            if inside and not self._clashes(
+                self._rectangle(seat, chair.size[0], chair.size[2], angle + facing), 0.0, ignore=own
+            ):
                 self.put(chair, seat, angle + facing + rng.uniform(-0.25, 0.25))
         self._on_top(table, where, angle, rng.integers(1, 3))
 
@@ -453,11 +506,16 @@ class Room:
         centre = wall.corner + wall.along * along + [0, y, 0]
         instance = self._instance("picture", name, centre, 1.2)
         border = rng.uniform(0.02, 0.05)
-        colour = [(0.08, 0.07, 0.06, 1), (0.9, 0.9, 0.88, 1), (0.36, 0.22, 0.12, 1), (0.75, 0.6, 0.3, 1)][rng.integers(4)]
+        colour = [(0.08, 0.07, 0.06, 1), (0.9, 0.9, 0.88, 1), (0.36, 0.22, 0.12, 1), (0.75, 0.6, 0.3, 1)][
+            rng.integers(4)
+        ]
         reach = wall.along * (width / 2 + border) + [0, height / 2 + border, 0]
         frame = box(centre - reach, centre + reach + wall.normal * 0.025, colour)
         canvas = quad(
-            centre - wall.along * width / 2 - [0, height / 2, 0] + wall.normal * 0.028, wall.along * width, (0, height, 0), wall.normal
+            centre - wall.along * width / 2 - [0, height / 2, 0] + wall.normal * 0.028,
+            wall.along * width,
+            (0, height, 0),
+            wall.normal,
         )
         self.items.append(Item(instance, [(self._mesh(frame), None), (self._mesh(canvas), self._texture(image))]))
 
@@ -469,16 +527,30 @@ class Room:
         texture, target = renderer.distance_map(n)
         width, _, depth = self.size
         plan = np.zeros((4, 4))  # orthographic, seen from below
-        plan[0, 0], plan[0, 3], plan[1, 2], plan[1, 3], plan[2, 1], plan[2, 3], plan[3, 3] = 2 / width, -1, 2 / depth, -1, 1 / 1.5, -1, 1
+        plan[0, 0], plan[0, 3], plan[1, 2], plan[1, 3], plan[2, 1], plan[2, 3], plan[3, 3] = (
+            2 / width,
+            -1,
+            2 / depth,
+            -1,
+            1 / 1.5,
+            -1,
+            1,
+        )
         kinds = ("furniture", "curtain")
-        low = [it for it in self.items if self.instances[it.instance - 1].kind in kinds and self.instances[it.instance - 1].weight != 0.7]
+        low = [
+            it
+            for it in self.items
+            if self.instances[it.instance - 1].kind in kinds and self.instances[it.instance - 1].weight != 0.7
+        ]
         renderer.draw_distances(target, low, plan, (0, -50, 0))  # from so far below, distance - 50 is the height
         height = np.frombuffer(texture.read(), np.float32).reshape(n, n)
         contact = np.where(height > 1, np.exp(-np.clip(height - 50, 0, 2) / 0.35), 0)
 
         def blurred(metres: float) -> np.ndarray:
             image = Image.fromarray((contact * 255).astype(np.uint8))
-            return np.asarray(image.filter(ImageFilter.GaussianBlur(float(metres * n / max(width, depth)))), float) / 255
+            return (
+                np.asarray(image.filter(ImageFilter.GaussianBlur(float(metres * n / max(width, depth)))), float) / 255
+            )
 
         shade = np.clip(1 - 0.5 * blurred(0.07) - 0.35 * blurred(0.25), 0.1, 1)
         result = renderer.context.texture((n, n), 1, (shade * 255).astype(np.uint8).tobytes(), alignment=1)
@@ -490,10 +562,24 @@ class Room:
         """The lamp of the room, and the daylight of each window; each view is taken in one of them."""
         rng, (width, _, depth) = self.rng, self.size
         lamp = np.array([width * rng.uniform(0.35, 0.65), 2.4, depth * rng.uniform(0.35, 0.65)])
-        sources = [(lamp, perspective(150, 1, 0.05, 9) @ look_at(lamp, lamp + [0, -1, 0.001], up=(0, 0, 1)), (1.9, 1.63, 1.29), (0.465, 0.43, 0.375))]
+        sources = [
+            (
+                lamp,
+                perspective(150, 1, 0.05, 9) @ look_at(lamp, lamp + [0, -1, 0.001], up=(0, 0, 1)),
+                (1.9, 1.63, 1.29),
+                (0.465, 0.43, 0.375),
+            )
+        ]
         for centre, normal in self.windows:
             sun = centre - normal * 0.7 + [0, 0.5, 0]
-            sources.append((sun, perspective(140, 1, 0.3, 10) @ look_at(sun, sun + normal + [0, -0.35, 0]), (4.2, 4.07, 3.78), (0.44, 0.464, 0.496)))
+            sources.append(
+                (
+                    sun,
+                    perspective(140, 1, 0.3, 10) @ look_at(sun, sun + normal + [0, -0.35, 0]),
+                    (4.2, 4.07, 3.78),
+                    (0.44, 0.464, 0.496),
+                )
+            )
         lights = []
         for position, view_projection, colour, ambient in sources:
             shadow, target = self.renderer.distance_map(SHADOW_SIZE)

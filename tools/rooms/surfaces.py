@@ -41,7 +41,10 @@ def floor(rng: np.random.Generator) -> tuple[Image.Image, float, np.ndarray]:
         base = hsv(rng.uniform(0.05, 0.11), rng.uniform(0.25, 0.65), rng.uniform(0.35, 0.85))
         boards = int(rng.choice([6, 8, 10]))
         grain = noise(rng, SIZE, 4)
-        streaks = np.asarray(Image.fromarray((rng.random((SIZE, 8)) * 255).astype(np.uint8)).resize((SIZE, SIZE), 3)) / 255 - 0.5
+        streaks = (
+            np.asarray(Image.fromarray((rng.random((SIZE, 8)) * 255).astype(np.uint8)).resize((SIZE, SIZE), 3)) / 255
+            - 0.5
+        )
         image = np.zeros((SIZE, SIZE, 3))
         for board in range(boards):
             rows = y[:, 0] * boards // SIZE == board

@@ -25,7 +25,13 @@ class View:
 
 def _eye(room: Room) -> np.ndarray | None:
     for attempt in range(200):
-        eye = np.array([room.rng.uniform(0.35, room.size[0] - 0.35), room.rng.uniform(1.25, 1.8), room.rng.uniform(0.35, room.size[2] - 0.35)])
+        eye = np.array(
+            [
+                room.rng.uniform(0.35, room.size[0] - 0.35),
+                room.rng.uniform(1.25, 1.8),
+                room.rng.uniform(0.35, room.size[2] - 0.35),
+            ]
+        )
         if room.eye_is_free(eye, *((0.25, 0.35) if attempt < 120 else (0.12, 0.8))):
             return eye
     return None
@@ -50,7 +56,11 @@ def _visitor(room: Room, eye: np.ndarray, forward: np.ndarray, field_of_view: fl
             if height > 0
         )
         if inside and clear and np.hypot(*(where - eye)[[0, 2]]) > half + 0.3:
-            return [Item(VISITOR, room.renderer.model(model), turn(rng.uniform(0, 2 * np.pi), where), room.tints[model.name])]
+            return [
+                Item(
+                    VISITOR, room.renderer.model(model), turn(rng.uniform(0, 2 * np.pi), where), room.tints[model.name]
+                )
+            ]
     return []
 
 
@@ -86,7 +96,12 @@ def take_views(room: Room, count: int) -> list[View]:
     """Up to `count` usable photographs, most of them aimed at two or three things of the room."""
     rng = room.rng
     telling = [i for i, t in enumerate(room.instances) if t.weight >= 0.7]
-    large = [i for i in telling if room.instances[i].kind == "picture" or (room.instances[i].kind == "furniture" and room.instances[i].size > 0.75)]
+    large = [
+        i
+        for i in telling
+        if room.instances[i].kind == "picture"
+        or (room.instances[i].kind == "furniture" and room.instances[i].size > 0.75)
+    ]
     favourites = rng.permutation(large)[:3]
     chance = np.array([0.68, 0.22, 0.1])[: len(favourites)]
     views: list[View] = []
@@ -95,18 +110,26 @@ def take_views(room: Room, count: int) -> list[View]:
         eye = _eye(room)
         if eye is None:
             break
-        aimed = rng.choice(favourites, p=chance / chance.sum()) if len(favourites) and rng.random() < 0.92 else rng.choice(telling)
+        aimed = (
+            rng.choice(favourites, p=chance / chance.sum())
+            if len(favourites) and rng.random() < 0.92
+            else rng.choice(telling)
+        )
         target = room.instances[aimed].centre + rng.uniform(-0.35, 0.35, 3)
         target[1] = np.clip(target[1] * 0.65 + 0.45, 0.4, 1.7)
         if np.hypot(*(target - eye)[[0, 2]]) < 1.3:
             failures += 1
             continue
         forward = (target - eye) / np.linalg.norm(target - eye)
-        repeated = any(np.linalg.norm(eye - v.eye) < 0.6 and v.forward @ forward > np.cos(np.radians(18)) for v in views)
+        repeated = any(
+            np.linalg.norm(eye - v.eye) < 0.6 and v.forward @ forward > np.cos(np.radians(18)) for v in views
+        )
         if repeated and rng.random() < 0.85:
             continue
         field_of_view = rng.uniform(54, 78)
-        view_projection = perspective(field_of_view, WIDTH / HEIGHT, 0.04, 14) @ look_at(eye, target, np.radians(rng.normal(0, 2)))
+        view_projection = perspective(field_of_view, WIDTH / HEIGHT, 0.04, 14) @ look_at(
+            eye, target, np.radians(rng.normal(0, 2))
+        )
         visitors = _visitor(room, eye, forward, field_of_view) if rng.random() < 0.36 else []
         lamp = room.lights[rng.integers(len(room.lights))]
         light = lamp.__class__(**vars(lamp))
@@ -132,13 +155,17 @@ def take_views(room: Room, count: int) -> list[View]:
 def _rays(view: View) -> np.ndarray:
     """Unit directions of every second pixel of the photograph: [P, 3]."""
     y, x = np.mgrid[0 : HEIGHT * OVERSAMPLING : STEP, 0 : WIDTH * OVERSAMPLING : STEP] + 0.5
-    device = np.stack([x / (WIDTH * OVERSAMPLING) * 2 - 1, 1 - y / (HEIGHT * OVERSAMPLING) * 2, np.zeros_like(x), np.ones_like(x)], -1)
+    device = np.stack(
+        [x / (WIDTH * OVERSAMPLING) * 2 - 1, 1 - y / (HEIGHT * OVERSAMPLING) * 2, np.zeros_like(x), np.ones_like(x)], -1
+    )
     points = device @ np.linalg.inv(view.view_projection).T
     directions = points[..., :3] / points[..., 3:] - view.eye
     return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).reshape(-1, 3)
 
 
-def shared_surface(views: list[View], weights: np.ndarray, boxes: dict[int, tuple[int, int, int, int]] | None = None) -> np.ndarray:
+def shared_surface(
+    views: list[View], weights: np.ndarray, boxes: dict[int, tuple[int, int, int, int]] | None = None
+) -> np.ndarray:
     """Share of the surface seen in view i that view j sees too: [V, V] in [0, 1], not symmetric.
 
     Every pixel's point in space is projected into the other photograph and counts where the same instance is seen there
@@ -168,7 +195,9 @@ def shared_surface(views: list[View], weights: np.ndarray, boxes: dict[int, tupl
             column, row = np.clip(u, 0, WIDTH - 1).astype(int), np.clip(v, 0, HEIGHT - 1).astype(int)
             offset = points[i] - other.eye
             far = np.linalg.norm(offset, axis=1)
-            visible &= (other.instances[row, column] == labels[i]) & (np.abs(other.distances[row, column] - far) < 0.06 + 0.04 * far)
+            visible &= (other.instances[row, column] == labels[i]) & (
+                np.abs(other.distances[row, column] - far) < 0.06 + 0.04 * far
+            )
             cosine = (rays[i] * offset).sum(1) / np.maximum(far, 1e-6)
             factor = np.clip((cosine - limit_none) / (limit_full - limit_none), 0, 1)
             scale = np.minimum(near[i] / np.maximum(far, 1e-6), far / np.maximum(near[i], 1e-6))

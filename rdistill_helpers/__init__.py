@@ -1,0 +1,42 @@
+"""Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and show."""
+
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.rooms import TrainingImages
+from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.interpolate import JointSpace, interpolate
+from rdistill_helpers.distil.train import History, distill, train_supervised
+from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.networks import RetrievalNet, load_network, load_published, load_teacher, save_network
+from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, RDistillError
+from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
+from rdistill_helpers.score.search import build_index, search
+
+__all__ = [
+    "BadInput",
+    "Benchmark",
+    "BlackBoxTeacher",
+    "BudgetExceeded",
+    "DataMissing",
+    "History",
+    "JointSpace",
+    "RDistillError",
+    "Report",
+    "RetrievalNet",
+    "TrainingImages",
+    "build_index",
+    "check_descriptors",
+    "distill",
+    "evaluate",
+    "evaluate_ranking",
+    "extract",
+    "interpolate",
+    "load_network",
+    "load_published",
+    "load_teacher",
+    "losses",
+    "save_network",
+    "search",
+    "train_supervised",
+]

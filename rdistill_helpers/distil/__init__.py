@@ -1,0 +1,21 @@
+"""Stage 3, distil: a student learns to rank as the teacher does, from the teacher's descriptors alone."""
+
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.interpolate import JointSpace, interpolate, mix
+from rdistill_helpers.distil.train import History, augmented, distill, fit, train_supervised
+from rdistill_helpers.distil.tuples import class_batches, teacher_neighbours, tuple_batches
+
+__all__ = [
+    "History",
+    "JointSpace",
+    "augmented",
+    "class_batches",
+    "distill",
+    "fit",
+    "interpolate",
+    "losses",
+    "mix",
+    "teacher_neighbours",
+    "train_supervised",
+    "tuple_batches",
+]

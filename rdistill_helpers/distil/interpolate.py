@@ -1,0 +1,133 @@
+"""Interpolated samples: the same mixtures of the same rows in the teacher's space and in the student's.
+
+A mixture costs no teacher query and no image: it is made of final descriptors alone. How pairs are drawn and how
+lambda is distributed are choices of this course, tested against each other; the source for the idea is Laskar and
+Kannala, "Data-Efficient Ranking Distillation for Image Retrieval", ACCV 2020 (arXiv 2007.05299).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rdistill_helpers.errors import BadInput
+
+NEIGHBOURS = 5  # partners that pairs="neighbours" draws from
+
+
+@dataclass(frozen=True)
+class JointSpace:
+    """Real rows followed by mixtures of them, in both spaces.
+
+    teacher: [B+K, Dt] and student: [B+K, Ds]; the first B rows are the real ones, as they were given.
+    parts: [B+K, 2] int64, the real rows that each row is made of; (i, i) for real row i.
+    weight: [B+K], lambda of the first part; 1 for real rows.
+    """
+
+    teacher: Tensor
+    student: Tensor
+    parts: Tensor
+    weight: Tensor
+
+    @property
+    def comparable(self) -> Tensor:
+        """[B+K, B+K] bool: which rows a loss may compare, those that share no part.
+
+        False on the diagonal, between a mixture and its own two rows, and between mixtures with a row in common: those
+        similarities follow from lambda alone, are high in every space, and would fill the top of each ranking.
+        """
+        parts = self.parts
+        return (parts[:, None, :, None] != parts[None, :, None, :]).all(dim=3).all(dim=2)
+
+
+def mix(rows: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
+    """Mixtures weight * a + (1 - weight) * b of pairs of rows, brought back to length 1: [K, D].
+
+    rows: [B, D], pairs: [K, 2] int64, weight: [K]. A chord of the unit sphere passes below its surface, so without the
+    last step a mixture would be less similar to everything than a photograph is, itself included.
+    """
+    first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
+    weight = weight.to(rows.dtype)[:, None]
+    return F.normalize(weight * first + (1 - weight) * second, dim=1)
+
+
+def interpolate(
+    teacher: Tensor,
+    student: Tensor,
+    count: int,
+    pairs: str | Tensor = "random",
+    alpha: str | float | Tensor = "uniform",
+    generator: torch.Generator | None = None,
+) -> JointSpace:
+    """The joint space of a batch: its B rows and `count` mixtures, with the same pairs and lambdas in both spaces.
+
+    teacher: [B, Dt] and student: [B, Ds], row i of both from the same image, L2-normalised; gradients flow through the
+        student's mixtures.
+    pairs: "random" (two different rows), "neighbours" (a row and one of its 5 nearest in the batch, by the teacher), or
+        one's own [count, 2] int64.
+    alpha: the distribution of lambda: "uniform" on [0, 1], a number a > 0 for Beta(a, a), or one's own lambdas [count]
+        (outside of [0, 1] they extrapolate).
+    generator: where the draws come from, on the CPU; None draws from the global state of torch.
+    Raises BadInput for rows, counts, pairs or lambdas that do not fit.
+    """
+    if teacher.ndim != 2 or student.ndim != 2 or len(teacher) != len(student):
+        raise BadInput(
+            f"interpolate takes teacher rows [B, Dt] and student rows [B, Ds] of the same images, but got "
+            f"{list(teacher.shape)} and {list(student.shape)}: give one row for each image on both sides."
+        )
+    if len(teacher) < 2 or count < 1:
+        raise BadInput(
+            f"interpolate was asked for {count} mixtures of {len(teacher)} rows: give at least 2 rows and a count >= 1."
+        )
+    chosen = _pairs(teacher, count, pairs, generator).to(teacher.device)
+    weight = _weights(count, alpha, generator).to(teacher)
+    real = torch.arange(len(teacher), device=teacher.device)
+    return JointSpace(
+        teacher=torch.cat([teacher, mix(teacher, chosen, weight)]),
+        student=torch.cat([student, mix(student, chosen, weight)]),
+        parts=torch.cat([real[:, None].expand(-1, 2), chosen]),
+        weight=torch.cat([weight.new_ones(len(teacher)), weight]),
+    )
+
+
+def _pairs(teacher: Tensor, count: int, pairs: str | Tensor, generator: torch.Generator | None) -> Tensor:
+    """[count, 2] int64 on the CPU or where one's own pairs are."""
+    size = len(teacher)
+    if isinstance(pairs, Tensor):
+        if pairs.shape != (count, 2) or pairs.dtype != torch.int64 or pairs.min() < 0 or pairs.max() >= size:
+            raise BadInput(
+                f"The pairs to be mixed are {pairs.dtype} {list(pairs.shape)}: give int64 [{count}, 2] with row "
+                f"numbers from 0 to {size - 1}."
+            )
+        return pairs
+    first = torch.randint(size, (count,), generator=generator)
+    if pairs == "random":
+        step = 1 + torch.randint(size - 1, (count,), generator=generator)
+        return torch.stack([first, (first + step) % size], dim=1)
+    if pairs == "neighbours":
+        nearness = (teacher @ teacher.T).fill_diagonal_(-torch.inf)
+        nearest = nearness.topk(min(NEIGHBOURS, size - 1)).indices.cpu()
+        choice = torch.randint(nearest.shape[1], (count,), generator=generator)
+        return torch.stack([first, nearest[first, choice]], dim=1)
+    raise BadInput(f"The pairs {pairs!r} are not known: give 'random', 'neighbours' or an int64 tensor [{count}, 2].")
+
+
+def _weights(count: int, alpha: str | float | Tensor, generator: torch.Generator | None) -> Tensor:
+    """[count] lambdas."""
+    if isinstance(alpha, Tensor):
+        if alpha.shape != (count,) or not alpha.is_floating_point() or not alpha.isfinite().all():
+            raise BadInput(
+                f"The lambdas are {alpha.dtype} {list(alpha.shape)}: give {count} finite numbers, float [{count}]."
+            )
+        return alpha
+    if alpha == "uniform":
+        return torch.rand(count, generator=generator)
+    if isinstance(alpha, str) or not 0 < alpha < float("inf"):
+        raise BadInput(f"alpha={alpha!r} is not usable: give 'uniform', a positive number for Beta, or the lambdas.")
+    # torch's Beta takes no generator; numpy's does, and takes its seed from ours.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, count))

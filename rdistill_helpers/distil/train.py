@@ -1,0 +1,411 @@
+"""The training loop, and its two uses: `distill` from a teacher's rows, `train_supervised` from labels."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.interpolate import interpolate
+from rdistill_helpers.distil.tuples import class_batches, tuple_batches
+from rdistill_helpers.embed.pooling import GeM
+from rdistill_helpers.errors import BadInput, RDistillError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WEIGHT_DECAY = 1e-4
+FAST = 10.0  # learning rate of GeM's p and of a new projection, as a multiple of the network's
+CHECKPOINT_EVERY = 100  # steps
+
+
+@dataclass
+class History:
+    """What a training did: one entry per step in each list, and the settings that it ran with.
+
+    seconds counts from the start of the training and leaves out the time between an interruption and its resume.
+    """
+
+    step: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything as JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """Read what `save` wrote; BadInput when it is something else."""
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{path} is no saved history ({error}): write it with History.save.") from error
+
+    def plot(self, ax: Axes | None = None, window: int = 25) -> Axes:
+        """Draw the loss of every step and its mean over `window` steps; returns the axes."""
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            ax = plt.gca()
+        ax.plot(self.step, self.loss, color="0.75", linewidth=0.8, label="loss of a step")
+        if len(self.loss) >= window:
+            sums = np.cumsum([0.0, *self.loss])
+            ax.plot(
+                self.step[window - 1 :],
+                (sums[window:] - sums[:-window]) / window,
+                color="#0072B2",
+                label=f"mean of {window}",
+            )
+        ax.set(xlabel="step", ylabel="loss")
+        ax.legend(frameon=False)
+        return ax
+
+
+def distill(
+    student: nn.Module,
+    images: Tensor,
+    teacher_rows: Tensor,
+    loss: Callable[..., Tensor] = losses.listwise,
+    steps: int = 500,
+    anchors: int = 8,
+    neighbours: int = 5,
+    lr: float = 1e-4,
+    interpolated: int = 0,
+    pairs: str = "random",
+    alpha: str | float = "uniform",
+    joint_weight: float = 1.0,
+    augment: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    projection: nn.Linear | None = None,
+    callback: Callable[[History], None] | None = None,
+) -> tuple[nn.Module, History]:
+    """Train a student to relate images as the teacher does; it is trained in place, and returned in eval mode.
+
+    student: float images [B, 3, H, W] in [0, 1] -> L2-normalised rows [B, Ds].
+    images: uint8 [N, 3, H, W], teacher_rows: [N, Dt] L2-normalised, what the teacher answered for each image.
+    loss: a function of `losses` (settings by functools.partial), or any other of the same signature.
+    anchors, neighbours: batches as in `tuple_batches`.
+    interpolated: mixtures in each batch, 0 for none; then the loss of a batch is loss(real rows) + joint_weight *
+        loss(joint space). pairs, alpha: which mixtures, see `interpolate`.
+    augment: show each image flipped, cropped and exposed at random; see `augmented`.
+    checkpoint: a file to go on from when it is there, written as the training goes; a resumed run equals an
+        uninterrupted one, on the CPU bit for bit.
+    device: where to train, by default where the student is.
+    projection: trained along and given to the loss as `projection`, which `losses.regression` takes.
+    callback: called with the history after every step, to draw it while it grows.
+    Raises BadInput for rows, images, settings or a checkpoint that do not fit.
+    """
+    device = torch.device(device) if device is not None else _device(student)
+    teacher_rows = check_descriptors(teacher_rows, "teacher rows").detach()
+    _check_images(images, len(teacher_rows), "teacher rows")
+    if interpolated < 0:
+        raise BadInput(f"interpolated={interpolated} mixtures in a batch cannot be made: give 0 or more.")
+    settings = {
+        "loss": _name(loss), "steps": steps, "anchors": anchors, "neighbours": neighbours, "lr": lr,
+        "interpolated": interpolated, "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight,
+        "augment": augment, "seed": seed, "images": len(images), "targets": _digest(teacher_rows),
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    batches = tuple_batches(teacher_rows, anchors, neighbours, steps, generator)
+    teacher_rows = teacher_rows.to(device)
+    extra = {} if projection is None else {"projection": projection}
+
+    def batch_loss(rows: Tensor, index: Tensor) -> Tensor:
+        target = teacher_rows[index]
+        value = loss(rows, target, **extra)
+        if interpolated:
+            joint = interpolate(target, rows, interpolated, pairs, alpha, generator)
+            joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **extra)
+            value = value + joint_weight * joint_loss
+        return value
+
+    history = fit(
+        student, images, batches, batch_loss, generator, steps=steps, lr=lr, augment=augment, beside=projection,
+        device=device, settings=settings, progress=progress, checkpoint=checkpoint, callback=callback,
+    )  # fmt: skip
+    return student, history
+
+
+def train_supervised(
+    student: nn.Module,
+    images: Tensor,
+    labels: Tensor | np.ndarray,
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "contrastive",
+    steps: int = 150,
+    lr: float = 3e-5,
+    classes: int = 12,
+    per_class: int = 4,
+    augment: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    callback: Callable[[History], None] | None = None,
+) -> tuple[nn.Module, History]:
+    """The baseline that needs labels: metric learning on batches of `classes` places with `per_class` images each.
+
+    labels: [N] integers, the place of each image. loss: "contrastive" (distance of positive pairs plus what negative
+    pairs lack to the margin 0.85 in Euclidean distance), "multi_similarity" (Wang et al., CVPR 2019), both from
+    pytorch-metric-learning, or a function of (rows, labels). The rest as in `distill`, with the same loop underneath.
+    """
+    device = torch.device(device) if device is not None else _device(student)
+    labels = torch.as_tensor(labels)
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise BadInput(f"The labels are {labels.dtype} {list(labels.shape)}: give one integer for each image, [N].")
+    _check_images(images, len(labels), "labels")
+    settings = {
+        "loss": loss if isinstance(loss, str) else _name(loss), "steps": steps, "lr": lr, "classes": classes,
+        "per_class": per_class, "augment": augment, "seed": seed, "images": len(images), "targets": _digest(labels),
+    }  # fmt: skip
+    metric_loss = _metric_loss(loss) if isinstance(loss, str) else loss
+    generator = torch.Generator().manual_seed(seed)
+    batches = class_batches(labels, classes, per_class, steps, generator)
+    labels = labels.to(device)
+    history = fit(
+        student, images, batches, lambda rows, index: metric_loss(rows, labels[index]), generator, steps=steps, lr=lr,
+        augment=augment, device=device, settings=settings, progress=progress, checkpoint=checkpoint, callback=callback,
+    )  # fmt: skip
+    return student, history
+
+
+def fit(
+    student: nn.Module,
+    images: Tensor,
+    batches: Iterator[Tensor],
+    batch_loss: Callable[[Tensor, Tensor], Tensor],
+    generator: torch.Generator,
+    *,
+    steps: int,
+    lr: float,
+    augment: bool = True,
+    beside: nn.Module | None = None,
+    device: str | torch.device = "cpu",
+    settings: dict[str, Any] | None = None,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    callback: Callable[[History], None] | None = None,
+) -> History:
+    """The training loop under `distill` and `train_supervised`; trains in place and leaves the student in eval mode.
+
+    batches: yields at least `steps` index tensors [B] into `images`; batch_loss(rows [B, D], index [B]) -> scalar.
+    generator: the one source of chance for batches, augmentation and loss, so that its state is all there is to resume.
+    beside: something else to train along, such as a projection that the loss uses. For the rest see `distill`.
+    """
+    if steps < 1 or not lr > 0:
+        raise BadInput(f"{steps} steps with learning rate {lr} train nothing: give steps >= 1 and lr > 0.")
+    device = torch.device(device)
+    student.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    for module in student.modules():
+        # Batches are made of look-alikes: their statistics are not those of the images the student will see.
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    optimizer = torch.optim.AdamW(_parameter_groups(student, beside, lr))
+    history = History(settings=dict(settings or {}))
+    # Layers with chance of their own, such as dropout, draw from torch's global state: give it back as it was.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(generator.initial_seed())
+        if checkpoint is not None and Path(checkpoint).exists():
+            history = _resume(checkpoint, student, beside, optimizer, generator, history.settings)
+        done = len(history.step)
+        start = time.perf_counter() - (history.seconds[-1] if done else 0.0)
+        bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=not progress)
+        for step, index in zip(range(done, steps), batches, strict=False):
+            pixels = images[index].to(device)
+            rows = student(augmented(pixels, generator) if augment else _as_float(pixels))
+            if step == done:
+                check_descriptors(rows, "the student's rows")
+            loss = batch_loss(rows, index)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * schedule(step, steps)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+            value = loss.item()
+            if not math.isfinite(value):
+                raise RDistillError(
+                    f"The loss became {value} at step {step}: train with a smaller learning rate than {lr}."
+                )
+            history.step.append(step)
+            history.loss.append(value)
+            history.lr.append(lr * schedule(step, steps))
+            history.seconds.append(time.perf_counter() - start)
+            if checkpoint is not None and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
+                _save(checkpoint, student, beside, optimizer, generator, history)
+            if callback is not None:
+                callback(history)
+            bar.update()
+            bar.set_postfix(loss=f"{value:.4f}", refresh=False)
+        bar.close()
+    student.eval()
+    return history
+
+
+def schedule(step: int, steps: int) -> float:
+    """The learning rate of a step as a part of its peak: linear over the first 4 % of the steps, then half a cosine."""
+    warm_up = max(1, steps // 25)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+
+
+def augmented(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Each image mirrored or not, cropped to 80-100 % of its sides, with new brightness and contrast (+-20 %).
+
+    uint8 [B, 3, H, W] -> float [B, 3, H, W] in [0, 1], channels_last. Mirror, crop and resize are one bilinear sampling
+    of the whole batch.
+    """
+    count, _, height, width = images.shape
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return (low + (high - low) * torch.rand(count, *shape, generator=generator)).to(images.device)
+
+    mirror = (torch.rand(count, 1, generator=generator) < 0.5).to(images.device) * -2.0 + 1.0
+    zoom = uniform(0.8, 1.0, 1)
+    # The corners of an axis-aligned crop need no general affine grid: positions along x and along y are enough.
+    x = mirror * zoom * _pixel_centres(width, images) + uniform(-1, 1, 1) * (1 - zoom)
+    y = zoom * _pixel_centres(height, images) + uniform(-1, 1, 1) * (1 - zoom)
+    grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3)
+    pixels = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    brightness, contrast = uniform(0.8, 1.2, 1, 1, 1) / 255, uniform(0.8, 1.2, 1, 1, 1)
+    grey = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    pixels.mul_(brightness * contrast).add_(grey * brightness * (1 - contrast)).clamp_(0, 1)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _pixel_centres(size: int, like: Tensor) -> Tensor:
+    """Positions of `size` pixels in [-1, 1], as grid_sample counts them."""
+    return (torch.arange(size, device=like.device) * 2 + 1) / size - 1
+
+
+def _as_float(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last).float() / 255
+
+
+def _parameter_groups(student: nn.Module, beside: nn.Module | None, lr: float) -> list[dict[str, Any]]:
+    """AdamW's groups: the network, GeM's p (faster, no decay), and what is trained beside it (faster)."""
+    exponents = [module.p for module in student.modules() if isinstance(module, GeM)]
+    network = [p for p in student.parameters() if p.requires_grad and all(p is not other for other in exponents)]
+    groups = [
+        {"params": network, "peak": lr, "weight_decay": WEIGHT_DECAY},
+        {"params": exponents, "peak": lr * FAST, "weight_decay": 0.0},
+        {
+            "params": [] if beside is None else list(beside.parameters()),
+            "peak": lr * FAST,
+            "weight_decay": WEIGHT_DECAY,
+        },
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _save(
+    path: str | Path,
+    student: nn.Module,
+    beside: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    history: History,
+) -> None:
+    """Write a checkpoint; the old one stays until the new one is whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    state = {
+        "student": student.state_dict(),
+        "beside": {} if beside is None else beside.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "history": asdict(history),
+    }
+    torch.save(state, unfinished)
+    unfinished.replace(path)
+
+
+def _resume(
+    path: str | Path,
+    student: nn.Module,
+    beside: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    settings: dict[str, Any],
+) -> History:
+    """Bring everything to where the checkpoint was written; BadInput when it is of another training."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        history = History(**state["history"])
+    except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
+        raise BadInput(f"The checkpoint {path} cannot be read: delete it to start again.") from error
+    different = [name for name in settings | history.settings if settings.get(name) != history.settings.get(name)]
+    if different:
+        raise BadInput(
+            f"The checkpoint {path} is of another training ({', '.join(sorted(different))} differ): "
+            "give another file or delete it."
+        )
+    try:
+        student.load_state_dict(state["student"])
+        if beside is not None:
+            beside.load_state_dict(state["beside"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise BadInput(f"The checkpoint {path} is of another student: give another file or delete it.") from error
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["torch"])
+    return history
+
+
+def _check_images(images: Tensor, count: int, beside: str) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise BadInput(
+            f"Training takes the images as uint8 [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
+            "give TrainingImages.pixels() or to_tensor(images)."
+        )
+    if len(images) != count:
+        raise BadInput(f"There are {len(images)} images and {count} {beside}: give one for each image, in their order.")
+
+
+def _device(student: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
+
+
+def _digest(values: Tensor) -> str:
+    """Tells whether two trainings had the same targets."""
+    return hashlib.sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _name(loss: Callable[..., Any]) -> str:
+    """A readable name that includes the settings bound by functools.partial."""
+    if isinstance(loss, functools.partial):
+        bound = [str(value) for value in loss.args] + [f"{name}={value}" for name, value in loss.keywords.items()]
+        return f"{_name(loss.func)}({', '.join(bound)})"
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
+def _metric_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    from pytorch_metric_learning import losses as metric_losses
+
+    if name == "contrastive":
+        return metric_losses.ContrastiveLoss(pos_margin=0.0, neg_margin=0.85)
+    if name == "multi_similarity":
+        return metric_losses.MultiSimilarityLoss()
+    raise BadInput(f"The supervised loss {name!r} is not known: give 'contrastive', 'multi_similarity' or a function.")

@@ -1,0 +1,91 @@
+"""Which images meet in a batch: anchors with their nearest neighbours in the teacher's space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rdistill_helpers.errors import BadInput
+
+
+def teacher_neighbours(teacher_rows: Tensor, k: int, block: int = 1024) -> Tensor:
+    """The k most similar other rows of every row, most similar first: [N, D] -> [N, k] int64.
+
+    block: rows compared with all others at a time, so memory is block * N similarities.
+    Raises BadInput unless 1 <= k < N.
+    """
+    count = len(teacher_rows)
+    if not 1 <= k < count:
+        raise BadInput(f"{count} images have no {k} neighbours each: give 1 <= k < {count}, or more images.")
+    nearest = []
+    for start in range(0, count, block):
+        similarity = teacher_rows[start : start + block] @ teacher_rows.T
+        itself = torch.arange(len(similarity), device=similarity.device)
+        similarity[itself, itself + start] = -torch.inf
+        nearest.append(similarity.topk(k).indices)
+    return torch.cat(nearest)
+
+
+def tuple_batches(
+    teacher_rows: Tensor,
+    anchors: int = 8,
+    neighbours: int = 5,
+    steps: int = 500,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """`steps` batches of image numbers: random anchors, then their nearest neighbours by the teacher.
+
+    teacher_rows: [N, Dt]. Each batch is int64 [anchors * (1 + neighbours)] with no image twice; where neighbourhoods
+    overlap, random other images fill the places. Needs no label, and no state but the generator's, so a run that
+    restores the generator goes on with the same batches.
+    Raises BadInput when there are fewer images than a batch holds.
+    """
+    count, size = len(teacher_rows), anchors * (1 + neighbours)
+    if anchors < 1 or neighbours < 0:
+        raise BadInput(
+            f"A batch of {anchors} anchors with {neighbours} neighbours is empty: give anchors >= 1, neighbours >= 0."
+        )
+    if count < size:
+        raise BadInput(
+            f"A batch of {anchors} anchors with {neighbours} neighbours each needs {size} images, but there are "
+            f"{count}: give more images, or fewer anchors or neighbours."
+        )
+    nearest = (
+        teacher_neighbours(teacher_rows, neighbours).cpu() if neighbours else torch.empty(count, 0, dtype=torch.int64)
+    )
+    return (_tuple_batch(nearest, anchors, size, generator) for _ in range(steps))
+
+
+def _tuple_batch(nearest: Tensor, anchors: int, size: int, generator: torch.Generator | None) -> Tensor:
+    shuffled = torch.randperm(len(nearest), generator=generator)[:size]  # its first `anchors` are the anchors
+    wanted = torch.cat([shuffled[:anchors], nearest[shuffled[:anchors]].flatten(), shuffled[anchors:]])
+    return torch.tensor(list(dict.fromkeys(wanted.tolist()))[:size])
+
+
+def class_batches(
+    labels: Tensor,
+    classes: int = 12,
+    per_class: int = 4,
+    steps: int = 150,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """`steps` batches for training with labels: random classes, up to `per_class` random images of each.
+
+    labels: [N] integers; classes with a single image give no positive pair and are left out. Batches are int64
+    [at most classes * per_class] with no image twice.
+    Raises BadInput when there are fewer such classes than a batch holds.
+    """
+    groups = [group for label in labels.unique() if len(group := (labels == label).nonzero()[:, 0]) > 1]
+    if per_class < 2 or not 1 <= classes <= len(groups):
+        raise BadInput(
+            f"A batch of {classes} classes with {per_class} images each cannot be drawn from {len(groups)} classes of "
+            f"two images or more: give classes <= {len(groups)} and per_class >= 2, or more labelled images."
+        )
+
+    def batch() -> Tensor:
+        drawn = [groups[i] for i in torch.randperm(len(groups), generator=generator)[:classes].tolist()]
+        return torch.cat([group[torch.randperm(len(group), generator=generator)[:per_class]] for group in drawn])
+
+    return (batch() for _ in range(steps))
