@@ -1,0 +1,354 @@
+"""The training loop on a student of a few hundred parameters: it learns, repeats itself, resumes, and refuses nonsense."""
+
+import functools
+import itertools
+import json
+
+import matplotlib
+import pytest
+import torch
+from torch import nn
+
+from rdistill_helpers.distil import History, augmented, distill, losses, train, train_supervised
+from rdistill_helpers.embed.pooling import GeM
+from rdistill_helpers.errors import BadInput, RDistillError
+
+matplotlib.use("Agg")
+
+
+class TinyStudent(nn.Module):
+    """A convolution, BatchNorm, dropout and GeM: every kind of layer that the loop treats in its own way."""
+
+    def __init__(self, dim=8, dropout=0.0):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, dim, 5, stride=2), nn.BatchNorm2d(dim), nn.ReLU(), nn.Dropout2d(dropout)
+            )
+            self.pool = GeM()
+
+    def forward(self, images):
+        return nn.functional.normalize(self.pool(self.layers(images)), dim=1)
+
+
+def data(count=40, places=8, seed=0):
+    """Pictures of a few colours, rows that a teacher of colours would give, and the colours as labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % places
+    colours = torch.randint(40, 216, (places, 3, 1, 1), generator=generator)
+    noise = torch.randint(-30, 31, (count, 3, 15, 20), generator=generator)
+    images = (colours[labels] + noise).clamp(0, 255).to(torch.uint8)
+    rows = (images.float().mean((2, 3)) - 128) @ torch.randn(3, 6, generator=generator)
+    return images, nn.functional.normalize(rows, dim=1), labels
+
+
+def short(student=None, *, steps=6, **settings):
+    images, rows, _ = data()
+    settings = {"anchors": 3, "neighbours": 3, "lr": 1e-2, "progress": False, **settings}
+    return distill(student or TinyStudent(), images, rows, steps=steps, **settings)
+
+
+def equal_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.fixture
+def frequent_checkpoints(monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(step):
+    def callback(history):
+        if len(history.step) == step:
+            raise Interrupted
+
+    return callback
+
+
+# --- learning ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interpolated", [0, 6])
+def test_distillation_lowers_the_loss(interpolated):
+    images, rows, _ = data()
+
+    def loss_on_all_images(student):
+        with torch.inference_mode():
+            return losses.listwise(student.eval()(images.float() / 255), rows).item()
+
+    before = loss_on_all_images(TinyStudent())
+    student, _ = short(steps=100, anchors=8, lr=3e-3, interpolated=interpolated)
+    assert not student.training
+    assert loss_on_all_images(student) < 0.5 * before
+
+
+def test_supervised_training_lowers_the_loss():
+    images, _, labels = data()
+
+    def loss_on_all_images(student):
+        with torch.inference_mode():
+            return train._metric_loss("contrastive")(student.eval()(images.float() / 255), labels).item()
+
+    before = loss_on_all_images(TinyStudent())
+    settings = {"steps": 100, "lr": 3e-3, "classes": 8, "per_class": 3, "augment": False, "progress": False}
+    student, _ = train_supervised(TinyStudent(), images, labels.numpy(), **settings)
+    assert not student.training
+    assert loss_on_all_images(student) < 0.9 * before
+
+
+@pytest.mark.parametrize("loss", ["multi_similarity", lambda rows, labels: (rows * labels[:, None]).mean()])
+def test_supervised_training_takes_other_losses(loss):
+    images, _, labels = data()
+    _, history = train_supervised(
+        TinyStudent(), images, labels, loss=loss, steps=2, classes=4, per_class=3, progress=False
+    )
+    assert len(history.loss) == 2
+
+
+def test_the_contrastive_loss_equals_plain_loops():
+    rows = nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), dim=1)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    positive, negative = [], []
+    for i in range(6):
+        for j in range(6):
+            distance = (rows[i] - rows[j]).norm().item()
+            if i != j and labels[i] == labels[j]:
+                positive.append(distance)
+            elif i != j:
+                negative.append(max(0.0, 0.85 - distance))
+    # Each kind of pair is averaged over its pairs with a loss above zero.
+    negative = [value for value in negative if value > 0]
+    expected = sum(positive) / len(positive) + (sum(negative) / len(negative) if negative else 0.0)
+    assert train._metric_loss("contrastive")(rows, labels).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_joint_loss_is_added_with_its_weight():
+    """With weight 0 the mixtures change nothing but the draws, so the first loss is that of the real rows alone."""
+    first = [short(steps=1, interpolated=k, joint_weight=w)[1].loss[0] for k, w in [(0, 1.0), (6, 0.0), (6, 1.0)]]
+    assert first[0] == pytest.approx(first[1], abs=1e-7)
+    assert first[2] > first[0]
+
+
+def test_a_projection_is_trained_along():
+    torch.manual_seed(0)
+    projection = nn.Linear(8, 6)
+    before = projection.weight.clone()
+    _, history = short(steps=40, loss=losses.regression, projection=projection, interpolated=4)
+    assert not torch.equal(projection.weight, before)
+    assert history.loss[-1] < history.loss[0]
+
+
+def test_batch_statistics_stay_as_they_were():
+    student = TinyStudent()
+    before = student.layers[1].running_mean.clone()
+    short(student)
+    assert torch.equal(student.layers[1].running_mean, before)
+
+
+def test_the_pooling_exponent_learns_faster_and_does_not_decay():
+    student = TinyStudent()
+    groups = train._parameter_groups(student, nn.Linear(2, 2), lr=1e-3)
+    assert [(len(g["params"]), g["peak"], g["weight_decay"]) for g in groups] == [
+        (4, 1e-3, 1e-4),
+        (1, 1e-2, 0.0),
+        (2, 1e-2, 1e-4),
+    ]
+    assert groups[1]["params"][0] is student.pool.p
+
+
+def test_the_learning_rate_rises_shortly_and_falls_as_a_cosine():
+    rates = [train.schedule(step, 500) for step in range(500)]
+    assert rates[:20] == pytest.approx([(i + 1) / 20 for i in range(20)])
+    assert rates[260] == pytest.approx(0.5)
+    assert all(a >= b for a, b in itertools.pairwise(rates[20:]))
+    assert 0 < rates[-1] < 0.001
+    assert [train.schedule(0, 1), train.schedule(1, 2)] == [1.0, 1.0]
+
+
+# --- augmentation --------------------------------------------------------------------------------------------------
+
+
+def test_augmentation_keeps_the_shape_and_range_and_varies_each_image():
+    image = data()[0][:1]
+    out = augmented(image.repeat(12, 1, 1, 1), torch.Generator().manual_seed(0))
+    assert out.shape == (12, 3, 15, 20)
+    assert out.dtype == torch.float32
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert len({tuple(row) for row in out.flatten(1).tolist()}) == 12
+
+
+def test_augmentation_is_mild_and_mirrors_half_of_the_images():
+    ramp = torch.linspace(60, 190, 20).to(torch.uint8).expand(400, 3, 15, 20)
+    out = augmented(ramp, torch.Generator().manual_seed(0))
+    mirrored = (out[:, 0, 7, 0] > out[:, 0, 7, -1]).float().mean()
+    assert 0.4 < mirrored < 0.6
+    ratio = out.mean((1, 2, 3)) / (ramp.float().mean() / 255)
+    assert ratio.min() > 0.6
+    assert ratio.max() < 1.4
+
+
+def test_augmentation_without_zoom_jitter_or_mirror_is_the_image(monkeypatch):
+    images = data()[0][:5]
+    # Every draw at the end of its interval that changes nothing but brightness and contrast, by 1.2 each.
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.ones(*shape))
+    pixels = images.float() / 255
+    grey = pixels.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(augmented(images), ((pixels - grey) * 1.2 * 1.2 + grey * 1.2).clamp(0, 1))
+
+
+# --- chance and resuming -------------------------------------------------------------------------------------------
+
+
+def test_the_seed_decides_everything_and_the_global_state_is_left_alone():
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    (a, ha), (b, hb) = (short(TinyStudent(dropout=0.3), seed=1, interpolated=3, alpha=0.5) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert ha.loss == hb.loss
+    assert equal_weights(a, b)
+    assert short(seed=2)[1].loss != short(seed=1)[1].loss
+
+
+@pytest.mark.parametrize("stop", [4, 6, 7], ids=["between checkpoints", "at a checkpoint", "after two"])
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path, frequent_checkpoints, stop):
+    settings = {"steps": 10, "interpolated": 4, "alpha": 0.5, "pairs": "neighbours", "loss": losses.regression}
+
+    def projection():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            return nn.Linear(8, 6)
+
+    whole_projection, projected = projection(), projection()
+    whole, expected = short(TinyStudent(dropout=0.3), projection=whole_projection, **settings)
+    path = tmp_path / "runs" / "student.ckpt"
+    with pytest.raises(Interrupted):
+        short(
+            TinyStudent(dropout=0.3), projection=projection(), checkpoint=path, callback=interrupt_at(stop), **settings
+        )
+    torch.manual_seed(99)  # another process starts in another state
+    resumed, history = short(TinyStudent(dropout=0.3), projection=projected, checkpoint=path, **settings)
+    assert history.step == list(range(10))
+    assert history.loss == expected.loss
+    assert history.lr == expected.lr
+    assert equal_weights(resumed, whole)
+    assert equal_weights(projected, whole_projection)
+    assert all(a <= b for a, b in itertools.pairwise(history.seconds))
+    assert [file.name for file in path.parent.iterdir()] == ["student.ckpt"]
+
+
+def test_supervised_training_resumes_bit_for_bit(tmp_path, frequent_checkpoints):
+    images, _, labels = data()
+    settings = {"steps": 8, "lr": 1e-2, "classes": 4, "per_class": 3, "progress": False}
+    whole, expected = train_supervised(TinyStudent(), images, labels, **settings)
+    path = tmp_path / "ckpt"
+    with pytest.raises(Interrupted):
+        train_supervised(TinyStudent(), images, labels, checkpoint=path, callback=interrupt_at(5), **settings)
+    resumed, history = train_supervised(TinyStudent(), images, labels, checkpoint=path, **settings)
+    assert history.loss == expected.loss
+    assert equal_weights(resumed, whole)
+
+
+def test_a_finished_training_is_read_back_without_a_step(tmp_path):
+    path = tmp_path / "ckpt"
+    trained, first = short(checkpoint=path)
+    again, second = short(checkpoint=path, callback=interrupt_at(6))
+    assert equal_weights(trained, again)
+    assert second == first
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    path = tmp_path / "ckpt"
+    short(checkpoint=path)
+    with pytest.raises(BadInput, match=r"another training \(lr, seed differ\)"):
+        short(checkpoint=path, lr=2e-2, seed=1)
+    with pytest.raises(BadInput, match="another student"):
+        short(TinyStudent(dim=9), checkpoint=path)
+    path.write_bytes(b"broken")
+    with pytest.raises(BadInput, match="delete it"):
+        short(checkpoint=path)
+
+
+# --- history -------------------------------------------------------------------------------------------------------
+
+
+def test_a_history_survives_saving(tmp_path):
+    _, history = short(loss=functools.partial(losses.listwise, temperature=0.1))
+    history.save(tmp_path / "history.json")
+    assert History.load(tmp_path / "history.json") == history
+    assert history.settings["loss"] == "listwise(temperature=0.1)"
+    assert len(history.step) == len(history.loss) == len(history.lr) == len(history.seconds) == 6
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"colour": 1})])
+def test_a_file_that_is_no_history_is_refused(tmp_path, text):
+    (tmp_path / "history.json").write_text(text)
+    with pytest.raises(BadInput, match="no saved history"):
+        History.load(tmp_path / "history.json")
+
+
+def test_a_history_draws_its_loss_and_its_running_mean():
+    ax = History(step=list(range(30)), loss=[float(i) for i in range(30)]).plot(window=10)
+    steps, means = ax.lines[1].get_data()
+    assert list(steps) == list(range(9, 30))
+    assert list(means) == pytest.approx([i - 4.5 for i in range(9, 30)])
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+def with_nan(rows):
+    rows = rows.clone()
+    rows[3, 1] = float("nan")
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda images, rows: (images, with_nan(rows)), "NaN"),
+        (lambda images, rows: (images, 2 * rows), "not L2-normalised"),
+        (lambda images, rows: (images, rows[0]), "two dimensions"),
+        (lambda images, rows: (images[:-1], rows), "39 images and 40 teacher rows"),
+        (lambda images, rows: (images.float(), rows), "uint8"),
+        (lambda images, rows: (images[:11], rows[:11]), "needs 12 images, but there are 11"),
+    ],
+    ids=["nan", "length", "shape", "count", "float images", "fewer than a batch"],
+)
+def test_images_and_rows_that_do_not_fit_are_refused(change, words):
+    images, rows = change(*data()[:2])
+    with pytest.raises(BadInput, match=words):
+        distill(TinyStudent(), images, rows, anchors=3, neighbours=3, steps=1, progress=False)
+
+
+def test_a_student_whose_rows_are_not_normalised_is_refused():
+    student = nn.Sequential(nn.Conv2d(3, 4, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(BadInput, match="the student's rows are not L2-normalised"):
+        short(student)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"lr": 0.0}, {"interpolated": -1}])
+def test_settings_that_train_nothing_are_refused(settings):
+    with pytest.raises(BadInput, match="give"):
+        short(**settings)
+
+
+def test_a_training_that_blows_up_stops():
+    with pytest.raises(RDistillError, match="smaller learning rate"):
+        short(loss=lambda student_rows, teacher_rows: student_rows.sum() * float("nan"))
+
+
+def test_labels_that_do_not_fit_are_refused():
+    images, _, labels = data()
+    with pytest.raises(BadInput, match="40 images and 39 labels"):
+        train_supervised(TinyStudent(), images, labels[1:], progress=False)
+    with pytest.raises(BadInput, match="one integer"):
+        train_supervised(TinyStudent(), images, labels.float(), progress=False)
+    with pytest.raises(BadInput, match="'contrastive', 'multi_similarity'"):
+        train_supervised(TinyStudent(), images, labels, loss="triplet", classes=4, progress=False)
