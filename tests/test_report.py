@@ -1,0 +1,133 @@
+"""The revisited protocol end to end, against a full sort in plain loops, on made-up and on real ground truth."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.report import PROTOCOLS, evaluate, evaluate_ranking
+
+
+def make_benchmark(images=30, queries=4, seed=0):
+    rng = np.random.default_rng(seed)
+    gnd = []
+    for i in range(queries):
+        easy, hard, junk = np.split(rng.permutation(images)[:9], [3, 6])
+        gnd.append({"bbx": None, "easy": easy if i else easy[:0], "hard": hard, "junk": junk})
+    return Benchmark("made up", [f"q{i}" for i in range(queries)], [f"d{i}" for i in range(images)], gnd, read=None)
+
+
+def rows(count, dim=8, seed=0):
+    return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def slow_scores(order, benchmark, ks):
+    """{protocol: (mAP, [mP@k], [ap])} by walking down each sorted list."""
+    result = {}
+    for protocol, (positive, ignored) in PROTOCOLS.items():
+        aps, precisions = [], []
+        for gnd, ranked in zip(benchmark.ground_truth, order, strict=True):
+            good = {int(v) for k in positive for v in gnd[k]}
+            skip = {int(v) for k in ignored for v in gnd[k]}
+            if not good:
+                aps.append(float("nan"))
+                continue
+            cleaned = [v for v in ranked if v not in skip]
+            found, area, last = 0, 0.0, 0
+            for rank, image in enumerate(cleaned):
+                if image in good:
+                    before = found / rank if rank else 1.0
+                    found += 1
+                    area += (before + found / (rank + 1)) / 2
+                    last = rank + 1
+            aps.append(area / len(good))
+            precisions.append([sum(v in good for v in cleaned[: min(k, last)]) / min(k, last) for k in ks])
+        result[protocol] = (np.nanmean(aps), np.mean(precisions, 0), np.array(aps))
+    return result
+
+
+def assert_equal(report, expected, ks):
+    for protocol, (mean, precisions, aps) in expected.items():
+        measures = getattr(report, protocol)
+        assert measures.mAP == pytest.approx(mean, abs=1e-9)
+        assert [measures.mP[k] for k in ks] == pytest.approx(precisions.tolist(), abs=1e-9)
+        np.testing.assert_allclose(measures.ap, aps, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_descriptors_and_ranked_lists_score_as_the_full_sort(seed):
+    benchmark, ks = make_benchmark(seed=seed), (1, 5, 10)
+    queries, database = rows(4, seed=seed), rows(30, seed=seed + 100)
+    order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
+    expected = slow_scores(order.tolist(), benchmark, ks)
+    assert_equal(evaluate(queries, database, benchmark, ks), expected, ks)
+    assert_equal(evaluate_ranking(order.numpy(), benchmark, ks), expected, ks)
+
+
+@pytest.mark.parametrize("name", ["roxford5k", "rparis6k"])
+def test_real_ground_truth_scores_as_the_full_sort(name):
+    folder = os.environ.get("RDISTILL_REAL_GND")
+    if not folder:
+        pytest.skip("the real ground truth is not part of the project: set RDISTILL_REAL_GND to a folder that has it")
+    benchmark = Benchmark.from_pickle(Path(folder) / f"gnd_{name}.pkl")
+    assert len(benchmark.query_names) == 70
+    count, ks = len(benchmark.image_names), (1, 5, 10)
+    order = np.stack([np.random.default_rng(i).permutation(count) for i in range(70)])
+    for i in range(0, 70, 2):  # half of the queries do better than chance
+        good = np.concatenate([benchmark.ground_truth[i][k] for k in ("easy", "hard", "junk")])
+        order[i] = np.concatenate([good, np.setdiff1d(order[i], good)])
+    assert_equal(evaluate_ranking(order, benchmark, ks), slow_scores(order.tolist(), benchmark, ks), ks)
+
+
+def test_a_query_without_positives_is_nan_and_stays_out_of_the_mean():
+    report = evaluate(rows(4), rows(30, seed=1), make_benchmark())
+    assert np.isnan(report.easy.ap[0])
+    assert report.easy.mAP == pytest.approx(np.mean(report.easy.ap[1:]))
+
+
+def test_distractors_behind_the_database_can_only_lower_the_score():
+    benchmark, queries, database = make_benchmark(), rows(4), rows(30, seed=1)
+    alone = evaluate(queries, database, benchmark)
+    crowded = evaluate(queries, torch.cat([database, rows(500, seed=2)]), benchmark)
+    assert (crowded.medium.ap <= alone.medium.ap + 1e-12).all()
+    assert crowded.medium.mAP < alone.medium.mAP
+
+
+def test_a_cut_list_keeps_the_full_number_of_positives():
+    benchmark = make_benchmark(queries=2)
+    best = benchmark.ground_truth[1]["easy"][:1]
+    report = evaluate_ranking(np.stack([best, best]), benchmark)
+    assert report.easy.ap[1] == pytest.approx(1 / 3)
+
+
+def test_report_prints_percentages_and_becomes_a_frame():
+    report = evaluate(rows(4), rows(30, seed=1), make_benchmark(), ks=(1, 5))
+    assert f"{100 * report.medium.mAP:.1f}" in str(report) and "mP@5" in report._repr_html_()
+    frame = report.to_frame()
+    assert list(frame.index) == ["easy", "medium", "hard"] and frame.loc["hard", "mAP"] == report.hard.mAP
+
+
+@pytest.mark.parametrize(
+    ("queries", "database", "message"),
+    [
+        (rows(3), rows(30), "3 and 30 descriptors"),
+        (rows(4), rows(29), "4 and 29 descriptors"),
+        (rows(4, dim=7), rows(30), "7"),
+        (2 * rows(4), rows(30), "normalise"),
+        (rows(4) * torch.tensor([1.0, 1, float("nan"), 1])[:, None], rows(30), "row 2"),
+    ],
+)
+def test_descriptors_that_cannot_be_compared_are_refused(queries, database, message):
+    with pytest.raises(BadInput, match=message):
+        evaluate(queries, database, make_benchmark())
+
+
+@pytest.mark.parametrize("ranking", [[[0, 0]] * 4, [[-1, 2]] * 4, [[0.5, 1]] * 4, [[0, 1]] * 3])
+def test_rankings_that_are_none_are_refused(ranking):
+    with pytest.raises(BadInput, match="ranking"):
+        evaluate_ranking(ranking, make_benchmark())
