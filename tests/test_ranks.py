@@ -53,7 +53,9 @@ def test_removing_ignored_equals_deleting_them_from_the_list(chosen, random):
     positives = sorted(p for p in chosen if random.random() < 0.5)
     ignored = sorted(chosen - set(positives))
     shown = [i for i in range(61) if i not in ignored]
-    assert remove_ignored(np.array(positives, int), np.array(ignored, int)).tolist() == [shown.index(p) for p in positives]
+    assert remove_ignored(np.array(positives, int), np.array(ignored, int)).tolist() == [
+        shown.index(p) for p in positives
+    ]
 
 
 def test_no_positive_gives_nan_and_a_cut_list_keeps_the_full_count():

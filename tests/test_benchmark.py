@@ -1,0 +1,142 @@
+"""One class for the embedded rooms, the real sets and one's own photographs; the archive and what damages it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.ground_truth import write_ground_truth
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.rooms import TrainingImages, verify_archive
+from rdistill_helpers.errors import BadInput, DataMissing
+
+
+def photographs(folder: Path, names: list[str]) -> None:
+    for i, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (i, 0, 0)).save(folder / name)
+
+
+def test_rooms_benchmark_is_as_described():
+    rooms = Benchmark.load("rooms")
+    assert len(rooms.query_names) == len(rooms.ground_truth) == 70
+    assert len(rooms.image_names) == len(set(rooms.image_names)) == 1010
+    assert not set(rooms.image_names) & set(rooms.query_names)
+    assert all(len(g["easy"]) >= 2 and len(g["hard"]) >= 2 for g in rooms.ground_truth)
+    box = rooms.ground_truth[0]["bbx"]
+    assert rooms.query(0).size == (box[2] - box[0], box[3] - box[1])
+    assert rooms.query(0, crop=False).size == rooms.image(0).size == (160, 120)
+
+
+def test_training_part_shares_no_photograph_and_its_labels_are_rooms():
+    training, rooms = TrainingImages.load("rooms"), Benchmark.load("rooms")
+    assert len(training) == 3020 and not set(training.names) & set(rooms.image_names + rooms.query_names)
+    labels = training.labels()
+    assert labels.unique(return_counts=True)[1].tolist() == [10] * 302
+    drawn = training.draw(rooms=3, seed=5)
+    assert len(drawn) == 30 and len(labels[drawn].unique()) == 3
+    assert torch.equal(drawn, training.draw(rooms=3, seed=5)) and not torch.equal(drawn, training.draw(rooms=3, seed=6))
+    pixels = training.pixels(drawn[:2])
+    assert pixels.shape == (2, 3, 120, 160) and pixels.dtype == torch.uint8
+    assert np.array_equal(pixels[1].permute(1, 2, 0).numpy(), np.asarray(training.image(int(drawn[1]))))
+    with pytest.raises(BadInput, match="999 rooms"):
+        training.draw(rooms=999)
+
+
+@pytest.fixture
+def copied_data(tmp_path):
+    for name in ("rooms.zip", "rooms.zip.sha256", "rooms_train_labels.csv"):
+        shutil.copy(data_root() / name, tmp_path / name)
+    return tmp_path
+
+
+def test_damaged_archive_says_how_to_restore_it(copied_data):
+    archive = copied_data / "rooms.zip"
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(BadInput, match=r"damaged.*git checkout -- data"):
+        Benchmark.load("rooms", copied_data)
+    archive.write_bytes(content[:1000])
+    with pytest.raises(BadInput, match="git checkout"):
+        TrainingImages.load("rooms", copied_data)
+
+
+@pytest.mark.parametrize("name", ["rooms.zip", "rooms.zip.sha256"])
+def test_missing_archive_says_how_to_restore_it(copied_data, name):
+    (copied_data / name).unlink()
+    with pytest.raises(DataMissing, match=f"{name} is missing.*git checkout"):
+        Benchmark.load("rooms", copied_data)
+
+
+def test_missing_labels_hurt_only_who_needs_them(copied_data):
+    (copied_data / "rooms_train_labels.csv").unlink()
+    training = TrainingImages.load("rooms", copied_data)
+    assert training.image(0).size == (160, 120)
+    with pytest.raises(DataMissing, match="rooms_train_labels"):
+        training.labels()
+
+
+def test_archive_is_hashed_once_for_each_state(copied_data, monkeypatch):
+    verify_archive(copied_data / "rooms.zip")
+    monkeypatch.setattr("hashlib.file_digest", None)
+    verify_archive(copied_data / "rooms.zip")
+
+
+def test_real_sets_have_their_official_layout(tmp_path):
+    gnd = [{"bbx": [5, 5, 25, 26], "easy": [0], "hard": [1], "junk": []}]
+    (tmp_path / "roxford5k").mkdir()
+    write_ground_truth(tmp_path / "roxford5k" / "gnd_roxford5k.pkl", ["b", "a"], ["q"], gnd)
+    photographs(tmp_path / "roxford5k" / "jpg", ["a.jpg", "q.jpg"])
+    with pytest.raises(DataMissing, match=r"1 images of roxford5k .*\(b\)"):
+        Benchmark.load("roxford5k", tmp_path)
+    photographs(tmp_path / "roxford5k" / "jpg", ["b.jpg"])
+    benchmark = Benchmark.load("roxford5k", tmp_path)
+    assert benchmark.image_names == ["b", "a"]
+    assert benchmark.query(0).size == (20, 21)
+    assert max(benchmark.query(0, imsize=20).size) == pytest.approx(10, abs=1)
+
+
+def test_missing_real_set_and_unknown_name_are_said(tmp_path):
+    with pytest.raises(DataMissing, match=r"gnd_rparis6k\.pkl"):
+        Benchmark.load("rparis6k", tmp_path)
+    with pytest.raises(BadInput, match="oxford"):
+        Benchmark.load("oxford", tmp_path)
+    with pytest.raises(DataMissing, match="nowhere"):
+        Benchmark.load("rooms", tmp_path / "nowhere")
+
+
+def test_sub_folders_are_places(tmp_path):
+    photographs(tmp_path, ["bridge/1.jpg", "bridge/2.jpg", "bridge/3.png", "tower/1.jpg"])
+    benchmark = Benchmark.from_folder(tmp_path)
+    assert benchmark.query_names == ["bridge/1.jpg"]
+    assert benchmark.image_names == ["bridge/2.jpg", "bridge/3.png", "tower/1.jpg"]
+    assert benchmark.ground_truth[0]["easy"].tolist() == [0, 1]
+    assert benchmark.query(0).size == (40, 30)
+
+
+def test_own_ground_truth_as_json(tmp_path):
+    photographs(tmp_path, ["q.jpg", "a.jpg"])
+    gnd = {"imlist": ["a.jpg"], "qimlist": ["q.jpg"], "gnd": [{"bbx": None, "easy": [0], "hard": [], "junk": []}]}
+    (tmp_path / "gnd.json").write_text(json.dumps(gnd))
+    assert Benchmark.from_folder(tmp_path).image_names == ["a.jpg"]
+    (tmp_path / "gnd.json").write_text("{")
+    with pytest.raises(BadInput, match=r"gnd\.json"):
+        Benchmark.from_folder(tmp_path)
+
+
+def test_folders_without_places_and_names_that_lead_out_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="three photographs"):
+        Benchmark.from_folder(tmp_path)
+    with pytest.raises(DataMissing, match="nowhere"):
+        Benchmark.from_folder(tmp_path / "nowhere")
+    gnd = {"imlist": ["../a.jpg"], "qimlist": ["q.jpg"], "gnd": [{"bbx": None, "easy": [0], "hard": [], "junk": []}]}
+    (tmp_path / "gnd.json").write_text(json.dumps(gnd))
+    photographs(tmp_path, ["q.jpg"])
+    with pytest.raises(BadInput, match="leads out"):
+        Benchmark.from_folder(tmp_path)

@@ -1,0 +1,84 @@
+"""Ground-truth files: plain pickles pass, everything else is refused in one sentence."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from rdistill_helpers.data.ground_truth import read_ground_truth, write_ground_truth
+from rdistill_helpers.errors import BadInput, DataMissing
+
+
+def truth(**changes):
+    entry = {"bbx": [0.5, 0, 10, 20.25], "easy": [0, 2], "hard": [1], "junk": [], **changes}
+    return {"imlist": ["a", "b", "c"], "qimlist": ["q"], "gnd": [entry]}
+
+
+def written(tmp_path, content):
+    path = tmp_path / "gnd.pkl"
+    path.write_bytes(pickle.dumps(content))
+    return path
+
+
+def test_written_file_reads_back(tmp_path):
+    write_ground_truth(tmp_path / "gnd.pkl", **truth())
+    found = read_ground_truth(tmp_path / "gnd.pkl")
+    assert found["imlist"] == ["a", "b", "c"] and found["gnd"][0]["easy"].tolist() == [0, 2]
+    assert found["gnd"][0]["bbx"] == [0.5, 0.0, 10.0, 20.25]
+    plain = pickle.loads((tmp_path / "gnd.pkl").read_bytes())
+    assert type(plain["gnd"][0]["easy"]) is list
+
+
+class Harmful:
+    def __reduce__(self):
+        return (os.mkdir, ("made_by_a_pickle",))
+
+
+def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="carries code"):
+        read_ground_truth(written(tmp_path, {**truth(), "extra": Harmful()}))
+    assert not Path("made_by_a_pickle").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "layout"),
+        ({"imlist": [], "qimlist": []}, "layout"),
+        ({**truth(), "imlist": [1, 2, 3]}, "imlist must be a list"),
+        ({**truth(), "gnd": []}, "one entry for each"),
+        (truth(easy=[3]), "query 0: easy names image 3, but imlist has 3"),
+        (truth(junk=[-1]), "junk names image -1"),
+        (truth(junk=[0]), "twice"),
+        (truth(easy=[0, 0]), "twice"),
+        (truth(easy=["a"]), "whole numbers"),
+        (truth(bbx=[5, 0, 1, 9]), "no box"),
+        (truth(bbx=[0, 0, float("inf"), 9]), "no box"),
+        (truth(bbx="wide"), "four numbers"),
+    ],
+)
+def test_broken_layouts_are_named(tmp_path, content, message):
+    with pytest.raises(BadInput, match=message):
+        read_ground_truth(written(tmp_path, content))
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+    (tmp_path / "cut.pkl").write_bytes(pickle.dumps(truth())[:40])
+    with pytest.raises(BadInput, match=r"cut\.pkl"):
+        read_ground_truth(tmp_path / "cut.pkl")
+    with pytest.raises(DataMissing, match=r"gone\.pkl"):
+        read_ground_truth(tmp_path / "gone.pkl")
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "sums"), [("roxford5k", 4993, (3029, 2497, 1356)), ("rparis6k", 6322, (6874, 10350, 7153))]
+)
+def test_real_files_are_read_whole(name, images, sums):
+    folder = os.environ.get("RDISTILL_REAL_GND")
+    if not folder:
+        pytest.skip("the real ground truth is not part of the project: set RDISTILL_REAL_GND to a folder that has it")
+    found = read_ground_truth(Path(folder) / f"gnd_{name}.pkl")
+    assert (len(found["imlist"]), len(found["qimlist"])) == (images, 70)
+    assert tuple(sum(len(g[k]) for g in found["gnd"]) for k in ("easy", "hard", "junk")) == sums
