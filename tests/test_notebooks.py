@@ -1,0 +1,116 @@
+"""Every notebook follows the pattern of the course, was executed, and has cells whose output is checked."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MAX_BYTES = 2_500_000
+MIN_CHECKED = 5
+
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def text_of(path: Path) -> str:
+    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def test_the_notebooks_are_numbered_without_a_gap():
+    assert [path.name[:3] for path in PATHS] == [f"{number:02d}_" for number in range(len(PATHS))]
+    assert len(PATHS) >= 6
+
+
+@each_notebook
+def test_the_readme_links_to_it(path):
+    assert f"(notebooks/{path.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@each_notebook
+def test_it_was_executed_from_top_to_bottom(path):
+    counts = [cell.execution_count for cell in code_cells(path) if "nbval-skip" not in tags(cell)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_no_output_is_an_error(path):
+    failed = [
+        output.ename
+        for cell in code_cells(path)
+        for output in cell.outputs
+        if output.output_type == "error" and not {"raises-exception", "nbval-raises-exception"} & set(tags(cell))
+    ]
+    assert failed == []
+
+
+@each_notebook
+def test_enough_cells_have_their_output_checked(path):
+    checked = [cell for cell in code_cells(path) if "nbval-check-output" in tags(cell)]
+    assert len(checked) >= MIN_CHECKED
+    assert all(cell.outputs for cell in checked), "a cell without output checks nothing"
+
+
+@each_notebook
+def test_it_is_small_enough_to_be_shown_on_a_code_host(path):
+    assert path.stat().st_size < MAX_BYTES
+
+
+@each_notebook
+def test_it_opens_with_a_title_and_a_promise(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    title, _, rest = first.source.strip().partition("\n")
+    assert re.match(r"# \S", title)
+    promise = rest.strip().split("\n\n")[0]
+    assert len(promise.split()) >= 15
+    assert not promise.startswith(("#", "-", "*", "|"))
+
+
+@each_notebook
+def test_it_has_the_parts_of_the_pattern_in_order(path):
+    text = text_of(path)
+    parts = ["Objectives", "Prerequisites", "Run time", "Recap", "Quiz", "References"]
+    places = [re.search(rf"^(#+ |\*\*){part}\b", text, re.MULTILINE | re.IGNORECASE) for part in parts]
+    assert [part for part, place in zip(parts, places, strict=True) if place is None] == []
+    starts = [place.start() for place in places if place]
+    assert starts == sorted(starts)
+
+
+@each_notebook
+def test_it_names_three_to_five_objectives(path):
+    section = re.split(r"(?:^|\n)(?:#+ |\*\*)Objectives\b.*\n", text_of(path), maxsplit=1, flags=re.IGNORECASE)[1]
+    listed = re.match(r"(?:.*\n)*?((?:(?:[-*]|\d+\.) .*\n(?:  +.*\n|\n(?=[-*] |\d+\. ))*)+)", section + "\n")
+    assert listed
+    assert 3 <= len(re.findall(r"^(?:[-*]|\d+\.) ", listed.group(1), re.MULTILINE)) <= 5
+
+
+@each_notebook
+def test_its_quiz_folds_every_answer(path):
+    quiz = re.split(r"\n#+ Quiz\b", text_of(path), flags=re.IGNORECASE)[1].split("\n## ")[0]
+    assert quiz.count("<details>") >= 3
+    assert quiz.count("<details>") == quiz.count("</details>") == quiz.count("<summary>")
+
+
+@each_notebook
+def test_its_figures_have_alt_text(path):
+    without = [
+        number
+        for number, cell in enumerate(code_cells(path), 1)
+        for output in cell.outputs
+        if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt")
+    ]
+    assert without == [], "cells whose figure has no alt text: show it with show_figure(fig, alt)"
