@@ -1,0 +1,49 @@
+"""The pieces of the teacher's training: its loss, its batches, its augmentation."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+PATH = Path(__file__).resolve().parents[1] / "tools" / "train_teacher.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("train_teacher", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(count, dim=6, seed=0):
+    return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_neighbourhood_loss_equals_the_loop(tool):
+    x, labels, temperature = rows(9).double(), [0, 0, 0, 1, 1, 1, 2, 2, 2], 0.1
+    total = 0.0
+    for i in range(9):
+        chance = {j: math.exp(float(x[i] @ x[j]) / temperature) for j in range(9) if j != i}
+        total -= math.log(sum(c for j, c in chance.items() if labels[j] == labels[i]) / sum(chance.values()))
+    assert tool.neighbourhood_loss(x, torch.tensor(labels), temperature).item() == pytest.approx(total / 9)
+
+
+def test_batches_hold_rooms_with_their_look_alikes(tool):
+    labels = torch.arange(12).repeat_interleave(3) * 10
+    directions = F.one_hot(torch.arange(12) // 4, 3).float()  # three groups of four look-alike rooms
+    memory = directions.repeat_interleave(3, 0)
+    chosen = tool.confusable_rooms(memory, labels, groups=2, size=4, generator=torch.Generator().manual_seed(0))
+    groups = (chosen // 10 // 4).tolist()
+    assert len(set(chosen.tolist())) == 8 and groups[:4] == [groups[0]] * 4 and groups[4:] == [groups[4]] * 4
+
+
+def test_augmentation_enlarges_keeps_the_range_and_is_seeded(tool):
+    pixels = torch.randint(0, 256, (6, 3, 12, 16), dtype=torch.uint8)
+    room = torch.tensor([0, 0, 0, 1, 1, 1])
+    first, again, other = (tool.augment(pixels, room, 1.5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.shape == (6, 3, 18, 24) and first.min() >= 0 and first.max() <= 1
+    assert torch.equal(first, again) and not torch.equal(first, other)
