@@ -1,0 +1,254 @@
+"""How far a student gets with few images: distilled without labels, trained with labels, and left as it is.
+
+    python benchmarks/data_efficiency.py                       # every method, 30 rooms and all, seeds 0 1 2
+    python benchmarks/data_efficiency.py --methods listwise --rooms 30 --seeds 0
+    python benchmarks/data_efficiency.py --summary
+
+Every run is one row of benchmarks/results/data_efficiency.csv: method, images, teacher queries, seed, mAP of easy / medium /
+hard as fractions, seconds of training, settings. A row that is there is not computed again, so a study that was
+stopped goes on where it was.
+
+Every image is sent to the teacher once, so queries are images; training never sees a label but in the supervised baseline.
+That baseline is tuned over a grid of learning rates and steps on rooms drawn with a seed of its own, by medium mAP on
+the evaluation rooms themselves: a choice in its favour. For the other methods nothing is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.rooms import TrainingImages
+from rdistill_helpers.distil import distill, losses, train_supervised
+from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.networks import TEACHER_FILE, RetrievalNet, load_teacher
+from rdistill_helpers.runs import runs_root
+from rdistill_helpers.score.report import evaluate
+
+RESULTS = Path(__file__).parent / "results" / "data_efficiency.csv"
+COLUMNS = ["method", "images", "teacher_queries", "seed", "easy", "medium", "hard", "seconds", "settings"]
+
+TUNING_SEED = 1000  # of the rows that choose the baseline's settings; never among the rows that are reported
+GRID = [{"lr": lr, "steps": steps} for lr in (1e-5, 3e-5, 1e-4) for steps in (60, 150, 300)]
+
+# Of `distill`, by the names of its arguments; `loss` is a function of `losses`.
+DISTILLED: dict[str, dict[str, Any]] = {
+    "listwise": {"loss": "listwise", "lr": 1e-4},
+    "listwise+interpolated": {"loss": "listwise", "lr": 1e-4, "interpolated": 48},
+}
+METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row to be: what to train, on which rooms, how."""
+
+    method: str
+    rooms: int | None
+    seed: int
+    settings: dict[str, Any]
+
+
+class Study:
+    """The data of the study, read when first needed, and one function per kind of run."""
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The evaluation rooms."""
+        return Benchmark.load("rooms")
+
+    @cached_property
+    def evaluation(self) -> tuple[Any, Any]:
+        """Queries and database images, read once."""
+        return self.benchmark.queries(), self.benchmark.images()
+
+    @cached_property
+    def training(self) -> TrainingImages:
+        """The training rooms."""
+        return TrainingImages.load("rooms")
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """All training images."""
+        return self.training.pixels(progress=True)
+
+    @cached_property
+    def teacher_rows(self) -> Tensor:
+        """The teacher's descriptors of all training images, computed once for each teacher and kept under runs/."""
+        path = runs_root() / f"teacher_rows_{self.teacher}.pt"
+        if not path.exists():
+            torch.save(extract(load_teacher(), self.pixels), path)
+        return torch.load(path, weights_only=True)
+
+    @cached_property
+    def teacher(self) -> str:
+        """Which teacher this is: rows of another one are other rows."""
+        return hashlib.sha256((data_root() / TEACHER_FILE).read_bytes()).hexdigest()[:8]
+
+    def chosen(self, rooms: int | None, seed: int) -> Tensor:
+        """Positions of the training images of a run."""
+        return torch.arange(len(self.training)) if rooms is None else self.training.draw(rooms, seed)
+
+    def score(self, net: nn.Module) -> dict[str, float]:
+        """Easy, medium and hard mAP."""
+        queries, database = (extract(net, images, progress=False) for images in self.evaluation)
+        report = evaluate(queries, database, self.benchmark)
+        return {"easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP}
+
+    def train(self, run: Run, progress: bool) -> nn.Module:
+        """The network of a run."""
+        if run.method == "teacher":
+            return load_teacher()
+        student = RetrievalNet()
+        if run.method == "frozen":
+            return student
+        index = self.chosen(run.rooms, run.seed)
+        images = self.pixels[index]
+        if run.method == "supervised-contrastive":
+            labels = self.training.labels()[index]
+            return train_supervised(student, images, labels, seed=run.seed, progress=progress, **run.settings)[0]
+        settings = {name: value for name, value in run.settings.items() if name not in ("loss", "teacher")}
+        loss = getattr(losses, run.settings["loss"])
+        rows = self.teacher_rows[index]
+        return distill(student, images, rows, loss, seed=run.seed, progress=progress, **settings)[0]
+
+    def row(self, run: Run, progress: bool = True) -> dict[str, Any]:
+        """Train, score, and describe."""
+        trained = run.method not in ("teacher", "frozen")
+        images = len(self.chosen(run.rooms, run.seed)) if trained else 0
+        if run.method in DISTILLED:
+            _ = self.teacher_rows  # paid once for all runs, so it is not part of the seconds of one
+        _ = self.pixels if trained else None
+        start = time.perf_counter()
+        net = self.train(run, progress)
+        seconds = time.perf_counter() - start if trained else 0.0
+        return {
+            "method": run.method,
+            "images": images,
+            "teacher_queries": images if run.method in DISTILLED else 0,
+            "seed": run.seed,
+            **{name: f"{value:.6f}" for name, value in self.score(net).items()},
+            "seconds": f"{seconds:.1f}",
+            "settings": as_text(run.settings | {"rooms": run.rooms} if trained else run.settings),
+        }
+
+
+def as_text(settings: dict[str, Any]) -> str:
+    """Settings as they stand in the CSV; equal settings give equal text."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """All rows, none when there is no file yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add one row; it is on disk before the next run starts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def find(rows: list[dict[str, str]], run: Run) -> dict[str, str] | None:
+    """The row of a run, when it is there."""
+    trained = run.method not in ("teacher", "frozen")
+    text = as_text(run.settings | {"rooms": run.rooms} if trained else run.settings)
+    same = (row for row in rows if row["method"] == run.method and row["settings"] == text)
+    return next((row for row in same if int(row["seed"]) == run.seed), None)
+
+
+def plan(
+    methods: list[str], rooms: list[int | None], seeds: list[int], steps: int, teacher: str, out: Path
+) -> Iterator[Run]:
+    """The runs in their order. What the baseline is run with is read from the file, once its tuning rows are there."""
+    for method in methods:
+        if method in ("teacher", "frozen"):
+            yield Run(method, None, 0, {"teacher": teacher} if method == "teacher" else {})
+            continue
+        for number in rooms:
+            if method == "supervised-contrastive":
+                tuning = [Run(method, number, TUNING_SEED, settings) for settings in GRID]
+                yield from tuning
+                best = tuned(read(out), tuning)
+                yield from (Run(method, number, seed, best) for seed in seeds)
+            else:
+                settings = {**DISTILLED[method], "steps": steps, "teacher": teacher}
+                yield from (Run(method, number, seed, settings) for seed in seeds)
+
+
+def tuned(rows: list[dict[str, str]], tuning: list[Run]) -> dict[str, Any]:
+    """The settings with the best medium mAP among the tuning runs."""
+
+    def medium(run: Run) -> float:
+        row = find(rows, run)
+        return float(row["medium"]) if row is not None else -math.inf
+
+    return max(tuning, key=medium).settings
+
+
+def summary(rows: list[dict[str, str]], show: Callable[[str], None] = print) -> None:
+    """Mean and standard deviation over seeds for every method and setting, in percent; tuning rows are left out."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        if int(row["seed"]) != TUNING_SEED:
+            groups.setdefault((row["method"], row["settings"]), []).append(row)
+    show(f"{'method':<24}{'images':>8}{'seeds':>7}{'easy':>14}{'medium':>14}{'hard':>14}{'seconds':>9}  settings")
+    for (method, settings), group in groups.items():
+        images = statistics.mean(int(row["images"]) for row in group)
+        cells = ""
+        for name in ("easy", "medium", "hard"):
+            values = [100 * float(row[name]) for row in group]
+            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            cells += f"{f'{statistics.mean(values):.1f}{spread}':>14}"
+        seconds = statistics.mean(float(row["seconds"]) for row in group)
+        show(f"{method:<24}{images:>8.0f}{len(group):>7}{cells}{seconds:>9.0f}  {settings}")
+
+
+def main() -> None:
+    """Run what is missing, or print what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--rooms", nargs="+", default=["30", "all"], help="numbers of training rooms, or `all`")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=500, help="of the distilled methods")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--summary", action="store_true", help="only print the table of the rows that are there")
+    args = parser.parse_args()
+    if TUNING_SEED in args.seeds:
+        parser.error(f"seed {TUNING_SEED} chooses the baseline's settings: report other seeds")
+    if not args.summary:
+        study = Study()
+        rooms = [None if number == "all" else int(number) for number in args.rooms]
+        for run in plan(args.methods, rooms, args.seeds, args.steps, study.teacher, args.out):
+            if find(read(args.out), run) is None:
+                row = study.row(run)
+                append(args.out, row)
+                print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    summary(read(args.out))
+
+
+if __name__ == "__main__":
+    main()
