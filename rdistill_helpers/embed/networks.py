@@ -204,7 +204,7 @@ def load_published(source: str | Path) -> RetrievalNet:
         std=meta.get("std"),
     )
     _load_exactly(net, state, path)
-    for kinds in meta.get("Lw", {}).values():
+    for kinds in (meta.get("Lw") or {}).values():
         for kind, learned in kinds.items():
             net.learned_whitening[kind] = LearnedWhitening(
                 mean=torch.as_tensor(learned["m"]).float().flatten(), projection=torch.as_tensor(learned["P"]).float()

@@ -172,7 +172,7 @@ class BlackBoxTeacher:
                 f"The teacher {self.name!r} answered with {type(answer).__name__}, which is no array of numbers: "
                 "embed must return [B, D]."
             ) from error
-        check_descriptors(rows, f"the answer of the teacher {self.name!r}", dim=self.dim)
+        check_descriptors(rows, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
         if len(rows) != count:
             raise BadInput(
                 f"The teacher {self.name!r} answered {count} images with {len(rows)} rows: embed must return one each."

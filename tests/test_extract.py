@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.errors import BadInput, DataMissing
+from torch import nn
+
+
+def photos(count, height=40, width=56, seed=0):
+    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def as_pil(pixels):
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in pixels]
+
+
+@pytest.fixture(scope="module")
+def net():
+    return RetrievalNet("squeezenet1_1").eval()
+
+
+class MeanColours(nn.Module):
+    """A network without parameters whose descriptors can be worked out by hand."""
+
+    def forward(self, images):
+        return nn.functional.normalize(images.mean(dim=(2, 3)))
+
+
+def test_rows_are_those_of_one_image_at_a_time(net):
+    images = photos(7)
+    rows = extract(net, images, batch_size=3, progress=False)
+    assert rows.dtype == torch.float32
+    assert rows.shape == (7, 512)
+    with torch.no_grad():
+        for row, image in zip(rows, images, strict=True):
+            torch.testing.assert_close(row, net(image[None] / 255.0)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_lengths_are_one(net):
+    assert (extract(net, photos(3), scales=(1, 0.8), progress=False).norm(dim=1) - 1).abs().max() < 1e-5
+
+
+def test_order_is_kept_when_sizes_are_mixed(net, tmp_path):
+    wide, tall = photos(5), photos(4, 56, 40, seed=1)
+    odd = photos(1, 48, 48, seed=2)
+    mixed = [image for pair in zip(as_pil(wide), as_pil(tall), strict=False) for image in pair]
+    mixed += [*as_pil(odd), as_pil(wide)[4]]
+    mixed[1].save(tmp_path / "one.png")
+    mixed[1] = tmp_path / "one.png"
+    mixed[2].save(tmp_path / "two.png")
+    mixed[2] = str(tmp_path / "two.png")
+    rows = extract(net, mixed, batch_size=2, progress=False)
+    torch.testing.assert_close(rows[[0, 2, 4, 6, 9]], extract(net, wide, progress=False), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rows[[1, 3, 5, 7]], extract(net, tall, progress=False), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rows[[8]], extract(net, odd, progress=False), rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_many_sizes_do_not_pile_up():
+    read = []
+
+    class Reads:
+        """A sequence that records how far it was read."""
+
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, index):
+            if index >= 40:
+                raise IndexError
+            read.append(index)
+            return Image.new("RGB", (30 + index, 30), (index, 9, 9))
+
+    class Watching(MeanColours):
+        most_waiting, described = 0, 0
+
+        def forward(self, images):
+            self.most_waiting = max(self.most_waiting, len(read) - self.described)
+            self.described += len(images)
+            return super().forward(images)
+
+    watching = Watching()
+    rows = extract(watching, Reads(), batch_size=2, progress=False)
+    assert watching.most_waiting <= 8
+    red = torch.tensor([[index, 9.0, 9.0] for index in range(40)])
+    torch.testing.assert_close(rows, nn.functional.normalize(red))
+
+
+def resized_in_loops(image, scale):
+    """Bilinear resize of [3, H, W] by a factor, pixel centres at half integers, written out."""
+    channels, height, width = image.shape
+    out = np.zeros((channels, int(height * scale), int(width * scale)))
+    for y in range(out.shape[1]):
+        for x in range(out.shape[2]):
+            from_y = min(max((y + 0.5) / scale - 0.5, 0), height - 1)
+            from_x = min(max((x + 0.5) / scale - 0.5, 0), width - 1)
+            top, left = int(from_y), int(from_x)
+            down, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            dy, dx = from_y - top, from_x - left
+            out[:, y, x] = (
+                image[:, top, left] * (1 - dy) * (1 - dx)
+                + image[:, top, right] * (1 - dy) * dx
+                + image[:, down, left] * dy * (1 - dx)
+                + image[:, down, right] * dy * dx
+            )
+    return torch.from_numpy(out).float()
+
+
+@pytest.mark.parametrize("dim", [None, 16])
+def test_several_scales_equal_a_slow_computation(dim):
+    net = RetrievalNet("squeezenet1_1", dim=dim).eval()
+    with torch.no_grad():
+        net.pool.p.fill_(2.3)
+    scales = (1, 2**-0.5, 1.25)
+    images = photos(2, 48, 56)
+    # GeM's own descriptors are averaged with GeM's p; whitened ones may be negative and get the plain mean.
+    power = 2.3 if dim is None else 1.0
+    expected = []
+    for image in images:
+        values = np.zeros(net.dim)
+        for scale in scales:
+            with torch.no_grad():
+                row = net(resized_in_loops(image.numpy() / 255.0, scale)[None])[0]
+            values += row.double().numpy() ** power
+        values = (values / len(scales)) ** (1 / power)
+        expected.append(values / np.sqrt((values**2).sum()))
+    rows = extract(net, images, scales=scales, progress=False)
+    np.testing.assert_allclose(rows.numpy(), np.array(expected), rtol=2e-3, atol=2e-5)
+
+
+def test_one_other_scale_is_that_scale_alone(net):
+    images = photos(2, 64, 80)
+    smaller = nn.functional.interpolate(images / 255.0, scale_factor=0.5, mode="bilinear")
+    with torch.no_grad():
+        expected = net(smaller)
+    torch.testing.assert_close(extract(net, images, scales=[0.5], progress=False), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_every_module_gets_its_own_mode_back():
+    net = RetrievalNet("resnet18", weights=None).train()
+    frozen = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in frozen:
+        module.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    extract(net, photos(2), progress=False)
+    assert net.training
+    assert net.pool.training
+    assert not any(module.training for module in frozen)
+    assert all(value.equal(before[name]) for name, value in net.state_dict().items())
+
+
+def test_mode_comes_back_after_a_failure():
+    class Fails(nn.Module):
+        def forward(self, images):
+            raise RuntimeError("out of memory")
+
+    net = Fails().train()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        extract(net, photos(2), progress=False)
+    assert net.training
+
+
+def test_rows_can_meet_a_gradient_later(net):
+    rows = extract(net, photos(2), progress=False)
+    weight = torch.ones(512, requires_grad=True)
+    (rows * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_any_module_is_a_network():
+    rows = extract(MeanColours(), photos(3), progress=False)
+    torch.testing.assert_close(rows, nn.functional.normalize(photos(3).float().mean(dim=(2, 3))), rtol=1e-4, atol=1e-5)
+
+
+def test_descriptor_that_is_not_finite_names_its_image(tmp_path):
+    class BreaksOnDark(nn.Module):
+        def forward(self, images):
+            return images.mean(dim=(2, 3)).log().add(10)
+
+    images = as_pil(photos(3)) + [Image.new("RGB", (56, 40))]
+    images[3].save(tmp_path / "dark.png")
+    images[3] = tmp_path / "dark.png"
+    with pytest.raises(BadInput, match=r"not finite for image 3 \(.*dark.png\)"):
+        extract(BreaksOnDark(), images, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "message"),
+    [
+        (photos(2).float(), {}, "uint8 images"),
+        (photos(2)[:, :1], {}, "uint8 images"),
+        (photos(1)[0], {}, "uint8 images"),
+        ([], {}, "no images"),
+        (photos(0), {}, "no images"),
+        ("photo.jpg", {}, "put it into a list"),
+        (photos(2), {"scales": ()}, "scales"),
+        (photos(2), {"scales": (1, 0)}, "scales"),
+        (photos(2), {"batch_size": 0}, "batch size"),
+    ],
+)
+def test_what_cannot_be_extracted_is_refused(images, settings, message):
+    with pytest.raises(BadInput, match=message):
+        extract(MeanColours(), images, progress=False, **settings)
+
+
+def test_missing_photograph_is_named(tmp_path):
+    with pytest.raises(DataMissing, match="gone.jpg"):
+        extract(MeanColours(), [tmp_path / "gone.jpg"], progress=False)
+
+
+def test_network_that_gives_no_rows_is_refused():
+    with pytest.raises(BadInput, match="one descriptor each"):
+        extract(nn.Identity(), photos(2), progress=False)
