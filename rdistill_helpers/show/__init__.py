@@ -1,0 +1,34 @@
+"""Figures, maps, widgets and the doctor of the environment. May look at everything; nothing imports it."""
+
+from rdistill_helpers.show.doctor import doctor
+from rdistill_helpers.show.figures import (
+    filmstrip,
+    history_plot,
+    image_grid,
+    outcomes,
+    protocol_examples,
+    ranked_list,
+    scores_plot,
+)
+from rdistill_helpers.show.maps import map_figure, umap_map
+from rdistill_helpers.show.style import PALETTE, show_figure, use_style
+from rdistill_helpers.show.widgets import lambda_slider, nearest_to_mixtures, result_explorer
+
+__all__ = [
+    "PALETTE",
+    "doctor",
+    "filmstrip",
+    "history_plot",
+    "image_grid",
+    "lambda_slider",
+    "map_figure",
+    "nearest_to_mixtures",
+    "outcomes",
+    "protocol_examples",
+    "ranked_list",
+    "result_explorer",
+    "scores_plot",
+    "show_figure",
+    "umap_map",
+    "use_style",
+]

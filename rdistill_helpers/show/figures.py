@@ -1,0 +1,308 @@
+"""Figures of the course. Each function gives a matplotlib Figure with a description; `show_figure` shows both.
+
+`alt` is the description; without it one is made from what the figure holds. Nothing here depends on pyplot's state.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.distil.train import History
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.report import PROTOCOLS
+from rdistill_helpers.score.table import LEVELS, ScoreRow
+from rdistill_helpers.show.style import COLOURS, HATCHES, LINES, MARKS, PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TILE = 1.35  # width of one photograph in inches, less where they would not fit beside each other
+WIDEST = 9.5  # inches that a notebook shows without making it smaller
+
+
+def outcomes(
+    benchmark: Benchmark, query: int, images: Sequence[int] | np.ndarray, protocol: str = "medium"
+) -> list[str]:
+    """What each of these database images is for a query: "positive", "negative" or "ignored" under a protocol.
+
+    Raises BadInput for another protocol than easy, medium or hard, or a query that does not exist.
+    """
+    _check_query(benchmark, query)
+    if protocol not in PROTOCOLS:
+        raise BadInput(f"The protocol {protocol!r} is not known: choose {', '.join(PROTOCOLS)}.")
+    truth = benchmark.ground_truth[query]
+    positive, ignored = ({int(image) for part in parts for image in truth[part]} for parts in PROTOCOLS[protocol])
+    return [
+        "positive" if int(image) in positive else "ignored" if int(image) in ignored else "negative" for image in images
+    ]
+
+
+def image_grid(
+    images: Sequence[Image.Image],
+    titles: Sequence[str] | None = None,
+    columns: int = 6,
+    alt: str | None = None,
+) -> "Figure":
+    """Photographs in rows of `columns`, each under its title."""
+    if not images or columns < 1:
+        raise BadInput(f"{len(images)} images cannot be laid out in {columns} columns: give at least one of each.")
+    if titles is not None and len(titles) != len(images):
+        raise BadInput(f"There are {len(titles)} titles for {len(images)} images: give one for each.")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    fig, axes = _tiles(rows, columns, images[0].size, 0 if titles is None else rows)
+    for ax, position in zip(axes.flat, range(rows * columns), strict=True):
+        if position < len(images):
+            _photograph(ax, images[position])
+            if titles is not None:
+                ax.set_title(titles[position], fontsize=8)
+    named = f": {', '.join(titles)}" if titles is not None else ""
+    return _described(fig, alt, f"{len(images)} photographs in {rows} rows{named}.")
+
+
+def protocol_examples(benchmark: Benchmark, query: int = 0, per_row: int = 5, alt: str | None = None) -> "Figure":
+    """A query with its box, and beside it examples of its easy, hard and junk images, one row each."""
+    _check_query(benchmark, query)
+    truth = benchmark.ground_truth[query]
+    parts = {part: [int(image) for image in truth[part][:per_row]] for part in ("easy", "hard", "junk")}
+    full = benchmark.query(query, crop=False)
+    fig, axes = _tiles(3, per_row + 2, full.size, 3)
+    grid = axes[0, 0].get_gridspec()
+    for ax in axes[:, :2].flat:
+        ax.remove()
+    left = fig.add_subplot(grid[:, :2])
+    _photograph(left, full)
+    left.set_title(f"query {query}", fontsize=9)
+    if truth["bbx"] is not None:
+        _box(left, truth["bbx"])
+    for row, (part, images) in enumerate(parts.items()):
+        for column in range(per_row):
+            ax = axes[row, column + 2]
+            if column < len(images):
+                _photograph(ax, benchmark.image(images[column]))
+        total = len(truth[part])
+        name = f"{part}: {total} image{'' if total == 1 else 's'}"
+        axes[row, 2].set_title(name, fontsize=9, loc="left")
+    counts = ", ".join(f"{len(truth[part])} {part}" for part in parts)
+    return _described(
+        fig,
+        alt,
+        f"Query {query} of {benchmark.name} with the box around what is looked for, beside examples of its images in "
+        f"three rows: {counts}.",
+    )
+
+
+def ranked_list(
+    benchmark: Benchmark,
+    query: int,
+    ranking: Any,
+    protocol: str = "medium",
+    k: int = 10,
+    alt: str | None = None,
+) -> "Figure":
+    """A query and the first k images of its ranked list, framed by what they are.
+
+    ranking: [Q, n] database positions, best first, of all queries, as `search` gives them. Right: green solid frame and
+    a tick; wrong: red dashed frame and a cross; ignored by the protocol: grey dotted frame and a bar.
+    """
+    order = first_of_list(benchmark, query, ranking, k)
+    kinds = outcomes(benchmark, query, order, protocol)
+    half = -(-len(order) // 2) if len(order) > 6 else len(order)
+    rows = 2 if len(order) > 6 else 1
+    shown = benchmark.query(query, crop=False)
+    fig, axes = _tiles(rows, half + 1, shown.size, rows)
+    for ax in axes[:, 0]:
+        ax.axis("off")
+    _photograph(axes[0, 0], shown)
+    axes[0, 0].set_title(f"query {query}", fontsize=9)
+    box = benchmark.ground_truth[query]["bbx"]
+    if box is not None:
+        _box(axes[0, 0], box)
+    for place, (image, kind) in enumerate(zip(order, kinds, strict=True)):
+        ax = axes[place // half, place % half + 1]
+        _photograph(ax, benchmark.image(image))
+        _frame(ax, kind)
+        ax.set_title(f"{place + 1} {MARKS[kind].sign}", fontsize=9, color=_dark(kind))
+    _outcome_legend(fig)
+    said = ", ".join(f"{place} {MARKS[kind].meaning}" for place, kind in enumerate(kinds, 1))
+    return _described(
+        fig, alt, f"Query {query} of {benchmark.name} and its first {len(order)} results, {protocol} protocol: {said}."
+    )
+
+
+def filmstrip(
+    weights: Sequence[float],
+    neighbours: Sequence[Sequence[Image.Image]],
+    ends: tuple[Image.Image, Image.Image] | None = None,
+    alt: str | None = None,
+) -> "Figure":
+    """What lies between two photographs: for each mixing weight, its nearest photographs in a column, the nearest on top.
+
+    weights: lambda of the first photograph for each column; neighbours: the photographs of each column, nearest first;
+    ends: the two mixed photographs, (first, second), drawn at the sides where lambda is 1 and 0.
+    """
+    if not weights or len(weights) != len(neighbours) or not all(neighbours):
+        raise BadInput(
+            f"There are {len(weights)} weights and {len(neighbours)} columns of photographs: give each weight at least one."
+        )
+    depth = max(len(column) for column in neighbours)
+    side = 0 if ends is None else 1
+    fig, axes = _tiles(depth, len(weights) + 2 * side, neighbours[0][0].size, 1)
+    for number, (weight, column) in enumerate(zip(weights, neighbours, strict=True)):
+        for row, image in enumerate(column):
+            _photograph(axes[row, number + side], image)
+        axes[0, number + side].set_title(f"λ = {weight:.2f}", fontsize=9)
+    if ends is not None:
+        rising = weights[0] < weights[-1]
+        names = ("second (λ = 0)", "first (λ = 1)") if rising else ("first (λ = 1)", "second (λ = 0)")
+        for ax, end, name in zip(axes[0, [0, -1]], ends[::-1] if rising else ends, names, strict=True):
+            _photograph(ax, end)
+            ax.set_title(name, fontsize=9, color=PALETTE["blue"])
+            _outline(ax, PALETTE["blue"], "-")
+    steps = ", ".join(f"{weight:.2f}" for weight in weights)
+    return _described(
+        fig, alt, f"Filmstrip: for each weight lambda = {steps} the {depth} photographs nearest to the mixture."
+    )
+
+
+def history_plot(
+    histories: Mapping[str, History], window: int = 25, log: bool = False, alt: str | None = None
+) -> "Figure":
+    """Loss against step of several trainings: every step faintly, the mean over `window` steps in full colour.
+
+    log: logarithmic losses, for trainings whose losses have different scales.
+    """
+    from matplotlib.figure import Figure
+
+    if not histories or any(not history.loss for history in histories.values()):
+        raise BadInput("There is no loss to draw: give at least one history, each of at least one step.")
+    fig = Figure(figsize=(7.0, 3.6), layout="constrained")
+    ax = fig.subplots()
+    for number, (name, history) in enumerate(histories.items()):
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        loss, wide = np.asarray(history.loss, np.float64), min(window, len(history.loss))
+        mean = np.convolve(loss, np.full(wide, 1 / wide), mode="valid")
+        ax.plot(history.step, loss, color=colour, linestyle="-", linewidth=0.6, alpha=0.3)
+        ax.plot(history.step[wide - 1 :], mean, color=colour, linestyle=line, label=name)
+    ax.set(xlabel="step", ylabel="loss", yscale="log" if log else "linear")
+    ax.legend(title=f"mean of {window} steps", frameon=False)
+    ends = "; ".join(f"{name} from {h.loss[0]:.3g} to {h.loss[-1]:.3g}" for name, h in histories.items())
+    return _described(fig, alt, f"Loss against training step: {ends}.")
+
+
+def scores_plot(rows: Sequence[ScoreRow], alt: str | None = None) -> "Figure":
+    """mAP of several methods under the easy, medium and hard protocol, side by side, in percent."""
+    from matplotlib.figure import Figure
+
+    if not rows:
+        raise BadInput("There is no score to draw: give at least one row.")
+    fig = Figure(figsize=(7.0, 0.8 + 0.36 * len(rows)), layout="constrained")
+    panels = fig.subplots(1, 3, sharex=True, sharey=True)
+    places = np.arange(len(rows))[::-1]
+    most = max(100 * row[level] for row in rows for level in LEVELS)
+    for ax, level in zip(panels, LEVELS, strict=True):
+        values = [100 * row[level] for row in rows]
+        bars = ax.barh(
+            places, values, height=0.7, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))], edgecolor="white"
+        )
+        for number, (bar, value) in enumerate(zip(bars, values, strict=True)):
+            bar.set_hatch(HATCHES[number % len(HATCHES)])
+            ax.text(value + most / 50, bar.get_y() + bar.get_height() / 2, f"{value:.1f}", va="center", fontsize=8)
+        ax.set_title(level)
+        ax.grid(axis="y", visible=False)
+    panels[0].set_yticks(places, [row["name"] for row in rows])
+    panels[0].set_xlim(0, most * 1.2)
+    panels[1].set_xlabel("mAP in %")
+    said = "; ".join(
+        f"{row['name']} " + ", ".join(f"{level} {100 * row[level]:.1f}" for level in LEVELS) for row in rows
+    )
+    return _described(fig, alt, f"mAP in percent of {len(rows)} methods: {said}.")
+
+
+def first_of_list(benchmark: Benchmark, query: int, ranking: Any, k: int) -> list[int]:
+    """The first k database positions of one query's list in a ranking [Q, n], checked."""
+    _check_query(benchmark, query)
+    lists = np.asarray(ranking)
+    if lists.ndim != 2 or len(lists) != len(benchmark.query_names) or not 1 <= k <= lists.shape[1]:
+        raise BadInput(
+            f"A ranking of shape {list(lists.shape)} has no first {k} results for {len(benchmark.query_names)} queries: "
+            "give [Q, n], one list for each query, and k from 1 to n."
+        )
+    order = [int(image) for image in lists[query, :k]]
+    if not all(0 <= image < len(benchmark.image_names) for image in order):
+        raise BadInput(
+            f"The list of query {query} names images beyond the {len(benchmark.image_names)} of {benchmark.name}: "
+            "rank its own database, or leave distractors out before drawing."
+        )
+    return order
+
+
+def _check_query(benchmark: Benchmark, query: int) -> None:
+    if not 0 <= query < len(benchmark.query_names):
+        raise BadInput(f"{benchmark.name} has no query {query}: choose 0 to {len(benchmark.query_names) - 1}.")
+
+
+def _described(fig: "Figure", alt: str | None, otherwise: str) -> "Figure":
+    fig.set_label(alt or otherwise)
+    return fig
+
+
+def _tiles(rows: int, columns: int, size: tuple[int, int], titled: int) -> tuple["Figure", np.ndarray]:
+    """A figure of rows x columns empty places for photographs of about this (width, height), `titled` rows with titles."""
+    from matplotlib.figure import Figure
+
+    width = min(TILE, WIDEST / columns)
+    height = rows * (width * size[1] / size[0] + 0.04) + titled * 0.19 + 0.1
+    fig = Figure(figsize=(columns * width, height), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
+    axes = fig.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    return fig, axes
+
+
+def _photograph(ax: "Axes", image: Image.Image) -> None:
+    ax.imshow(image, interpolation="lanczos")
+    ax.axis("on")
+    ax.grid(False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _outline(ax: "Axes", colour: str, line: str) -> None:
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=colour, linewidth=3, linestyle=line)
+
+
+def _frame(ax: "Axes", kind: str) -> None:
+    _outline(ax, MARKS[kind].colour, MARKS[kind].line)
+
+
+def _dark(kind: str) -> str:
+    """The colour of an outcome's text: grey is too faint for text."""
+    return "#595959" if kind == "ignored" else MARKS[kind].colour
+
+
+def _box(ax: "Axes", box: Sequence[float]) -> None:
+    from matplotlib.patches import Rectangle
+
+    x1, y1, x2, y2 = (float(value) for value in box)
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="white", linewidth=3))
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=PALETTE["blue"], linewidth=1.6))
+
+
+def _outcome_legend(fig: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=mark.colour, linestyle=mark.line, linewidth=3, label=f"{mark.sign} {mark.meaning}")
+        for mark in MARKS.values()
+    ]
+    fig.set_figheight(fig.get_figheight() + 0.3)
+    fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False, handlelength=3)
