@@ -14,7 +14,7 @@ LENGTH_TOLERANCE = 1e-3  # of an L2-normalised row; half precision stays well in
 def check_descriptors(rows: Any, name: str, dim: int | None = None, normalised: bool = True) -> Tensor:
     """The descriptors as a float32 tensor [N, D], on their device and with their gradient, once they are usable.
 
-    rows: tensor or numpy array [N, D]; name: what the error calls them, a plural such as "queries"; dim: the D that they
+    rows: tensor or numpy array [N, D]; name: what the error calls them, a plural such as "queries"; dim: the D they
     must have; normalised: whether every row must have length 1 within 1e-3.
     Raises BadInput when they are no such array, are empty, hold NaN or infinite values, have another dimension, or are
     not normalised.
