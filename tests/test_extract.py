@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.networks import RetrievalNet
 from rdistill_helpers.errors import BadInput, DataMissing
-from torch import nn
 
 
 def photos(count, height=40, width=56, seed=0):
-    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def as_pil(pixels):

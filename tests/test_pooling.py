@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rdistill_helpers.embed.pooling import MAC, GeM, SPoC, gem, l2_normalize
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from rdistill_helpers.embed.teacher import BlackBoxTeacher, image_key
 from rdistill_helpers.errors import BadInput, BudgetExceeded
 
