@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TILE = 1.35  # width of one photograph in inches, less where they would not fit beside each other
+PAD = 0.04  # inches around a photograph, enough for two frames side by side
 WIDEST = 9.5  # inches that a notebook shows without making it smaller
 
 
@@ -256,9 +257,9 @@ def _tiles(rows: int, columns: int, size: tuple[int, int], titled: int) -> tuple
     from matplotlib.figure import Figure
 
     width = min(TILE, WIDEST / columns)
-    height = rows * (width * size[1] / size[0] + 0.04) + titled * 0.19 + 0.1
+    height = rows * ((width - 2 * PAD) * size[1] / size[0] + 2 * PAD) + titled * 0.19
     fig = Figure(figsize=(columns * width, height), layout="constrained")
-    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
+    fig.get_layout_engine().set(w_pad=PAD, h_pad=PAD, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")

@@ -71,7 +71,7 @@ def lambda_slider(
     weights = torch.linspace(0, 1, steps)
     found = {name: nearest_to_mixtures(rows, pair, weights, k).tolist() for name, rows in spaces.items()}
     tile = lru_cache(maxsize=None)(lambda i: _tile(image(i)))
-    ends = (("λ = 1", tile(pair[0])), ("λ = 0", tile(pair[1])))
+    ends = (("first (weight 1)", tile(pair[0])), ("second (weight 0)", tile(pair[1])))
 
     def picture(step: int) -> bytes:
         lines: list[list[Place | None]] = [

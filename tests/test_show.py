@@ -1,0 +1,411 @@
+"""Figures, maps, widgets and the doctor, on a benchmark of plain colours."""
+
+import io
+import json
+import re
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rdistill_helpers import Benchmark, RetrievalNet, save_network
+from rdistill_helpers.distil.interpolate import mix
+from rdistill_helpers.distil.train import History
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.show import (
+    doctor,
+    filmstrip,
+    history_plot,
+    image_grid,
+    lambda_slider,
+    map_figure,
+    nearest_to_mixtures,
+    outcomes,
+    protocol_examples,
+    ranked_list,
+    result_explorer,
+    scores_plot,
+    show_figure,
+    style,
+    umap_map,
+)
+
+N = 24
+
+
+def colour(i: int) -> Image.Image:
+    return Image.new("RGB", (80, 60), (10 * i % 256, 40 * i % 256, 200))
+
+
+def read(name: str) -> Image.Image:
+    return colour(int(name.split("_")[1]))
+
+
+@pytest.fixture
+def benchmark():
+    truth = [
+        {"bbx": [10.0, 5.0, 60.0, 50.0], "easy": np.array([0, 1]), "hard": np.array([2, 3]), "junk": np.array([4])},
+        {"bbx": None, "easy": np.array([], np.int64), "hard": np.array([5]), "junk": np.array([6, 7])},
+    ]
+    return Benchmark("colours", ["q_30", "q_31"], [f"d_{i}" for i in range(N)], truth, read)
+
+
+@pytest.fixture
+def ranking():
+    return torch.stack([torch.arange(N), torch.arange(N).flip(0)])
+
+
+def unit_rows(count: int, dim: int, seed: int = 0) -> torch.Tensor:
+    rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def history(steps: int, start: float = 1.0) -> History:
+    return History(list(range(steps)), [start / (1 + i) for i in range(steps)], [0.1] * steps, [0.1] * steps)
+
+
+def drawn(fig: Figure) -> str:
+    """Draws the figure, which must not fail, and gives its description."""
+    assert isinstance(fig, Figure)
+    fig.savefig(io.BytesIO(), format="png", dpi=40)
+    return fig.get_label()
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [("easy", "++...-"), ("medium", "++++.-"), ("hard", "..++.-")],
+)
+def test_outcomes_follow_the_protocol(benchmark, protocol, expected):
+    signs = {"positive": "+", "ignored": ".", "negative": "-"}
+    kinds = outcomes(benchmark, 0, [0, 1, 2, 3, 4, 20], protocol)
+    assert "".join(signs[kind] for kind in kinds) == expected
+
+
+def test_unknown_protocols_and_queries_are_refused(benchmark, ranking):
+    with pytest.raises(BadInput, match="easy, medium, hard"):
+        outcomes(benchmark, 0, [0], "simple")
+    with pytest.raises(BadInput, match="choose 0 to 1"):
+        protocol_examples(benchmark, 2)
+    with pytest.raises(BadInput, match="no query -1"):
+        ranked_list(benchmark, -1, ranking)
+
+
+# Figures
+
+
+def test_every_figure_describes_itself_and_takes_another_description(benchmark, ranking):
+    rows = [{"name": "teacher", "easy": 0.7, "medium": 0.55, "hard": 0.3}]
+    images = [colour(i) for i in range(7)]
+    makers = {
+        "7 photographs": lambda **kw: image_grid(images, [str(i) for i in range(7)], columns=3, **kw),
+        "2 easy, 2 hard, 1 junk": lambda **kw: protocol_examples(benchmark, 0, **kw),
+        "1 right, 2 right, 3 right, 4 right, 5 ignored, 6 wrong": lambda **kw: ranked_list(benchmark, 0, ranking, **kw),
+        "lambda = 1.00, 0.50, 0.00": lambda **kw: filmstrip(
+            [1, 0.5, 0], [images[:2]] * 3, (images[0], images[1]), **kw
+        ),
+        "one from 1 to 0.1": lambda **kw: history_plot({"one": history(10), "two": history(60)}, **kw),
+        "teacher easy 70.0, medium 55.0, hard 30.0": lambda **kw: scores_plot(rows, **kw),
+        "24 descriptors in 2 groups": lambda **kw: map_figure(np.zeros((24, 2)), ["a", "b"] * 12, background="b", **kw),
+    }
+    for expected, make in makers.items():
+        assert expected in drawn(make())
+        assert drawn(make(alt="in other words")) == "in other words"
+
+
+def test_results_differ_by_line_and_sign_as_well_as_colour(benchmark, ranking):
+    fig = ranked_list(benchmark, 0, ranking, k=6)
+    tiles = fig.axes[1:7]
+    lines = [ax.spines["left"].get_linestyle() for ax in tiles]
+    assert lines == ["-", "-", "-", "-", ":", "--"]
+    assert [ax.get_title()[-1] for ax in tiles] == ["✓", "✓", "✓", "✓", "–", "✗"]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["✓ right", "✗ wrong", "– ignored"]
+
+
+def test_a_query_without_box_and_images_is_drawn(benchmark, ranking):
+    assert "0 easy, 1 hard, 2 junk" in drawn(protocol_examples(benchmark, 1, per_row=2))
+    drawn(ranked_list(benchmark, 1, ranking, "easy", k=1))
+
+
+def test_filmstrip_puts_the_ends_where_lambda_says(benchmark):
+    images = [colour(i) for i in range(3)]
+    falling = filmstrip([1.0, 0.0], [images] * 2, (images[0], images[1]))
+    rising = filmstrip([0.0, 1.0], [images] * 2, (images[0], images[1]))
+    assert (falling.axes[0].get_title(), falling.axes[3].get_title()) == ("first (λ = 1)", "second (λ = 0)")
+    assert (rising.axes[0].get_title(), rising.axes[3].get_title()) == ("second (λ = 0)", "first (λ = 1)")
+    np.testing.assert_array_equal(rising.axes[0].images[0].get_array(), np.asarray(images[1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda b, r: image_grid([]), "cannot be laid out"),
+        (lambda b, r: image_grid([colour(0)], ["a", "b"]), "2 titles for 1 images"),
+        (lambda b, r: ranked_list(b, 0, r, k=N + 1), "no first 25 results"),
+        (lambda b, r: ranked_list(b, 0, r[0]), "give [Q, n]"),
+        (lambda b, r: ranked_list(b, 0, r + N), "beyond the 24"),
+        (lambda b, r: filmstrip([0.5], []), "1 weights and 0 columns"),
+        (lambda b, r: history_plot({}), "no loss to draw"),
+        (lambda b, r: scores_plot([]), "no score to draw"),
+        (lambda b, r: map_figure(np.zeros((3, 2)), ["a"]), "for 1 groups"),
+        (lambda b, r: umap_map(unit_rows(3, 4)), "at least 5 rows"),
+        (lambda b, r: umap_map(torch.full((9, 4), torch.nan)), "NaN"),
+        (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (1, 1), torch.ones(1)), "two different rows"),
+        (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (0, 1), torch.ones(1), k=8), "no 8 neighbours"),
+        (lambda b, r: lambda_slider({}, colour, (0, 1)), "0 spaces"),
+        (lambda b, r: result_explorer(b, r[:, :5], k=6), "no first 6 results"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_drawn_is_refused_in_one_sentence(benchmark, ranking, make, message):
+    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+        make(benchmark, ranking)
+    assert str(caught.value).count(". ") == 0
+
+
+def test_a_shown_figure_carries_its_description_and_is_closed(monkeypatch):
+    import IPython.core.getipython
+    import IPython.display
+    import matplotlib.pyplot as plt
+
+    published = []
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
+    monkeypatch.setattr(IPython.display, "display", lambda data, **kw: published.append((data, kw)))
+    show_figure(fig, "A rising line.")
+    show_figure(image_grid([colour(1)]))
+    assert plt.get_fignums() == []
+    (chart, chart_settings), (photograph, photograph_settings) = published
+    assert chart_settings["metadata"]["image/png"]["alt"] == "A rising line."
+    assert Image.open(io.BytesIO(chart["image/png"])).format == "PNG"
+    assert chart["text/plain"] == "<figure: A rising line.>"
+    assert photograph_settings["metadata"]["image/jpeg"]["alt"] == "1 photographs in 1 rows."
+    assert Image.open(io.BytesIO(photograph["image/jpeg"])).format == "JPEG"
+    assert chart_settings["raw"] and photograph_settings["raw"]
+
+
+def test_outside_a_notebook_the_description_is_printed(capsys):
+    show_figure(image_grid([colour(1)]), "One colour.")
+    assert capsys.readouterr().out == "<figure: One colour.>\n"
+
+
+def test_the_style_needs_no_other_setting():
+    import matplotlib
+
+    with matplotlib.rc_context():
+        style.use_style()
+        assert matplotlib.rcParams["savefig.dpi"] == style.PRINT_DPI
+        assert len(set(style.COLOURS)) == len(style.MARKERS) == len(style.LINES) == len(style.HATCHES)
+        drawn(history_plot({"one": history(30)}, log=True))
+
+
+def test_colours_of_the_outcomes_are_told_apart_by_lightness_or_line():
+    lines = [mark.line for mark in style.MARKS.values()]
+    signs = [mark.sign for mark in style.MARKS.values()]
+    assert len(set(lines)) == len(set(signs)) == 3
+
+
+# Maps
+
+
+def test_umap_gives_one_place_a_row_without_a_warning(capsys, recwarn):
+    rows = torch.cat([unit_rows(15, 8) * 0.05 + 1, unit_rows(15, 8) * 0.05 - 1])
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    places = umap_map(rows, seed=1, neighbours=5)
+    assert places.shape == (30, 2)
+    assert np.isfinite(places).all()
+    assert "about 10 s" in capsys.readouterr().out
+    assert [str(w.message) for w in recwarn if "n_jobs" in str(w.message)] == []
+    # The nearest neighbour in the map is of one's own group: all that a map promises.
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(30)
+    assert ((distance.argmin(1) < 15) == (np.arange(30) < 15)).all()
+    assert umap_map(unit_rows(5, 4)).shape == (5, 2)
+
+
+def test_groups_beyond_the_palette_still_differ():
+    fig = map_figure({"teacher": np.zeros((20, 2)), "student": np.ones((20, 2))}, range(20))
+    looks = {
+        (tuple(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes())
+        for points in fig.axes[0].collections
+    }
+    assert len(looks) == 20
+    assert [ax.get_title() for ax in fig.axes] == ["teacher", "student"]
+    drawn(fig)
+
+
+# Neighbours of mixtures
+
+
+@given(st.integers(0, 1000), st.integers(1, 6), st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_neighbours_of_mixtures_equal_a_slow_search(seed, k, weight):
+    rows = unit_rows(9, 4, seed)
+    found = nearest_to_mixtures(rows, (2, 5), torch.tensor([weight]), k)[0].tolist()
+    mixture = weight * rows[2] + (1 - weight) * rows[5]
+    others = sorted((i for i in range(9) if i not in (2, 5)), key=lambda i: -float(rows[i] @ mixture))
+    similarity = mix(rows, torch.tensor([[2, 5]]), torch.tensor([weight]))[0] @ rows.T
+    torch.testing.assert_close(similarity[found], similarity[others[:k]], atol=1e-5, rtol=0)
+
+
+# Widgets, without a browser: what a hand would do is to change .value
+
+
+def picture(view) -> Image.Image:
+    return Image.open(io.BytesIO(view.value)).convert("RGB")
+
+
+def test_moving_the_slider_shows_the_neighbours_of_that_mixture():
+    rows = {"teacher": unit_rows(N, 8), "student": unit_rows(N, 5, seed=3)}
+    slider, view, text = lambda_slider(rows, colour, (3, 7), k=4, steps=11).children
+    assert slider.description.startswith("λ")
+    assert slider.label == "0.50"
+    seen = set()
+    for step in range(11):
+        slider.value = step
+        expected = nearest_to_mixtures(rows["student"], (3, 7), torch.tensor([step / 10]), 4)[0].tolist()
+        assert f"λ = {step / 10:.2f} of photograph 3" in text.value
+        assert f"student: photographs {', '.join(map(str, expected))}" in text.value
+        seen.add(view.value)
+    assert len(seen) > 1
+    # Two rows; in the second, the first photograph stands in the third place, after the two ends.
+    assert (
+        picture(view).height == 2 * picture(lambda_slider({"t": rows["teacher"]}, colour, (3, 7), 4).children[1]).height
+    )
+    tile = picture(view).getpixel((2 * 176 + 90, 156 + 80))
+    assert tile == colour(expected[0]).getpixel((0, 0))
+
+
+def test_the_explorer_answers_to_slider_and_switch(benchmark, ranking):
+    controls, view, text = result_explorer(benchmark, ranking, k=8).children
+    slider, switch = controls.children
+    assert slider.description == "Query"
+    assert switch.description == "Protocol"
+    assert (slider.min, slider.max, switch.options) == (0, 1, ("easy", "medium", "hard"))
+    assert text.value.startswith(
+        "Query 0 (q_30), medium: AP 100.0 %. Results: 1 right, 2 right, 3 right, 4 right, 5 ignored"
+    )
+    first = view.value
+    switch.value = "hard"
+    assert "Results: 1 ignored, 2 ignored, 3 right" in text.value
+    assert view.value != first
+    slider.value = 1
+    switch.value = "easy"
+    assert text.value.startswith("Query 1 (q_31), easy: no positives under this protocol")
+    assert text.value.count("wrong") == 8
+    slider.value, switch.value = 0, "medium"
+    assert view.value == first
+
+
+def test_frames_have_the_colours_of_the_outcomes(benchmark, ranking):
+    view = result_explorer(benchmark, ranking, k=6).children[1]
+    sheet = picture(view)
+    for place, kind in enumerate(["positive"] * 4 + ["ignored", "negative"], 1):
+        corner = sheet.getpixel((place * 176 + 4 + 1, 20 + 1))
+        assert "#{:02X}{:02X}{:02X}".format(*corner) == style.MARKS[kind].colour
+    gaps = [
+        sum(sheet.getpixel((place * 176 + 4 + x, 21)) == (255, 255, 255) for x in range(168)) for place in (1, 5, 6)
+    ]
+    assert gaps[0] == 0
+    assert gaps[1] != gaps[2] > 0
+
+
+def test_widgets_render_less_than_a_figure_would(benchmark, ranking):
+    """No absolute times: a change of the widget costs less than drawing the static figure once."""
+    controls = result_explorer(benchmark, ranking).children[0]
+    slider = controls.children[0]
+    start = time.perf_counter()
+    for value in (1, 0, 1, 0, 1):
+        slider.value = value
+    per_change = (time.perf_counter() - start) / 5
+    start = time.perf_counter()
+    drawn(ranked_list(benchmark, 0, ranking))
+    assert per_change < time.perf_counter() - start
+
+
+# Doctor
+
+
+@pytest.fixture
+def data_folder(tmp_path):
+    """A data folder as the doctor wants it, of the smallest kind."""
+    import hashlib
+    import zipfile
+
+    folder = tmp_path / "data"
+    (folder / "models").mkdir(parents=True)
+    with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
+        archive.writestr("train.txt", "train_0000\n")
+    digest = hashlib.sha256((folder / "rooms.zip").read_bytes()).hexdigest()
+    (folder / "rooms.zip.sha256").write_text(f"{digest}  rooms.zip\n")
+    (folder / "rooms_train_labels.csv").write_text("image,room\ntrain_0000,0\n")
+    net = RetrievalNet("squeezenet1_1", weights=None)
+    for name in ("squeezenet1_1", "teacher_lite2_gem"):
+        save_network(net, folder / "models" / f"{name}.safetensors")
+    return folder
+
+
+def test_the_doctor_finds_a_whole_installation_well(data_folder, tmp_path, capsys):
+    assert doctor(data_folder, tmp_path / "runs") is True
+    out = capsys.readouterr().out
+    assert "[FAIL]" not in out
+    assert out.count("[OK]") == 12
+    assert "Everything is ready." in out
+
+
+@pytest.mark.parametrize(
+    ("harm", "part", "fix"),
+    [
+        (lambda folder: (folder / "rooms.zip").unlink(), "photographs", "git checkout"),
+        (lambda folder: (folder / "rooms.zip").write_bytes(b"cut"), "photographs", "git checkout"),
+        (lambda folder: (folder / "rooms_train_labels.csv").unlink(), "photographs", "git checkout"),
+        (lambda folder: (folder / "models/squeezenet1_1.safetensors").unlink(), "student network", "git checkout"),
+        (lambda folder: (folder / "models/squeezenet1_1.safetensors").write_bytes(b"cut"), "student network", "git checkout"),
+        (lambda folder: (folder / "models/teacher_lite2_gem.safetensors").write_bytes(b"cut"), "teacher", "git checkout"),
+    ],
+)  # fmt: skip
+def test_the_doctor_names_what_is_broken_and_the_fix(data_folder, tmp_path, capsys, harm, part, fix):
+    harm(data_folder)
+    assert doctor(data_folder, tmp_path / "runs") is False
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[FAIL]")]
+    assert len(failed) == 1
+    assert part in failed[0]
+    assert fix in failed[0]
+
+
+def test_the_doctor_tells_of_old_python_missing_packages_full_disks_and_closed_folders(
+    data_folder, tmp_path, capsys, monkeypatch
+):
+    import shutil
+    from importlib import metadata
+
+    def version(name):
+        if name.startswith("faiss"):
+            raise metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12_000_000))
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    assert doctor(data_folder, tmp_path / "runs") is False
+    failed = re.findall(r"\[FAIL\] (.*?):", capsys.readouterr().out)
+    assert failed == ["Python", "timm", "faiss", "folder for results", "free disk"]
+
+
+def test_scores_of_a_file_can_be_drawn(tmp_path):
+    from rdistill_helpers.score.table import read_scores
+
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps([{"name": "a", "easy": 0.0, "medium": 1.0, "hard": 0.5}]))
+    assert "a easy 0.0, medium 100.0, hard 50.0" in drawn(scores_plot(read_scores(path)))
