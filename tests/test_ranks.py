@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.ranks import average_precision, count_ranks, precision_at, remove_ignored
+from rdistill_helpers.score.ranks import (
+    average_precision,
+    blocks,
+    count_ranks,
+    order_keys,
+    precision_at,
+    remove_ignored,
+)
 
 
 def slow_average_precision(ranks):
@@ -81,3 +88,41 @@ def test_counting_equals_a_stable_full_sort_with_ties(seed, block):
     order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
     for ranks, rows, full in zip(count_ranks(queries, database, wanted, block), wanted, order, strict=True):
         assert ranks.tolist() == [full.tolist().index(r) for r in rows.tolist()]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000))
+def test_counting_equals_a_stable_full_sort_of_real_valued_similarities(seed):
+    g = torch.Generator().manual_seed(seed)
+    queries, database = torch.randn(3, 16, generator=g), torch.randn(200, 16, generator=g)
+    database[100:] = database[:100]  # every image twice
+    wanted = [torch.randperm(200, generator=g)[:50] for _ in range(3)]
+    order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
+    for ranks, rows, full in zip(count_ranks(queries, database, wanted), wanted, order, strict=True):
+        assert torch.equal(full[ranks], rows)
+
+
+floats = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, -0.0, 1.0, -1.0])
+
+
+@given(st.lists(floats, min_size=1, max_size=30), st.integers(0, 10**6))
+def test_keys_order_as_the_list_and_hold_the_row(similarities, first):
+    rows = torch.arange(first, first + len(similarities))
+    keys = order_keys(torch.tensor([similarities]), rows)
+    expected = torch.tensor(similarities).sort(descending=True, stable=True).indices
+    assert torch.equal(keys[0].argsort(descending=True), expected)
+    assert torch.equal(-keys[0] & 0xFFFFFFFF, rows)
+
+
+def test_queries_without_wanted_rows_have_no_ranks():
+    some, none = torch.tensor([1]), torch.tensor([], dtype=torch.int64)
+    queries, database = torch.eye(2), torch.eye(2)
+    assert [ranks.tolist() for ranks in count_ranks(queries, database, [none, some])] == [[], [0]]
+    assert [ranks.tolist() for ranks in count_ranks(queries, database, [none, none])] == [[], []]
+
+
+@given(st.integers(1, 500), st.integers(1, 80))
+def test_blocks_cover_every_row_once_and_are_no_longer_than_allowed(rows, largest):
+    parts = list(blocks(rows, largest))
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(rows))
+    assert max(part.stop - part.start for part in parts) <= largest

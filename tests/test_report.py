@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.errors import BadInput
@@ -47,15 +49,18 @@ def slow_scores(order, benchmark, ks):
                     last = rank + 1
             aps.append(area / len(good))
             precisions.append([sum(v in good for v in cleaned[: min(k, last)]) / min(k, last) for k in ks])
-        result[protocol] = (np.nanmean(aps), np.mean(precisions, 0), np.array(aps))
+        known = [ap for ap in aps if ap == ap]
+        mean = sum(known) / len(known) if known else float("nan")
+        means = [sum(p) / len(p) for p in zip(*precisions, strict=True)] or [float("nan")] * len(ks)
+        result[protocol] = (mean, means, np.array(aps))
     return result
 
 
 def assert_equal(report, expected, ks):
     for protocol, (mean, precisions, aps) in expected.items():
         measures = getattr(report, protocol)
-        assert measures.mAP == pytest.approx(mean, abs=1e-9)
-        assert [measures.mP[k] for k in ks] == pytest.approx(precisions.tolist(), abs=1e-9)
+        assert measures.mAP == pytest.approx(mean, abs=1e-9, nan_ok=True)
+        assert [measures.mP[k] for k in ks] == pytest.approx(precisions, abs=1e-9, nan_ok=True)
         np.testing.assert_allclose(measures.ap, aps, atol=1e-9)
 
 
@@ -67,6 +72,21 @@ def test_descriptors_and_ranked_lists_score_as_the_full_sort(seed):
     expected = slow_scores(order.tolist(), benchmark, ks)
     assert_equal(evaluate(queries, database, benchmark, ks), expected, ks)
     assert_equal(evaluate_ranking(order.numpy(), benchmark, ks), expected, ks)
+
+
+@pytest.mark.parametrize("name", ["roxford5k", "rparis6k"])
+def test_descriptors_score_as_the_full_sort_on_real_ground_truth(name):
+    folder = os.environ.get("RDISTILL_REAL_GND")
+    if not folder:
+        pytest.skip("the real ground truth is not part of the project: set RDISTILL_REAL_GND to a folder that has it")
+    benchmark, ks = Benchmark.from_pickle(Path(folder) / f"gnd_{name}.pkl"), (1, 5, 10)
+    # rows of few, exact values: products are exact, and most similarities are shared by thousands of images
+    g = torch.Generator().manual_seed(0)
+    queries, database = (
+        torch.randint(0, 2, (n, 16), generator=g) * 0.5 - 0.25 for n in (70, len(benchmark.image_names))
+    )
+    order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
+    assert_equal(evaluate(queries, database, benchmark, ks), slow_scores(order.tolist(), benchmark, ks), ks)
 
 
 @pytest.mark.parametrize("name", ["roxford5k", "rparis6k"])
@@ -82,6 +102,47 @@ def test_real_ground_truth_scores_as_the_full_sort(name):
         good = np.concatenate([benchmark.ground_truth[i][k] for k in ("easy", "hard", "junk")])
         order[i] = np.concatenate([good, np.setdiff1d(order[i], good)])
     assert_equal(evaluate_ranking(order, benchmark, ks), slow_scores(order.tolist(), benchmark, ks), ks)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(0, 5))
+def test_any_ground_truth_and_many_ties_score_as_the_full_sort(seed, images, distractors):
+    rng = np.random.default_rng(seed)
+    gnd = []
+    for _ in range(3):
+        ends = np.sort(rng.integers(0, images + 1, 3))
+        easy, hard, junk, _ = np.split(rng.permutation(images), ends)
+        gnd.append({"bbx": None, "easy": easy, "hard": hard, "junk": junk})
+    benchmark = Benchmark("made up", ["q0", "q1", "q2"], [f"d{i}" for i in range(images)], gnd, read=None)
+    directions = F.normalize(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0.6, 0.8], [0.8, 0.6]]), dim=1)
+    queries, database = (directions[rng.integers(0, 5, n)] for n in (3, images + distractors))
+    order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices.tolist()
+    expected = slow_scores(order, benchmark, (1, 3, 10))
+    assert_equal(evaluate(queries, database, benchmark, (1, 3, 10)), expected, (1, 3, 10))
+    assert_equal(evaluate_ranking(order, benchmark, (1, 3, 10)), expected, (1, 3, 10))
+
+
+def test_a_list_cut_behind_the_last_positive_scores_as_the_whole_list():
+    benchmark = make_benchmark()
+    order = (rows(4) @ rows(30, seed=1).T).argsort(dim=1, descending=True).numpy()
+    whole = evaluate_ranking(order, benchmark)
+    for i, gnd in enumerate(benchmark.ground_truth):
+        last = max(order[i].tolist().index(v) for v in [*gnd["easy"], *gnd["hard"]])
+        cut = evaluate_ranking(order[:, : last + 1], benchmark)
+        assert cut.medium.ap[i] == pytest.approx(whole.medium.ap[i], abs=1e-12)
+
+
+def test_filling_at_the_end_of_a_list_is_nothing():
+    benchmark, order = make_benchmark(), np.tile(np.arange(20), (4, 1))
+    filled = np.concatenate([order, np.full((4, 3), -1)], axis=1)
+    assert str(evaluate_ranking(filled, benchmark)) == str(evaluate_ranking(order, benchmark))
+
+
+def test_a_short_list_gives_the_precision_of_the_whole_list():
+    benchmark, ks = make_benchmark(), (1, 5, 10)
+    order = (rows(4) @ rows(30, seed=1).T).argsort(dim=1, descending=True).numpy()
+    # ten images that count and at most six that are ignored
+    assert evaluate_ranking(order[:, :16], benchmark, ks).medium.mP == evaluate_ranking(order, benchmark, ks).medium.mP
 
 
 def test_a_query_without_positives_is_nan_and_stays_out_of_the_mean():

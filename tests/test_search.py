@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score import search as module
@@ -14,7 +16,7 @@ def rows(count, dim=16, seed=0):
 
 
 def test_blocks_give_the_full_sort(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(module, "AT_ONCE", 5 * 7)  # seven database rows for five queries
     queries, database = rows(5), torch.cat([rows(20, seed=1), rows(20, seed=1)])  # every row twice: ties
     similarities, positions = search(queries, database, k=12)
     expected = (queries @ database.T).sort(dim=1, descending=True, stable=True)
@@ -39,7 +41,28 @@ def test_approximate_indexes_find_most_neighbours(kind):
     assert sum(i in row for i, row in enumerate(positions.tolist())) >= 40
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 60))
+def test_ties_rank_by_position_whatever_the_block(seed, k, at_once):
+    g = torch.Generator().manual_seed(seed)
+    corners = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0.6, 0.8, 0]])
+    queries, database = (corners[torch.randint(0, 5, (n,), generator=g)] for n in (3, 40))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "AT_ONCE", at_once)
+        _, positions = search(queries, database, k)
+    order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
+    assert positions.tolist() == order[:, :k].tolist()
+
+
+def test_rows_with_gradients_can_be_searched():
+    learned = rows(6).requires_grad_()
+    assert search(learned, learned, k=1)[1][:, 0].tolist() == list(range(6))
+    assert search(learned, None, k=1, index=build_index(learned))[1][:, 0].tolist() == list(range(6))
+
+
 def test_impossible_requests_are_refused():
+    with pytest.raises(BadInput, match="8 dimensions where 16"):
+        search(rows(2, dim=8), None, k=1, index=build_index(rows(6)))
     with pytest.raises(BadInput, match="7 neighbours"):
         search(rows(2), rows(6), k=7)
     with pytest.raises(BadInput, match="kind"):

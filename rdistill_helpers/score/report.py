@@ -1,6 +1,6 @@
 """The revisited protocol: easy, medium and hard scores of descriptors or of ranked lists."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from rdistill_helpers.score.ranks import average_precision, count_ranks, precisi
 if TYPE_CHECKING:
     import pandas
 
+PARTS = ("easy", "hard", "junk")
 # protocol -> (positives, ignored)
 PROTOCOLS = {
     "easy": (("easy",), ("junk", "hard")),
@@ -83,32 +84,28 @@ def evaluate(
     The database may have more rows than the benchmark has images: the rest are distractors. Ties rank by row number, the
     lower first. Raises BadInput for descriptors that cannot be compared.
     """
-    q = check_descriptors(queries, "queries")
-    d = check_descriptors(database, "database", dim=q.shape[1])
+    q = check_descriptors(queries, "queries").detach().cpu()
+    d = check_descriptors(database, "database", dim=q.shape[1]).detach().cpu()
     if len(q) != len(benchmark.query_names) or len(d) < len(benchmark.image_names):
         raise BadInput(
             f"{benchmark.name} has {len(benchmark.query_names)} queries and {len(benchmark.image_names)} images, "
             f"but {len(q)} and {len(d)} descriptors were given: extract all of them, in the order of query_names and "
             "image_names."
         )
-    wanted = [
-        torch.from_numpy(np.concatenate([g[k] for k in ("easy", "hard", "junk")])) for g in benchmark.ground_truth
-    ]
-    counted = count_ranks(q, d, wanted)
-
-    def ranks_of(i: int, part: str) -> np.ndarray:
-        gnd = benchmark.ground_truth[i]
-        before = sum(len(gnd[k]) for k in ("easy", "hard", "junk")[: ("easy", "hard", "junk").index(part)])
-        return counted[i][before : before + len(gnd[part])].numpy()
-
-    return _report(benchmark, ranks_of, ks, name)
+    wanted = [torch.from_numpy(np.concatenate([g[part] for part in PARTS])) for g in benchmark.ground_truth]
+    ranks = []
+    for gnd, counted in zip(benchmark.ground_truth, count_ranks(q, d, wanted), strict=True):
+        ends = np.cumsum([len(gnd[part]) for part in PARTS])[:-1]
+        ranks.append(dict(zip(PARTS, np.split(counted.numpy(), ends), strict=True)))
+    return _report(benchmark, ranks, ks, name)
 
 
 def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1, 5, 10), name: str = "") -> Report:
     """Scores of ranked lists made elsewhere: [Q, n] database positions, best first; n may be less than the database.
 
-    Positives beyond the end of a cut list count as not found. Raises BadInput when lists name images that do not exist or
-    name one twice.
+    Positions behind the last image of the benchmark are distractors; -1 at the end of a list, with which FAISS fills what it
+    did not find, is nothing. Positives that are not in a list count as not found. Raises BadInput when a list names an
+    image twice.
     """
     lists = np.asarray(ranking)
     if lists.ndim != 2 or len(lists) != len(benchmark.query_names) or not np.issubdtype(lists.dtype, np.integer):
@@ -116,31 +113,37 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
             f"The ranking must be whole numbers [{len(benchmark.query_names)}, n], one list a query, "
             f"but is {lists.dtype} {lists.shape}: give database positions, best first."
         )
-    if lists.size and (lists.min() < 0 or any(len(np.unique(row)) < len(row) for row in lists)):
-        raise BadInput("The ranking has a negative position or names an image twice: give each image once a list.")
-    size = max(len(benchmark.image_names), int(lists.max(initial=0)) + 1)
-    places = np.full((len(lists), size), -1, np.int64)
-    np.put_along_axis(places, lists, np.arange(lists.shape[1])[None].repeat(len(lists), 0), 1)
+    ranks = []
+    for i, (line, gnd) in enumerate(zip(lists, benchmark.ground_truth, strict=True)):
+        listed = line[line != -1]
+        order = np.argsort(listed)
+        ascending = listed[order]
+        filled = -1 in line[: len(listed)]  # only the end of a list may be filling
+        if len(listed) and (filled or ascending[0] < 0 or (np.diff(ascending) == 0).any()):
+            raise BadInput(
+                f"The ranking of query {i} has a negative position or names an image twice: give each image once a list."
+            )
+        places = {}
+        for part in PARTS:
+            found = np.isin(gnd[part], listed)
+            places[part] = order[np.searchsorted(ascending, gnd[part][found])]
+        ranks.append(places)
+    return _report(benchmark, ranks, ks, name)
 
-    def ranks_of(i: int, part: str) -> np.ndarray:
-        found = places[i, benchmark.ground_truth[i][part]]
-        return found[found >= 0]
 
-    return _report(benchmark, ranks_of, ks, name)
-
-
-def _report(benchmark: Benchmark, ranks_of: Callable[[int, str], np.ndarray], ks: Sequence[int], name: str) -> Report:
-    if not ks or min(ks) < 1:
+def _report(benchmark: Benchmark, ranks: Sequence[dict[str, np.ndarray]], ks: Sequence[int], name: str) -> Report:
+    """The measures from the 0-based ranks, in the full list, of each query's easy, hard and junk images that were found."""
+    if len(ks) == 0 or min(ks) < 1:
         raise BadInput(f"The cut-offs ks={list(ks)} are not usable: give at least one number, each 1 or more.")
     measures = {}
     for protocol, (positive, ignored) in PROTOCOLS.items():
         aps, precisions = [], []
-        for i, gnd in enumerate(benchmark.ground_truth):
-            total = sum(len(gnd[k]) for k in positive)
-            found = np.concatenate([ranks_of(i, k) for k in positive])
-            ranks = remove_ignored(found, np.concatenate([ranks_of(i, k) for k in ignored]))
-            aps.append(average_precision(ranks, total))
-            precisions.append([precision_at(ranks, k, total) for k in ks])
+        for gnd, of_query in zip(benchmark.ground_truth, ranks, strict=True):
+            total = sum(len(gnd[part]) for part in positive)
+            found = np.concatenate([of_query[part] for part in positive])
+            cleaned = remove_ignored(found, np.concatenate([of_query[part] for part in ignored]))
+            aps.append(average_precision(cleaned, total))
+            precisions.append([precision_at(cleaned, k, total) for k in ks])
         valid = ~np.isnan(aps)
         mean = np.mean(np.array(precisions)[valid], axis=0) if valid.any() else np.full(len(ks), np.nan)
         mean_ap = float(np.mean(np.array(aps)[valid])) if valid.any() else float("nan")

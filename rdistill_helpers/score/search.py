@@ -8,8 +8,7 @@ from torch import Tensor
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
-
-BLOCK = 65_536
+from rdistill_helpers.score.ranks import AT_ONCE, blocks, order_keys
 
 
 def search(
@@ -18,24 +17,30 @@ def search(
     """The k most similar database rows of each query, best first: (similarities [Q, k], positions int64 [Q, k]).
 
     queries [Q, D], database [N, D], rows L2-normalised. Exact, in blocks of the database; equal similarities rank by
-    position, the lower first. With an `index` of `build_index` the database is not needed and may be None.
+    position, the lower first. With an `index` of `build_index` the database is not needed and may be None; an approximate
+    index that finds fewer than k fills the line with position -1.
     """
-    q = check_descriptors(queries, "queries")
+    q = check_descriptors(queries, "queries").detach().cpu()
     size = index.ntotal if index is not None else 0 if database is None else len(database)
     if not 1 <= k <= size:
         raise BadInput(f"{k} neighbours cannot be found among {size} database rows: give k from 1 to {size}.")
     if index is not None:
+        if index.d != q.shape[1]:
+            raise BadInput(
+                f"queries have {q.shape[1]} dimensions where {index.d} are needed: use the network that made the index."
+            )
         similarities, positions = index.search(np.ascontiguousarray(q.numpy()), k)
         return torch.from_numpy(similarities), torch.from_numpy(positions)
-    d = check_descriptors(database, "database", dim=q.shape[1])
-    best, where = torch.empty(len(q), 0), torch.empty(len(q), 0, dtype=torch.int64)
-    for start in range(0, len(d), BLOCK):
-        part = q @ d[start : start + BLOCK].T
-        both = torch.cat([best, part], 1)
-        places = torch.cat([where, torch.arange(start, start + part.shape[1]).expand(len(q), -1)], 1)
-        best, order = both.sort(dim=1, descending=True, stable=True)
-        best, where = best[:, :k], places.gather(1, order[:, :k])
-    return best, where
+    d = check_descriptors(database, "database", dim=q.shape[1]).detach().cpu()
+    best = torch.empty(len(q), 0, dtype=torch.int64)
+    values = torch.empty(len(q), 0)
+    for part in blocks(len(d), max(1, AT_ONCE // len(q))):
+        similarities = q @ d[part].T
+        keys = order_keys(similarities, torch.arange(part.start, part.stop))
+        nearest, places = keys.topk(min(k, keys.shape[1]), dim=1)
+        best, order = torch.cat([best, nearest], 1).topk(min(k, best.shape[1] + nearest.shape[1]), dim=1)
+        values = torch.cat([values, similarities.gather(1, places)], 1).gather(1, order)
+    return values, -best & 0xFFFFFFFF
 
 
 def build_index(database: Tensor | np.ndarray, kind: str = "flat") -> Any:
@@ -45,7 +50,7 @@ def build_index(database: Tensor | np.ndarray, kind: str = "flat") -> Any:
     """
     import faiss
 
-    rows = np.ascontiguousarray(check_descriptors(database, "database").numpy())
+    rows = np.ascontiguousarray(check_descriptors(database, "database").detach().cpu().numpy())
     count, dim = rows.shape
     if kind == "flat":
         index: Any = faiss.IndexFlatIP(dim)
