@@ -1,6 +1,7 @@
 """One class for the embedded rooms, the real sets and one's own photographs; the archive and what damages it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.data.rooms import TrainingImages, verify_archive
+from rdistill_helpers.data.rooms import TrainingImages, open_archive, verify_archive
 from rdistill_helpers.errors import BadInput, DataMissing
 
 
@@ -82,6 +83,22 @@ def test_missing_labels_hurt_only_who_needs_them(copied_data):
         training.labels()
 
 
+def test_damaged_labels_say_how_to_restore_them(copied_data):
+    training = TrainingImages.load("rooms", copied_data)
+    for content in ("image,place\ntrain_0000,1\n", "image,room\ntrain_0000,attic\n", "image,room\ntrain_0000,1\n"):
+        (copied_data / "rooms_train_labels.csv").write_text(content)
+        with pytest.raises(BadInput, match=r"rooms_train_labels.*git checkout"):
+            training.labels()
+
+
+def test_an_archive_stays_open_and_every_process_opens_its_own():
+    archive = data_root() / "rooms.zip"
+    here = open_archive(archive, 0, os.getpid())
+    assert open_archive(archive, 0, os.getpid()) is here
+    with open_archive(archive, 0, os.getpid() + 1) as elsewhere:
+        assert elsewhere is not here
+
+
 def test_archive_is_hashed_once_for_each_state(copied_data, monkeypatch):
     verify_archive(copied_data / "rooms.zip")
     monkeypatch.setattr("hashlib.file_digest", None)
@@ -113,6 +130,7 @@ def test_missing_real_set_and_unknown_name_are_said(tmp_path):
 
 def test_sub_folders_are_places(tmp_path):
     photographs(tmp_path, ["bridge/1.jpg", "bridge/2.jpg", "bridge/3.png", "tower/1.jpg"])
+    photographs(tmp_path, ["bridge/._1.jpg", ".thumbnails/1.jpg"])  # what file managers leave behind
     benchmark = Benchmark.from_folder(tmp_path)
     assert benchmark.query_names == ["bridge/1.jpg"]
     assert benchmark.image_names == ["bridge/2.jpg", "bridge/3.png", "tower/1.jpg"]
@@ -125,6 +143,10 @@ def test_own_ground_truth_as_json(tmp_path):
     gnd = {"imlist": ["a.jpg"], "qimlist": ["q.jpg"], "gnd": [{"bbx": None, "easy": [0], "hard": [], "junk": []}]}
     (tmp_path / "gnd.json").write_text(json.dumps(gnd))
     assert Benchmark.from_folder(tmp_path).image_names == ["a.jpg"]
+    gnd["imlist"] = ["ä.jpg"]
+    photographs(tmp_path, ["ä.jpg"])
+    (tmp_path / "gnd.json").write_text(json.dumps(gnd, ensure_ascii=False), encoding="utf-8")
+    assert Benchmark.from_folder(tmp_path).image_names == ["ä.jpg"]
     (tmp_path / "gnd.json").write_text("{")
     with pytest.raises(BadInput, match=r"gnd\.json"):
         Benchmark.from_folder(tmp_path)

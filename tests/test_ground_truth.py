@@ -4,6 +4,7 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rdistill_helpers.data.ground_truth import read_ground_truth, write_ground_truth
@@ -35,6 +36,13 @@ class Harmful:
         return (os.mkdir, ("made_by_a_pickle",))
 
 
+def test_arrays_in_a_pickle_count_as_code_and_the_error_says_what_to_do(tmp_path):
+    with pytest.raises(BadInput, match="numpy.*plain lists"):
+        read_ground_truth(written(tmp_path, truth(easy=np.array([0, 2]))))
+    write_ground_truth(tmp_path / "gnd.pkl", **truth(easy=np.array([0, 2])))
+    assert read_ground_truth(tmp_path / "gnd.pkl")["gnd"][0]["easy"].tolist() == [0, 2]
+
+
 def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="carries code"):
@@ -54,6 +62,12 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
         (truth(junk=[0]), "twice"),
         (truth(easy=[0, 0]), "twice"),
         (truth(easy=["a"]), "whole numbers"),
+        (truth(easy=3), "whole numbers"),
+        (truth(hard=None), "query 0: hard must be a list"),
+        (truth(junk="01"), "whole numbers"),
+        ({**truth(), "imlist": "abc"}, "imlist must be a list"),
+        ({**truth(), "gnd": [{"bbx": None, "ok": [0], "junk": []}]}, "easy must be a list"),
+        ({**truth(), "gnd": ["q"]}, "must be a dict"),
         (truth(bbx=[5, 0, 1, 9]), "no box"),
         (truth(bbx=[0, 0, float("inf"), 9]), "no box"),
         (truth(bbx="wide"), "four numbers"),

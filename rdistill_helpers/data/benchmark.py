@@ -74,14 +74,14 @@ class Benchmark:
             return cls.from_pickle(folder / "gnd.pkl", folder, name=folder.name)
         if (folder / "gnd.json").is_file():
             try:
-                loaded = json.loads((folder / "gnd.json").read_text())
+                loaded = json.loads((folder / "gnd.json").read_text(encoding="utf-8-sig"))
             except ValueError as error:
                 raise BadInput(f"{folder / 'gnd.json'} is no readable JSON ({error}): mend the file.") from error
             return cls._from_truth(folder.name, check_ground_truth(loaded, str(folder / "gnd.json")), folder)
         places = [
-            sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS)
+            sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
             for place in sorted(folder.iterdir())
-            if place.is_dir()
+            if place.is_dir() and not place.name.startswith(".")
         ]
         queries: list[str] = []
         database: list[str] = []

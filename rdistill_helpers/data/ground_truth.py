@@ -36,7 +36,9 @@ def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) ->
     except FileNotFoundError as error:
         raise DataMissing(f"The ground truth {label} is not there: see data/README.md for where to get it.") from error
     except BadInput as error:
-        raise BadInput(f"{label} was refused because {error}: get the file from its official place.") from None
+        raise BadInput(
+            f"{label} was refused because {error}: write it with plain lists and numbers, as write_ground_truth does."
+        ) from None
     except Exception as error:  # a damaged pickle fails in any way
         raise BadInput(f"{label} is no readable pickle ({type(error).__name__}): get the file again.") from error
     return check_ground_truth(loaded, label)
@@ -48,14 +50,19 @@ def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:
         raise BadInput(f"{label} has not the layout of revisited Oxford/Paris: it needs imlist, qimlist and gnd.")
     names = {}
     for key in ("imlist", "qimlist"):
-        if not isinstance(loaded[key], Sequence) or not all(isinstance(n, str) and n for n in loaded[key]):
+        if not _is_list(loaded[key]) or not all(isinstance(n, str) and n for n in loaded[key]):
             raise BadInput(f"{label}: {key} must be a list of image names.")
         names[key] = list(loaded[key])
     entries = loaded["gnd"]
-    if not isinstance(entries, Sequence) or len(entries) != len(names["qimlist"]):
+    if not _is_list(entries) or len(entries) != len(names["qimlist"]):
         raise BadInput(f"{label}: gnd must have one entry for each of the {len(names['qimlist'])} queries.")
     checked = [_check_entry(entry, i, len(names["imlist"]), label) for i, entry in enumerate(entries)]
     return {**names, "gnd": checked}
+
+
+def _is_list(value: Any) -> bool:
+    """Whether this is a list, tuple or array; a text is none, though one can walk through it."""
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
 
 
 def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, Any]:
@@ -73,9 +80,9 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
         result["bbx"] = box
     seen: set[int] = set()
     for key in LISTS:
-        values = entry.get(key, [])
-        if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
-            raise BadInput(f"{where}: {key} must be a list of whole numbers, positions in imlist.")
+        values: Any = entry.get(key)
+        if not _is_list(values) or not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
+            raise BadInput(f"{where}: {key} must be a list of whole numbers, positions in imlist; it may be empty.")
         positions = [int(v) for v in values]
         wrong = next((v for v in positions if not 0 <= v < images), None)
         if wrong is not None:

@@ -29,22 +29,29 @@ def read_image(source: Source, name: str | None = None) -> Image.Image:
         else:
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         image.load()
+        rgb = _to_rgb(image)
     except FileNotFoundError as error:
         raise DataMissing(f"The image {label} is not there: check its name and folder.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
+        raise BadInput(
+            f"{label} cannot be read as an image (empty, or of no known format): replace the file."
+        ) from error
+    except Exception as error:  # a damaged file makes its decoder fail in any way
         raise BadInput(f"{label} cannot be read as an image ({error}): replace the file.") from error
-    if image.width == 0 or image.height == 0:
-        raise BadInput(f"{label} is an empty image ({image.width} x {image.height} pixels): replace the file.")
-    return _to_rgb(image)
+    if rgb.width == 0 or rgb.height == 0:
+        raise BadInput(f"{label} is an empty image ({rgb.width} x {rgb.height} pixels): replace the file.")
+    return rgb
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a pixel: Pillow's own conversion clips
+    """8-bit RGB; ValueError for pixels whose white is unknown."""
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions and nothing says which one is white; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits a pixel, in a mode that Pillow itself would clip to 8
         values = np.asarray(image, np.float64)
-        top = 65535.0 if image.mode.startswith("I;16") or values.max() > 255 else 255.0 if values.max() > 1 else 1.0
-        return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+        if values.size and not 0 <= values.min() <= values.max() <= 65535:
+            raise ValueError("its pixels have more than 16 bits; save it with 8 or 16 bits")
+        return Image.fromarray((values / 257 + 0.5).astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -72,9 +79,10 @@ def crop_box(image: Image.Image, bbx: Sequence[float], name: str = "the image") 
 def query_size(crop: tuple[int, int], full: tuple[int, int], imsize: int) -> int:
     """Longer side that a cropped query gets, so that it keeps the scale that the whole photograph would have had.
 
-    crop, full: (width, height) in pixels. Source: the revisited Oxford/Paris protocol, Radenovic et al., CVPR 2018.
+    crop, full: (width, height) in pixels; fractions of a pixel are cut off, as in cnnimageretrieval-pytorch. Source: the
+    revisited Oxford/Paris protocol, Radenovic et al., CVPR 2018.
     """
-    return max(1, round(imsize * max(crop) / max(full)))
+    return max(1, imsize * max(crop) // max(full))
 
 
 def resize_longest(image: Image.Image, imsize: int) -> Image.Image:

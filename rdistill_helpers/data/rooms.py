@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,15 +45,18 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 
 @lru_cache(maxsize=4)
-def open_archive(path: Path, modified: int) -> zipfile.ZipFile:
-    """An archive kept open: its table of contents, thousands of entries, is read once and not for every photograph."""
+def open_archive(path: Path, modified: int, process: int) -> zipfile.ZipFile:
+    """An archive kept open: its table of contents, thousands of entries, is read once and not for every photograph.
+
+    process: its id, for a forked worker must not share the position in the open file with its parent.
+    """
     return zipfile.ZipFile(path)
 
 
 def read_member(archive: Path, member: str) -> bytes:
     """The bytes of one file in a zip archive; DataMissing names what is not there."""
     try:
-        return open_archive(archive, archive.stat().st_mtime_ns).read(member)
+        return open_archive(archive, archive.stat().st_mtime_ns, os.getpid()).read(member)
     except KeyError as error:
         raise DataMissing(f"{member} is not in {archive}: {RESTORE}.") from error
     except (zipfile.BadZipFile, OSError) as error:
@@ -94,8 +98,11 @@ class TrainingImages:
         """The room of every photograph: int64 [N]. For supervised baselines only."""
         if not self.labels_file.is_file():
             raise DataMissing(f"{self.labels_file} is missing: {RESTORE}.")
-        with self.labels_file.open(newline="") as file:
-            rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
+        try:
+            with self.labels_file.open(newline="", encoding="utf-8") as file:
+                rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{self.labels_file} is no table of image,room ({error}): {RESTORE}.") from error
         missing = next((name for name in self.names if name not in rooms), None)
         if missing is not None:
             raise BadInput(f"{self.labels_file} has no room for {missing}: {RESTORE}.")
