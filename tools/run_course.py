@@ -23,7 +23,12 @@ def execute(path: Path, copy: Path) -> str | None:
     """Executes one notebook in its folder and saves the copy, also when a cell fails; gives what went wrong, or None."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        # Its start-up warnings would tear the lines of progress.
+        extra_arguments=["--log-level=ERROR"],
     )
     # Cells are counted as a reader counts them: code cells from 1, in the order of the page.
     cell = {"number": 0, "source": ""}
