@@ -20,7 +20,6 @@ import itertools
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from rdistill_helpers.errors import BadInput
 
@@ -67,26 +66,35 @@ def rkd_distance(student_rows: Tensor, teacher_rows: Tensor, *, comparable: Tens
 
 
 def rkd_angle(
-    student_rows: Tensor, teacher_rows: Tensor, *, comparable: Tensor | None = None, chunk: int = 16
+    student_rows: Tensor, teacher_rows: Tensor, *, comparable: Tensor | None = None, chunk: int = 8
 ) -> Tensor:
     """Smooth-L1 between the cosines of the angles that every two rows make at every third, averaged over B^3 triples.
 
     Degenerate triples count with cosine 0 on both sides, as in the authors' code. Weight 2 beside `rkd_distance`. With
-    `comparable`, a triple counts when all of its pairs do. chunk: vertices handled at a time; forward and backward
-    need memory for chunk * B^2 cosines, not B^3.
+    `comparable`, a triple counts when all of its pairs do. chunk: vertices handled at a time; memory grows as
+    chunk * B^2, not B^3. The gradient is found in the forward pass, so there is no second derivative.
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019, eq. 6-7.
     """
     kept = _with_diagonal(_check(student_rows, teacher_rows, comparable))
-    spaces = [_gram_and_inverse_distances(rows) for rows in (student_rows, teacher_rows)]
-    total: Tensor = student_rows.new_zeros(())
-    triples: Tensor = torch.zeros((), dtype=torch.int64, device=student_rows.device)
+    own, target = (_gram_and_inverse_distances(rows) for rows in (student_rows, teacher_rows))
+    learning = torch.is_grad_enabled() and student_rows.requires_grad
+    leaves = [matrix.detach().requires_grad_(learning) for matrix in own]
+    slopes = [torch.zeros_like(matrix) for matrix in own]
+    total, triples = student_rows.new_zeros(()), 0
     for start in range(0, len(student_rows), chunk):
         vertices = slice(start, start + chunk)
-        # Each chunk is computed again in the backward pass: keeping all of them would take the B^3 memory after all.
-        total = total + checkpoint(
-            _angle_chunk, *spaces[0], *spaces[1], kept, vertices, use_reentrant=False, preserve_rng_state=False
+        counted = kept[vertices, :, None] & kept[vertices, None, :] & kept
+        part = _angle_chunk(leaves[0], leaves[1], target[0], target[1], counted, vertices)
+        triples += int(counted.sum())
+        total += part.detach()
+        if learning:  # a chunk is differentiated at once: keeping all of them would take B^3 memory after all
+            for slope, of_part in zip(slopes, torch.autograd.grad(part, leaves), strict=True):
+                slope += of_part
+    if learning:
+        # Adds zero to the value, and to the gradient what the chunks have found.
+        total = total + sum(
+            ((matrix - matrix.detach()) * slope).sum() for matrix, slope in zip(own, slopes, strict=True)
         )
-        triples = triples + (kept[vertices, :, None] & kept[vertices, None, :] & kept).sum()
     return total / triples
 
 
@@ -244,17 +252,16 @@ def _gram_and_inverse_distances(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _angle_chunk(
-    gram: Tensor, inverse: Tensor, target_gram: Tensor, target_inverse: Tensor, kept: Tensor, vertices: slice
+    gram: Tensor, inverse: Tensor, target_gram: Tensor, target_inverse: Tensor, counted: Tensor, vertices: slice
 ) -> Tensor:
-    """Sum of smooth-L1 over the triples at some vertices."""
+    """Sum of smooth-L1 over the counted triples [chunk, B, B] at some vertices."""
 
     def cosines(gram: Tensor, inverse: Tensor) -> Tensor:  # (j - i) . (k - i) / |j - i| |k - i| as [chunk, B, B]
-        own = gram.diagonal()[vertices, None, None]
-        products = gram - gram[vertices, :, None] - gram[vertices, None, :] + own
+        products = gram - gram[vertices, :, None] - gram[vertices, None, :] + gram.diagonal()[vertices, None, None]
         return products * inverse[vertices, :, None] * inverse[vertices, None, :]
 
     difference = F.smooth_l1_loss(cosines(gram, inverse), cosines(target_gram, target_inverse), reduction="none")
-    return (difference * (kept[vertices, :, None] & kept[vertices, None, :] & kept)).sum()
+    return (difference * counted).sum()
 
 
 def _teacher_order(teacher_rows: Tensor, pairs: Tensor, length: int) -> Tensor:
