@@ -24,6 +24,7 @@ HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++", "oo")
 
 SHOWN_DPI = 110  # what a notebook shows as 100 %
 PRINT_DPI = 220  # what is drawn, so that print and dense screens stay sharp
+PHOTO_DPI = 180  # the same for figures with photographs, whose own pixels are coarser
 
 
 class Mark(NamedTuple):
@@ -76,7 +77,7 @@ def show_figure(fig: "Figure", alt: str | None = None) -> None:
     """Shows a figure in a notebook once, with a description for those who do not see it.
 
     alt: the description; without it the one that the figure's maker gave it (its label). Charts are kept as PNG, figures
-    with photographs as JPEG, a fifth of the size. Outside a notebook the description alone is printed.
+    with photographs as JPEG, a sixth of the size. Outside a notebook the description alone is printed.
     """
     import io
 
@@ -92,9 +93,10 @@ def show_figure(fig: "Figure", alt: str | None = None) -> None:
     photographs = any(ax.images for ax in fig.axes)
     kind = "jpeg" if photographs else "png"
     picture = io.BytesIO()
-    fig.savefig(
-        picture, format=kind, dpi=PRINT_DPI, pil_kwargs={"quality": 90, "subsampling": 0} if photographs else None
-    )
+    if photographs:
+        fig.savefig(picture, format=kind, dpi=PHOTO_DPI, pil_kwargs={"quality": 85, "subsampling": 0, "optimize": True})
+    else:
+        fig.savefig(picture, format=kind, dpi=PRINT_DPI)
     # Closed, so that a notebook, which shows all open figures when a cell ends, does not show it a second time.
     plt.close(fig)
     width, height = fig.get_size_inches() * SHOWN_DPI
