@@ -189,7 +189,7 @@ def test_a_shown_figure_carries_its_description_and_is_closed(monkeypatch):
     assert chart_settings["metadata"]["image/png"]["alt"] == "A rising line."
     assert Image.open(io.BytesIO(chart["image/png"])).format == "PNG"
     assert chart["text/plain"] == "<figure: A rising line.>"
-    assert photograph_settings["metadata"]["image/jpeg"]["alt"] == "1 photographs in 1 rows."
+    assert photograph_settings["metadata"]["image/jpeg"]["alt"] == "1 photograph in 1 row."
     assert Image.open(io.BytesIO(photograph["image/jpeg"])).format == "JPEG"
     assert chart_settings["raw"] and photograph_settings["raw"]
 

@@ -62,7 +62,7 @@ def image_grid(
             if titles is not None:
                 ax.set_title(titles[position], fontsize=8)
     named = f": {', '.join(titles)}" if titles is not None else ""
-    return _described(fig, alt, f"{len(images)} photographs in {rows} rows{named}.")
+    return _described(fig, alt, f"{_number(len(images), 'photograph')} in {_number(rows, 'row')}{named}.")
 
 
 def protocol_examples(benchmark: Benchmark, query: int = 0, per_row: int = 5, alt: str | None = None) -> "Figure":
@@ -86,8 +86,7 @@ def protocol_examples(benchmark: Benchmark, query: int = 0, per_row: int = 5, al
             if column < len(images):
                 _photograph(ax, benchmark.image(images[column]))
         total = len(truth[part])
-        name = f"{part}: {total} image{'' if total == 1 else 's'}"
-        axes[row, 2].set_title(name, fontsize=9, loc="left")
+        axes[row, 2].set_title(f"{part}: {_number(total, 'image')}", fontsize=9, loc="left")
     counts = ", ".join(f"{len(truth[part])} {part}" for part in parts)
     return _described(
         fig,
@@ -245,6 +244,10 @@ def first_of_list(benchmark: Benchmark, query: int, ranking: Any, k: int) -> lis
 def _check_query(benchmark: Benchmark, query: int) -> None:
     if not 0 <= query < len(benchmark.query_names):
         raise BadInput(f"{benchmark.name} has no query {query}: choose 0 to {len(benchmark.query_names) - 1}.")
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _described(fig: "Figure", alt: str | None, otherwise: str) -> "Figure":
