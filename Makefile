@@ -17,7 +17,7 @@ course: $(READY)
 
 test: lint
 	mkdir -p build
-	tools/offline.sh $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope --junitxml=build/tests.xml tests
+	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope --junitxml=build/tests.xml tests
 	tools/offline.sh $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with=tests/nbval.cfg \
 		--dist loadscope -n $(NOTEBOOK_JOBS) --junitxml=build/notebooks.xml notebooks
