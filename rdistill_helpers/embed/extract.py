@@ -20,7 +20,7 @@ def extract(
     net: nn.Module,
     images: Tensor | Sequence[Photo],
     scales: Sequence[float] = (1,),
-    batch_size: int = 64,
+    batch_size: int = 32,
     progress: bool = True,
     device: str | torch.device | None = None,
 ) -> Tensor:
