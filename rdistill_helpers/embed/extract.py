@@ -116,17 +116,25 @@ def _stack(batch: list[tuple[int, Image.Image]]) -> tuple[Tensor, Tensor]:
     return torch.tensor(indices), to_tensor(images)
 
 
-def _check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
-    """Raise BadInput for what cannot be extracted."""
+def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None:
+    """Raise BadInput unless these are at least one photograph: uint8 [N, 3, H, W], or a sequence.
+
+    takes, use: how the sentences name the caller, as in "extract takes" and "extract".
+    """
     if isinstance(images, str | Path | Image.Image):
-        raise BadInput("extract takes many images, but got a single one: put it into a list.")
+        raise BadInput(f"{takes} many images, but got a single one: put it into a list.")
     if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
         raise BadInput(
-            f"extract takes uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
+            f"{takes} uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
             "give the pixels as they come from to_tensor, 0 to 255."
         )
     if len(images) == 0:
-        raise BadInput("There are no images to extract: give at least one.")
+        raise BadInput(f"There are no images to {use}: give at least one.")
+
+
+def _check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
+    """Raise BadInput for what cannot be extracted."""
+    check_photos(images, "extract takes", "extract")
     if len(scales) == 0 or not all(scale > 0 for scale in scales):
         raise BadInput(f"The scales {list(scales)} are not usable: give one or more positive factors.")
     if batch_size < 1:

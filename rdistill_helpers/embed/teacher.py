@@ -14,13 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from rdistill_helpers.data.images import read_image, to_tensor
 from rdistill_helpers.descriptors import check_descriptors
-from rdistill_helpers.embed.extract import Photo
+from rdistill_helpers.embed.extract import Photo, check_photos
 from rdistill_helpers.errors import BadInput, BudgetExceeded
 
 Embed = Callable[[Any], Tensor]
@@ -95,7 +94,7 @@ class BlackBoxTeacher:
         the ledger's dimension (that batch is not charged). Only where another process spends the same budget meanwhile
         can BudgetExceeded come after some batches.
         """
-        _check_images(images)
+        check_photos(images, "A teacher is asked with", "ask the teacher about")
         keys = [image_key(_photo(images, index)) for index in range(len(images))]
         first_index: dict[bytes, int] = {}
         for index, key in enumerate(keys):
@@ -243,16 +242,3 @@ def image_key(image: Photo | Tensor) -> bytes:
 
 def _photo(images: Tensor | Sequence[Photo], index: int) -> Tensor | Photo:
     return images[index]
-
-
-def _check_images(images: Tensor | Sequence[Photo]) -> None:
-    """Raise BadInput for what cannot be sent to a teacher."""
-    if isinstance(images, str | Path | Image.Image):
-        raise BadInput("A teacher is asked with many images, but got a single one: put it into a list.")
-    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
-        raise BadInput(
-            f"A teacher is asked with uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
-            "give the pixels as they come from to_tensor, 0 to 255."
-        )
-    if len(images) == 0:
-        raise BadInput("There are no images to ask the teacher about: give at least one.")

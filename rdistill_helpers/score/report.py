@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.ranks import average_precision, count_ranks, precision_at, remove_ignored
@@ -16,7 +17,6 @@ from rdistill_helpers.score.ranks import average_precision, count_ranks, precisi
 if TYPE_CHECKING:
     import pandas
 
-PARTS = ("easy", "hard", "junk")
 # protocol -> (positives, ignored)
 PROTOCOLS = {
     "easy": (("easy",), ("junk", "hard")),
@@ -92,11 +92,11 @@ def evaluate(
             f"but {len(q)} and {len(d)} descriptors were given: extract all of them, in the order of query_names and "
             "image_names."
         )
-    wanted = [torch.from_numpy(np.concatenate([g[part] for part in PARTS])) for g in benchmark.ground_truth]
+    wanted = [torch.from_numpy(np.concatenate([g[part] for part in LISTS])) for g in benchmark.ground_truth]
     ranks = []
     for gnd, counted in zip(benchmark.ground_truth, count_ranks(q, d, wanted), strict=True):
-        ends = np.cumsum([len(gnd[part]) for part in PARTS])[:-1]
-        ranks.append(dict(zip(PARTS, np.split(counted.numpy(), ends), strict=True)))
+        ends = np.cumsum([len(gnd[part]) for part in LISTS])[:-1]
+        ranks.append(dict(zip(LISTS, np.split(counted.numpy(), ends), strict=True)))
     return _report(benchmark, ranks, ks, name)
 
 
@@ -124,7 +124,7 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
                 f"The ranking of query {i} has a negative position or names an image twice: give each image once a list."
             )
         places = {}
-        for part in PARTS:
+        for part in LISTS:
             found = np.isin(gnd[part], listed)
             places[part] = order[np.searchsorted(ascending, gnd[part][found])]
         ranks.append(places)

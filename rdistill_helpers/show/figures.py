@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.report import PROTOCOLS
@@ -69,7 +70,7 @@ def protocol_examples(benchmark: Benchmark, query: int = 0, per_row: int = 5, al
     """A query with its box, and beside it examples of its easy, hard and junk images, one row each."""
     _check_query(benchmark, query)
     truth = benchmark.ground_truth[query]
-    parts = {part: [int(image) for image in truth[part][:per_row]] for part in ("easy", "hard", "junk")}
+    parts = {part: [int(image) for image in truth[part][:per_row]] for part in LISTS}
     full = benchmark.query(query, crop=False)
     fig, axes = _tiles(3, per_row + 2, full.size, 3)
     grid = axes[0, 0].get_gridspec()
