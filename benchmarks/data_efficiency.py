@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import math
 import statistics
@@ -32,11 +31,10 @@ import torch
 from torch import Tensor, nn
 
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.distil import distill, losses, train_supervised
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.networks import TEACHER_FILE, RetrievalNet, load_teacher
+from rdistill_helpers.embed.networks import RetrievalNet, load_teacher, teacher_version
 from rdistill_helpers.runs import runs_root
 from rdistill_helpers.score.report import evaluate
 
@@ -98,7 +96,7 @@ class Study:
     @cached_property
     def teacher(self) -> str:
         """Which teacher this is: rows of another one are other rows."""
-        return hashlib.sha256((data_root() / TEACHER_FILE).read_bytes()).hexdigest()[:8]
+        return teacher_version()
 
     def chosen(self, rooms: int | None, seed: int) -> Tensor:
         """Positions of the training images of a run."""

@@ -1,9 +1,28 @@
-"""No test may reach the network: only loopback and sockets between processes stay open."""
+"""No test may reach the network: only loopback and sockets between processes stay open. And how tests load a tool."""
 
+import importlib.util
 import ipaddress
 import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
+
+
+@pytest.fixture(scope="session")
+def load_tool() -> Callable[[str], ModuleType]:
+    """Gives a script of tools/ as a module: load_tool("train_teacher")."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 class NetworkCut(ConnectionRefusedError):

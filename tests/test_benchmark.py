@@ -138,6 +138,19 @@ def test_sub_folders_are_places(tmp_path):
     assert benchmark.query(0).size == (40, 30)
 
 
+def test_photographs_of_places_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was held upright: turn by a quarter to show
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (tmp_path / "tower").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / "tower" / name, exif=exif)
+    assert Benchmark.from_folder(tmp_path).image(0).size == (30, 40)
+    gnd = {"imlist": ["tower/2.jpg"], "qimlist": ["tower/1.jpg"]}
+    gnd["gnd"] = [{"bbx": [0, 0, 40, 30], "easy": [0], "hard": [], "junk": []}]
+    (tmp_path / "gnd.json").write_text(json.dumps(gnd))
+    assert Benchmark.from_folder(tmp_path).image(0).size == (40, 30)
+
+
 def test_own_ground_truth_as_json(tmp_path):
     photographs(tmp_path, ["q.jpg", "a.jpg"])
     gnd = {"imlist": ["a.jpg"], "qimlist": ["q.jpg"], "gnd": [{"bbx": None, "easy": [0], "hard": [], "junk": []}]}

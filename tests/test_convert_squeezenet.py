@@ -1,8 +1,6 @@
-import importlib.util
 import io
 import pickle
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torchvision import models
 
-TOOL = Path(__file__).resolve().parents[1] / "tools" / "convert_squeezenet.py"
-
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("convert_squeezenet", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("convert_squeezenet")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from rdistill_helpers.embed.networks import (
     multiply_adds,
     parameters_count,
     save_network,
+    teacher_version,
 )
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -299,6 +300,8 @@ def test_embedded_teacher_loads():
 def test_missing_files_say_how_to_get_them_back(tmp_path, monkeypatch):
     with pytest.raises(DataMissing, match="git checkout"):
         load_teacher(tmp_path)
+    with pytest.raises(DataMissing, match="git checkout"):
+        teacher_version(tmp_path)
     monkeypatch.setenv("RDISTILL_DATA", str(tmp_path))
     with pytest.raises(DataMissing, match="git checkout"):
         RetrievalNet()

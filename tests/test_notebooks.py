@@ -111,6 +111,7 @@ def test_its_figures_have_alt_text(path):
         number
         for number, cell in enumerate(code_cells(path), 1)
         for output in cell.outputs
-        if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt")
+        for kind in output.get("data", {})
+        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt")
     ]
     assert without == [], "cells whose figure has no alt text: show it with show_figure(fig, alt)"

@@ -40,6 +40,12 @@ def test_gem_grows_with_p(low, more, seed):
     assert (gem(maps, low + more) >= gem(maps, low) - 1e-12).all()
 
 
+@pytest.mark.parametrize("reduced", [torch.bfloat16, torch.float16])
+def test_gem_of_a_reduced_type_is_computed_in_float32(reduced):
+    maps = features().to(reduced)
+    torch.testing.assert_close(gem(maps, 3.0), gem(maps.float(), 3.0), rtol=0, atol=0)
+
+
 def test_gem_of_an_all_negative_map_is_eps():
     torch.testing.assert_close(gem(-features().abs(), 3.0), torch.full((2, 5), 1e-6, dtype=torch.float64))
 

@@ -169,6 +169,7 @@ def test_a_cut_list_keeps_the_full_number_of_positives():
 def test_report_prints_percentages_and_becomes_a_frame():
     report = evaluate(rows(4), rows(30, seed=1), make_benchmark(), ks=(1, 5))
     assert f"{100 * report.medium.mAP:.1f}" in str(report) and "mP@5" in report._repr_html_()
+    assert f"medium mAP {100 * report.medium.mAP:.1f} %" in repr(report) and "\n" not in repr(report)
     frame = report.to_frame()
     assert list(frame.index) == ["easy", "medium", "hard"] and frame.loc["hard", "mAP"] == report.hard.mAP
 

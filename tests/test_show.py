@@ -229,7 +229,9 @@ def test_umap_gives_one_place_a_row_without_a_warning(capsys, recwarn):
     # The nearest neighbour in the map is of one's own group: all that a map promises.
     distance = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(30)
     assert ((distance.argmin(1) < 15) == (np.arange(30) < 15)).all()
+    threads = torch.get_num_threads()
     assert umap_map(unit_rows(5, 4)).shape == (5, 2)
+    assert torch.get_num_threads() == threads
 
 
 def test_groups_beyond_the_palette_still_differ():

@@ -127,6 +127,27 @@ def test_the_contrastive_loss_equals_plain_loops():
     assert train._metric_loss("contrastive")(rows, labels).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_autocast_computes_in_the_reduced_type_and_keeps_weights_and_loss_in_float32():
+    student, seen = TinyStudent(), []
+    student.layers[0].register_forward_hook(lambda layer, given, made: seen.append(made.dtype))
+
+    def watched(rows, target):
+        seen.append(rows.dtype)
+        return losses.listwise(rows, target)
+
+    _, reduced = short(student, loss=watched, autocast=torch.bfloat16)
+    _, full = short()
+    assert set(seen) == {torch.bfloat16, torch.float32}
+    assert all(weight.dtype == torch.float32 for weight in student.parameters())
+    assert reduced.loss[0] == pytest.approx(full.loss[0], rel=0.02)  # later ones drift apart
+    assert reduced.loss != full.loss
+    images, _, labels = data()
+    _, history = train_supervised(
+        TinyStudent(), images, labels, steps=2, classes=4, progress=False, autocast=torch.bfloat16
+    )
+    assert history.settings["autocast"] == "torch.bfloat16"
+
+
 def test_the_joint_loss_is_added_with_its_weight():
     """With weight 0 the mixtures change nothing but the draws, so the first loss is that of the real rows alone."""
     first = [short(steps=1, interpolated=k, joint_weight=w)[1].loss[0] for k, w in [(0, 1.0), (6, 0.0), (6, 1.0)]]

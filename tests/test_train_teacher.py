@@ -1,22 +1,15 @@
 """The pieces of the teacher's training: its loss, its batches, its augmentation."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-PATH = Path(__file__).resolve().parents[1] / "tools" / "train_teacher.py"
-
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("train_teacher", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("train_teacher")
 
 
 def rows(count, dim=6, seed=0):

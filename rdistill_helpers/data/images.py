@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput, DataMissing
@@ -16,10 +16,11 @@ from rdistill_helpers.errors import BadInput, DataMissing
 Source = Path | str | bytes | BinaryIO | Image.Image
 
 
-def read_image(source: Source, name: str | None = None) -> Image.Image:
+def read_image(source: Source, name: str | None = None, upright: bool = False) -> Image.Image:
     """A photograph as 8-bit RGB, whatever it was: grey, CMYK, 16 bit (scaled), palette, transparent (on white).
 
-    source: a path, the bytes of a file, an open file, or an image. name: what errors call it.
+    source: a path, the bytes of a file, an open file, or an image. name: what errors call it. upright: turn it as its
+        EXIF data say that the camera was held; the benchmarks' boxes are in the pixels as they are stored.
     Raises DataMissing where a path leads nowhere, BadInput naming the file when it is empty, cut off or no picture.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "the image")
@@ -29,7 +30,7 @@ def read_image(source: Source, name: str | None = None) -> Image.Image:
         else:
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         image.load()
-        rgb = _to_rgb(image)
+        rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError as error:
         raise DataMissing(f"The image {label} is not there: check its name and folder.") from error
     except UnidentifiedImageError as error:

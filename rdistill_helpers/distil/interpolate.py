@@ -47,8 +47,8 @@ class JointSpace:
 def mix(rows: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
     """Mixtures weight * a + (1 - weight) * b of pairs of rows, brought back to length 1: [K, D].
 
-    rows: [B, D], pairs: [K, 2] int64, weight: [K]. A chord of the unit sphere passes below its surface, so without the
-    last step a mixture would be less similar to everything than a photograph is, itself included.
+    rows: [B, D], pairs: [K, 2] int64, weight: [K]. A chord of the unit sphere passes below its surface: without the
+    last step a mixture would be shorter than a photograph's row, and its similarities smaller in proportion.
     """
     first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
     weight = weight.to(rows.dtype)[:, None]

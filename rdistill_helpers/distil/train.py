@@ -96,6 +96,7 @@ def distill(
     progress: bool = True,
     checkpoint: str | Path | None = None,
     device: str | torch.device | None = None,
+    autocast: torch.dtype | None = None,
     projection: nn.Linear | None = None,
     callback: Callable[[History], None] | None = None,
 ) -> tuple[nn.Module, History]:
@@ -111,6 +112,8 @@ def distill(
     checkpoint: a file to go on from when it is there, written as the training goes; a resumed run equals an
         uninterrupted one, on the CPU bit for bit.
     device: where to train, by default where the student is.
+    autocast: type of the student's matrix products, such as torch.bfloat16 where the processor computes with it;
+        weights, pooling and loss stay float32. None for float32 throughout.
     projection: trained along and given to the loss as `projection`, which `losses.regression` takes.
     callback: called with the history after every step, to draw it while it grows.
     Raises BadInput for rows, images, settings or a checkpoint that do not fit.
@@ -124,6 +127,7 @@ def distill(
         "loss": _name(loss), "steps": steps, "anchors": anchors, "neighbours": neighbours, "lr": lr,
         "interpolated": interpolated, "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight,
         "augment": augment, "seed": seed, "images": len(images), "targets": _digest(teacher_rows),
+        "autocast": None if autocast is None else str(autocast),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, steps, generator)
@@ -141,7 +145,8 @@ def distill(
 
     history = fit(
         student, images, batches, batch_loss, generator, steps=steps, lr=lr, augment=augment, beside=projection,
-        device=device, settings=settings, progress=progress, checkpoint=checkpoint, callback=callback,
+        device=device, autocast=autocast, settings=settings, progress=progress, checkpoint=checkpoint,
+        callback=callback,
     )  # fmt: skip
     return student, history
 
@@ -160,6 +165,7 @@ def train_supervised(
     progress: bool = True,
     checkpoint: str | Path | None = None,
     device: str | torch.device | None = None,
+    autocast: torch.dtype | None = None,
     callback: Callable[[History], None] | None = None,
 ) -> tuple[nn.Module, History]:
     """The baseline that needs labels: metric learning on batches of `classes` places with `per_class` images each.
@@ -175,7 +181,8 @@ def train_supervised(
     _check_images(images, len(labels), "labels")
     settings = {
         "loss": loss if isinstance(loss, str) else _name(loss), "steps": steps, "lr": lr, "classes": classes,
-        "per_class": per_class, "augment": augment, "seed": seed, "images": len(images), "targets": _digest(labels),
+        "per_class": per_class, "augment": augment, "seed": seed, "images": len(images),
+        "targets": _digest(labels), "autocast": None if autocast is None else str(autocast),
     }  # fmt: skip
     metric_loss = _metric_loss(loss) if isinstance(loss, str) else loss
     generator = torch.Generator().manual_seed(seed)
@@ -183,7 +190,8 @@ def train_supervised(
     labels = labels.to(device)
     history = fit(
         student, images, batches, lambda rows, index: metric_loss(rows, labels[index]), generator, steps=steps, lr=lr,
-        augment=augment, device=device, settings=settings, progress=progress, checkpoint=checkpoint, callback=callback,
+        augment=augment, device=device, autocast=autocast, settings=settings, progress=progress, checkpoint=checkpoint,
+        callback=callback,
     )  # fmt: skip
     return student, history
 
@@ -200,6 +208,7 @@ def fit(
     augment: bool = True,
     beside: nn.Module | None = None,
     device: str | torch.device = "cpu",
+    autocast: torch.dtype | None = None,
     settings: dict[str, Any] | None = None,
     progress: bool = True,
     checkpoint: str | Path | None = None,
@@ -231,7 +240,11 @@ def fit(
         bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=not progress)
         for step, index in zip(range(done, steps), batches, strict=False):
             pixels = images[index].to(device)
-            rows = student(augmented(pixels, generator) if augment else _as_float(pixels))
+            pixels = augmented(pixels, generator) if augment else _as_float(pixels)
+            with torch.autocast(device.type, autocast, enabled=autocast is not None):
+                rows = student(pixels)
+            if autocast is not None:
+                rows = rows.float()
             if step == done:
                 check_descriptors(rows, "the student's rows")
             loss = batch_loss(rows, index)

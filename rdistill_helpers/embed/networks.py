@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -172,10 +173,12 @@ def load_network(path: str | Path) -> RetrievalNet:
 
 def load_teacher(root: str | Path | None = None) -> RetrievalNet:
     """The teacher of the course, EfficientNet-Lite2 with GeM fine-tuned on all training rooms, in eval mode."""
-    path = data_root(root) / TEACHER_FILE
-    if not path.exists():
-        raise DataMissing(f"The teacher {path} is missing: restore it with `git checkout -- data/models`.")
-    return load_network(path)
+    return load_network(_teacher_path(root))
+
+
+def teacher_version(root: str | Path | None = None) -> str:
+    """Eight digits that tell this version of the course's teacher from others: name ledgers and caches by them."""
+    return hashlib.sha256(_teacher_path(root).read_bytes()).hexdigest()[:8]
 
 
 def load_published(source: str | Path) -> RetrievalNet:
@@ -360,6 +363,13 @@ def _read_pth(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise BadInput(f"{path} holds a {type(loaded).__name__} instead of a dict of weights: give a state dict.")
     return loaded
+
+
+def _teacher_path(root: str | Path | None) -> Path:
+    path = data_root(root) / TEACHER_FILE
+    if not path.exists():
+        raise DataMissing(f"The teacher {path} is missing: restore it with `git checkout -- data/models`.")
+    return path
 
 
 def _published_path(source: str | Path) -> Path:

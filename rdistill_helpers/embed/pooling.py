@@ -8,8 +8,11 @@ def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
     """Generalised mean over all positions: (mean of max(x, eps)**p)**(1/p).
 
     features: [B, C, H, W] -> [B, C]. p = 1 is the average of the positive part, p -> infinity the maximum.
+    Computed in float32 when the features are of a reduced type, for powers lose most there.
     Source: Radenovic, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019.
     """
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()
     return features.clamp(min=eps).pow(p).mean(dim=(-2, -1)).pow(1.0 / p)
 
 

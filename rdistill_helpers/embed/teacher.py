@@ -183,8 +183,8 @@ class BlackBoxTeacher:
         left = self.left
         if count > left:
             raise BudgetExceeded(
-                f"The query has {count} images that {self.name!r} was never asked, but {left} of its budget of "
-                f"{self.budget} are left: ask for fewer new images, or open the teacher with a larger budget."
+                f"{self.name!r} was never asked about {count} of these images, more than the {left} left of its budget "
+                f"of {self.budget}: ask about fewer new images, or open the teacher with a larger budget."
             )
 
     def _is_paid(self, key: bytes) -> bool:

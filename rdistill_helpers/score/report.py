@@ -51,6 +51,10 @@ class Report:
             rows.append([protocol, *(f"{100 * v:.1f}" for v in (measures.mAP, *measures.mP.values()))])
         return rows
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{protocol} mAP {100 * getattr(self, protocol).mAP:.1f} %" for protocol in PROTOCOLS)
+        return f"Report({self.name!r}: {parts})"
+
     def __str__(self) -> str:
         first, *rest = self._rows()
         wide = max(len(row[0]) for row in self._rows())

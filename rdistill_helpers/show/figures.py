@@ -298,8 +298,11 @@ def _box(ax: "Axes", box: Sequence[float]) -> None:
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(value) for value in box)
-    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="white", linewidth=3))
-    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=PALETTE["blue"], linewidth=1.6))
+    for colour, width in (("white", 3), (PALETTE["blue"], 1.6)):
+        # Not clipped: a box may end at the border of its photograph.
+        ax.add_patch(
+            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, clip_on=False)
+        )
 
 
 def _outcome_legend(fig: "Figure") -> None:

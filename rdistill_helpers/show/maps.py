@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
@@ -37,6 +38,7 @@ def umap_map(rows: Any, seed: int = 0, neighbours: int = 15, min_dist: float = 0
         warnings.filterwarnings("ignore", message=".*k >= N.*")  # UMAP copes with a tiny map in another way
         from umap import UMAP
 
+        threads = torch.get_num_threads()
         layout = UMAP(
             n_neighbors=min(neighbours, len(values) - 1),
             min_dist=min_dist,
@@ -44,7 +46,10 @@ def umap_map(rows: Any, seed: int = 0, neighbours: int = 15, min_dist: float = 0
             random_state=seed,
             init="spectral" if len(values) > 4 * FEWEST else "random",
         )
-        return np.asarray(layout.fit_transform(values), np.float32)
+        try:
+            return np.asarray(layout.fit_transform(values), np.float32)
+        finally:
+            torch.set_num_threads(threads)  # numba's threads, which UMAP sets, may be torch's as well
 
 
 def map_figure(
@@ -75,7 +80,7 @@ def map_figure(
     for ax, (title, places) in zip(axes, panels.items(), strict=True):
         if background in names:
             chosen = labels == background
-            ax.scatter(*np.asarray(places)[chosen].T, s=6, color=GREY, marker=".", linewidths=0, label=background)
+            ax.scatter(*np.asarray(places)[chosen].T, s=7, color=GREY, marker="o", linewidths=0, label=background)
         for number, name in enumerate(shown):
             chosen = labels == name
             ax.scatter(
