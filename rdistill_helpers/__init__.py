@@ -7,7 +7,14 @@ from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.train import History, distill, train_supervised
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.networks import RetrievalNet, load_network, load_published, load_teacher, save_network
+from rdistill_helpers.embed.networks import (
+    RetrievalNet,
+    load_network,
+    load_published,
+    load_teacher,
+    save_network,
+    teacher_version,
+)
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
 from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, RDistillError
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
@@ -38,5 +45,6 @@ __all__ = [
     "losses",
     "save_network",
     "search",
+    "teacher_version",
     "train_supervised",
 ]
