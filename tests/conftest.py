@@ -1,24 +1,27 @@
-"""No test may reach the network: only loopback and sockets between processes stay open. And how tests load a tool."""
+"""No test may reach the network: only loopback and sockets between processes stay open. And how tests load a script."""
 
 import importlib.util
 import ipaddress
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
-def load_tool() -> Callable[[str], ModuleType]:
-    """Gives a script of tools/ as a module: load_tool("train_teacher")."""
+def load_script() -> Callable[[str], ModuleType]:
+    """Gives a script that is in no package as a module: load_script("tools/train_teacher.py")."""
 
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    def load(path: str) -> ModuleType:
+        name = Path(path).stem
+        spec = importlib.util.spec_from_file_location(name, ROOT / path)
         module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
         spec.loader.exec_module(module)
         return module
 

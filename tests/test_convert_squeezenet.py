@@ -10,8 +10,8 @@ from torchvision import models
 
 
 @pytest.fixture(scope="module")
-def tool(load_tool):
-    return load_tool("convert_squeezenet")
+def tool(load_script):
+    return load_script("tools/convert_squeezenet.py")
 
 
 @pytest.fixture(scope="module")

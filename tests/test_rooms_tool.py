@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")
-def rooms(load_tool):
+def rooms():
     """Gives a module of tools/rooms by name; its OpenGL library is replaced, as nothing here renders."""
     names = ("geometry", "surfaces", "catalog", "pictures", "renderer", "room", "views", "ground_truth")
-    folder = str(load_tool("train_teacher").ROOT / "tools" / "rooms")
+    folder = str(Path(__file__).resolve().parents[1] / "tools" / "rooms")
     before = {name: sys.modules.get(name) for name in (*names, "moderngl")}
     sys.path.insert(0, folder)
     sys.modules["moderngl"] = MagicMock()

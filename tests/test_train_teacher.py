@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 
 @pytest.fixture(scope="module")
-def tool(load_tool):
-    return load_tool("train_teacher")
+def tool(load_script):
+    return load_script("tools/train_teacher.py")
 
 
 def rows(count, dim=6, seed=0):

@@ -1,0 +1,73 @@
+"""The bookkeeping of the study: which runs are made, what chooses their settings, what the summary leaves out."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def study(load_script):
+    return load_script("benchmarks/data_efficiency.py")
+
+
+def row(run, medium, study):
+    trained = run.method not in ("teacher", "frozen")
+    settings = run.settings | {"rooms": run.rooms} if trained else run.settings
+    return {
+        **dict.fromkeys(study.COLUMNS, "0"),
+        "method": run.method,
+        "images": 300,
+        "seed": run.seed,
+        "medium": f"{medium:.6f}",
+        "settings": study.as_text(settings),
+    }
+
+
+def all_runs(study, out, methods, medium=lambda run: 0.1):
+    """Goes through the plan as main() does, with invented scores."""
+    runs = []
+    for run in study.plan(methods, [30, None], [0, 1], 500, "abc", out):
+        runs.append(run)
+        if study.find(study.read(out), run) is None:
+            study.append(out, row(run, medium(run), study))
+    return runs
+
+
+def test_the_settings_of_every_method_come_from_the_tuning_rows(study, tmp_path):
+    def medium(run):
+        best = {"supervised-contrastive": (1e-4, 150), "listwise": (3e-4, 500)}[run.method]
+        return 0.3 if (run.settings["lr"], run.settings["steps"]) == best else 0.2
+
+    out = tmp_path / "rows.csv"
+    methods = ["supervised-contrastive", "listwise", "listwise+interpolated"]
+    runs = all_runs(study, out, methods, lambda run: 0.1 if run.method == methods[2] else medium(run))
+    reported = [run for run in runs if run.seed != study.TUNING_SEED]
+    assert {(r.method, r.rooms, r.seed) for r in reported} == {
+        (m, n, s) for m in methods for n in (30, None) for s in (0, 1)
+    }
+    chosen = {r.method: (r.settings["lr"], r.settings["steps"]) for r in reported}
+    assert chosen == {
+        "supervised-contrastive": (1e-4, 150),
+        "listwise": (3e-4, 500),
+        "listwise+interpolated": (3e-4, 500),
+    }
+    assert {r.settings.get("interpolated", 0) for r in reported if r.method == "listwise+interpolated"} == {48}
+    assert all(r.method != "listwise+interpolated" for r in runs if r.seed == study.TUNING_SEED)
+
+
+def test_rows_that_are_there_are_found_again_and_other_settings_are_not(study, tmp_path):
+    out = tmp_path / "rows.csv"
+    runs = all_runs(study, out, ["teacher", "frozen", "listwise"])
+    rows = study.read(out)
+    assert all(study.find(rows, run) is not None for run in runs)
+    assert len(rows) == len(runs) == len(all_runs(study, out, ["teacher", "frozen", "listwise"]))
+    assert len(study.read(out)) == len(rows)
+    other = study.Run("listwise", 30, 0, {**runs[-1].settings, "teacher": "another"})
+    assert study.find(rows, other) is None
+
+
+def test_the_summary_gives_mean_and_spread_without_the_tuning_rows(study):
+    runs = [study.Run("listwise", 30, seed, {"lr": 1e-4}) for seed in (0, 1, study.TUNING_SEED)]
+    rows = [{k: str(v) for k, v in row(run, m, study).items()} for run, m in zip(runs, (0.2, 0.3, 0.9), strict=True)]
+    lines = []
+    study.summary(rows, lines.append)
+    assert len(lines) == 2
+    assert "25.0 ± 7.1" in lines[1]
