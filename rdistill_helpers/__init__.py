@@ -2,10 +2,11 @@
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.rooms import TrainingImages
+from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
-from rdistill_helpers.distil.train import History, distill, train_supervised
+from rdistill_helpers.distil.train import History, distill, train_on_pairs, train_supervised
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.networks import (
     RetrievalNet,
@@ -31,6 +32,7 @@ __all__ = [
     "RDistillError",
     "Report",
     "RetrievalNet",
+    "SfMImages",
     "TrainingImages",
     "build_index",
     "check_descriptors",
@@ -46,5 +48,6 @@ __all__ = [
     "save_network",
     "search",
     "teacher_version",
+    "train_on_pairs",
     "train_supervised",
 ]

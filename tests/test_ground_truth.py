@@ -36,9 +36,19 @@ class Harmful:
         return (os.mkdir, ("made_by_a_pickle",))
 
 
-def test_arrays_in_a_pickle_count_as_code_and_the_error_says_what_to_do(tmp_path):
-    with pytest.raises(BadInput, match="numpy.*plain lists"):
-        read_ground_truth(written(tmp_path, truth(easy=np.array([0, 2]))))
+@pytest.mark.parametrize("module", [b"numpy._core.multiarray", b"numpy.core.multiarray"])
+def test_arrays_in_a_pickle_are_read_whichever_numpy_wrote_them(tmp_path, module):
+    content = pickle.dumps(truth(easy=np.array([0, 2])), protocol=2)
+    for name in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
+        content = content.replace(name, module)
+    (tmp_path / "gnd.pkl").write_bytes(content)
+    assert module in content
+    assert read_ground_truth(tmp_path / "gnd.pkl")["gnd"][0]["easy"].tolist() == [0, 2]
+    (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(truth(easy=list(np.array([0, 2])))))
+    assert read_ground_truth(tmp_path / "gnd.pkl")["gnd"][0]["easy"].tolist() == [0, 2]
+
+
+def test_arrays_are_written_as_plain_lists(tmp_path):
     write_ground_truth(tmp_path / "gnd.pkl", **truth(easy=np.array([0, 2])))
     assert read_ground_truth(tmp_path / "gnd.pkl")["gnd"][0]["easy"].tolist() == [0, 2]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rdistill_helpers.distil import History, augmented, distill, losses, train, train_supervised
+from rdistill_helpers.distil import History, augmented, distill, losses, train, train_on_pairs, train_supervised
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
 
@@ -108,6 +108,67 @@ def test_supervised_training_takes_other_losses(loss):
         TinyStudent(), images, labels, loss=loss, steps=2, classes=4, per_class=3, progress=False
     )
     assert len(history.loss) == 2
+
+
+def pairs_of(labels):
+    """Each image with the next one of its place."""
+    order = labels.argsort(stable=True)
+    same = labels[order[:-1]] == labels[order[1:]]
+    return order[:-1][same], order[1:][same]
+
+
+def test_training_on_pairs_lowers_the_distance_of_positives_against_negatives():
+    images, _, labels = data()
+    queries, positives = pairs_of(labels)
+
+    def gap(student):
+        with torch.no_grad():
+            rows = student(images.float() / 255)
+        positive = (rows[queries] - rows[positives]).norm(dim=1).mean()
+        return float(torch.cdist(rows, rows)[labels[:, None] != labels].mean() - positive)
+
+    before = gap(TinyStudent().eval())
+    settings = {"steps": 30, "lr": 1e-2, "tuples": 4, "negatives": 3, "mine_every": 10, "progress": False}
+    student, history = train_on_pairs(TinyStudent(), images, labels, queries, positives, **settings)
+    assert gap(student) > before
+    assert len(history.loss) == 30 and history.settings["negatives"] == 3
+    again = train_on_pairs(TinyStudent(), images, labels, queries, positives, **settings)
+    assert again[1].loss == history.loss and equal_weights(again[0], student)
+
+
+def test_the_loss_of_a_tuple_equals_plain_loops(monkeypatch):
+    images, _, labels = data()
+    queries, positives = pairs_of(labels)
+    seen = {}
+
+    def one_batch(student, images, batches, batch_loss, generator, **settings):
+        index = next(batches)
+        rows = student(images[index].float() / 255).detach()
+        seen.update(index=index, rows=rows, loss=float(batch_loss(rows, index)))
+        return History()
+
+    monkeypatch.setattr(train, "fit", one_batch)
+    train_on_pairs(TinyStudent(), images, labels, queries, positives, tuples=3, negatives=2, margin=0.6)
+    index, rows = seen["index"].view(3, 4), seen["rows"].view(3, 4, -1)
+    total = 0.0
+    for t in range(3):
+        assert index[t, :2].tolist() in torch.stack([queries, positives], 1).tolist()
+        assert len({int(labels[i]) for i in index[t, [0, 2, 3]]}) == 3
+        total += 0.5 * float((rows[t, 0] - rows[t, 1]).norm()) ** 2
+        for n in (2, 3):
+            total += 0.5 * max(0.0, 0.6 - float((rows[t, 0] - rows[t, n]).norm())) ** 2
+    assert seen["loss"] == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_pairs_that_do_not_fit_are_refused():
+    images, _, labels = data()
+    queries, positives = pairs_of(labels)
+    with pytest.raises(BadInput, match="beyond the 40"):
+        train_on_pairs(TinyStudent(), images, labels, queries, positives + 40)
+    with pytest.raises(BadInput, match="as many positives as queries"):
+        train_on_pairs(TinyStudent(), images, labels, queries, positives[1:])
+    with pytest.raises(BadInput, match="pool of 8 clusters"):
+        train_on_pairs(TinyStudent(), images, labels, queries, positives, negatives=8, progress=False)
 
 
 def test_the_contrastive_loss_equals_plain_loops():

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdistill_helpers.distil import class_batches, teacher_neighbours, tuple_batches
+from rdistill_helpers.distil import class_batches, hard_negatives, teacher_neighbours, tuple_batches
 from rdistill_helpers.errors import BadInput
 
 SEEDS = st.integers(0, 2**31)
@@ -103,3 +103,31 @@ def test_class_batches_hold_the_classes_and_images_asked_for(seed):
         assert (counts == 3).all()
         assert 99 not in found
         assert len(set(batch.tolist())) == 15
+
+
+def negatives_in_loops(rows, clusters, pool_rows, pool_clusters, count):
+    chosen = []
+    for row, cluster in zip(rows, clusters.tolist(), strict=True):
+        taken, line = {cluster}, []
+        for i in sorted(range(len(pool_rows)), key=lambda i: -float(row @ pool_rows[i])):
+            if pool_clusters[i].item() not in taken and len(line) < count:
+                line.append(i)
+                taken.add(pool_clusters[i].item())
+        chosen.append(line)
+    return chosen
+
+
+@pytest.mark.parametrize("block", [3, 1024])
+def test_hard_negatives_equal_the_loop_over_sorted_rows(block):
+    generator = torch.Generator().manual_seed(0)
+    rows, pool = (torch.nn.functional.normalize(torch.randn(n, 6, generator=generator), dim=1) for n in (8, 40))
+    clusters, pool_clusters = torch.randint(7, (8,), generator=generator), torch.randint(7, (40,), generator=generator)
+    mined = hard_negatives(rows, clusters, pool, pool_clusters, 4, block)
+    assert mined.tolist() == negatives_in_loops(rows, clusters, pool, pool_clusters, 4)
+
+
+def test_too_few_clusters_for_the_negatives_are_said():
+    rows, clusters = torch.eye(6), torch.tensor([0, 0, 1, 1, 2, 2])
+    assert hard_negatives(rows, clusters, rows, clusters, 2).shape == (6, 2)
+    with pytest.raises(BadInput, match="3 negatives of different clusters .* pool of 3 clusters"):
+        hard_negatives(rows, clusters, rows, clusters, 3)

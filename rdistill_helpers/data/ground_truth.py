@@ -8,16 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.data.pickles import read_plain_pickle
+from rdistill_helpers.errors import BadInput
 
 LISTS = ("easy", "hard", "junk")
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Refuses every class and function, so that a pickle can hold data but do nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise BadInput(f"it carries code ({module}.{name})")
 
 
 def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) -> dict[str, Any]:
@@ -27,21 +21,7 @@ def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) ->
     Raises DataMissing where there is no such file, BadInput when it carries code or breaks the layout.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "the ground truth")
-    try:
-        if isinstance(source, str | Path):
-            with Path(source).open("rb") as file:
-                loaded = _PlainUnpickler(file).load()
-        else:
-            loaded = _PlainUnpickler(source).load()
-    except FileNotFoundError as error:
-        raise DataMissing(f"The ground truth {label} is not there: see data/README.md for where to get it.") from error
-    except BadInput as error:
-        raise BadInput(
-            f"{label} was refused because {error}: write it with plain lists and numbers, as write_ground_truth does."
-        ) from None
-    except Exception as error:  # a damaged pickle fails in any way
-        raise BadInput(f"{label} is no readable pickle ({type(error).__name__}): get the file again.") from error
-    return check_ground_truth(loaded, label)
+    return check_ground_truth(read_plain_pickle(source, label), label)
 
 
 def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:

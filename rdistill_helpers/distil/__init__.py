@@ -2,8 +2,8 @@
 
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate, mix
-from rdistill_helpers.distil.train import History, augmented, distill, fit, train_supervised
-from rdistill_helpers.distil.tuples import class_batches, teacher_neighbours, tuple_batches
+from rdistill_helpers.distil.train import History, augmented, distill, fit, train_on_pairs, train_supervised
+from rdistill_helpers.distil.tuples import class_batches, hard_negatives, teacher_neighbours, tuple_batches
 
 __all__ = [
     "History",
@@ -12,10 +12,12 @@ __all__ = [
     "class_batches",
     "distill",
     "fit",
+    "hard_negatives",
     "interpolate",
     "losses",
     "mix",
     "teacher_neighbours",
+    "train_on_pairs",
     "train_supervised",
     "tuple_batches",
 ]

@@ -1,4 +1,4 @@
-"""The training loop, and its two uses: `distill` from a teacher's rows, `train_supervised` from labels."""
+"""The training loop, and its uses: `distill` from a teacher's rows, `train_supervised` from labels, `train_on_pairs`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import interpolate
-from rdistill_helpers.distil.tuples import class_batches, tuple_batches
+from rdistill_helpers.distil.tuples import class_batches, hard_negatives, tuple_batches
+from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
 
@@ -127,7 +128,7 @@ def distill(
         "loss": _name(loss), "steps": steps, "anchors": anchors, "neighbours": neighbours, "lr": lr,
         "interpolated": interpolated, "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight,
         "augment": augment, "seed": seed, "images": len(images), "targets": _digest(teacher_rows),
-        "autocast": None if autocast is None else str(autocast),
+        "autocast": str(autocast),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, steps, generator)
@@ -182,7 +183,7 @@ def train_supervised(
     settings = {
         "loss": loss if isinstance(loss, str) else _name(loss), "steps": steps, "lr": lr, "classes": classes,
         "per_class": per_class, "augment": augment, "seed": seed, "images": len(images),
-        "targets": _digest(labels), "autocast": None if autocast is None else str(autocast),
+        "targets": _digest(labels), "autocast": str(autocast),
     }  # fmt: skip
     metric_loss = _metric_loss(loss) if isinstance(loss, str) else loss
     generator = torch.Generator().manual_seed(seed)
@@ -192,6 +193,75 @@ def train_supervised(
         student, images, batches, lambda rows, index: metric_loss(rows, labels[index]), generator, steps=steps, lr=lr,
         augment=augment, device=device, autocast=autocast, settings=settings, progress=progress, checkpoint=checkpoint,
         callback=callback,
+    )  # fmt: skip
+    return student, history
+
+
+def train_on_pairs(
+    student: nn.Module,
+    images: Tensor,
+    clusters: Tensor,
+    queries: Tensor,
+    positives: Tensor,
+    steps: int = 150,
+    lr: float = 3e-5,
+    tuples: int = 5,
+    negatives: int = 5,
+    pool: int = 20_000,
+    mine_every: int = 100,
+    margin: float = 0.85,
+    augment: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+    autocast: torch.dtype | None = None,
+    callback: Callable[[History], None] | None = None,
+) -> tuple[nn.Module, History]:
+    """The baseline for sets that know matching pairs, such as SfM-120k: contrastive loss with hard negatives.
+
+    clusters: int64 [N], photographs of different clusters show different places. queries, positives: int64 [P], positions
+    of matching pairs. A batch holds `tuples` tuples of a query, its positive and `negatives` hard negatives, which are
+    searched anew every `mine_every` steps with the student's own descriptors among `pool` random images.
+    margin: Euclidean distance that negatives are pushed to. The rest as in `distill`, but without a checkpoint.
+    Source: Radenovic, Tolias and Chum, TPAMI 2019.
+    Raises BadInput for lists that do not fit, and for too few clusters.
+    """
+    device = torch.device(device) if device is not None else _device(student)
+    _check_images(images, len(clusters), "clusters")
+    if len(queries) != len(positives) or len(queries) < 1 or tuples < 1 or mine_every < 1:
+        raise BadInput(
+            f"{len(queries)} queries, {len(positives)} positives, {tuples} tuples in a batch, mined every {mine_every} "
+            "steps: give as many positives as queries, and one or more of each."
+        )
+    both = torch.cat([queries, positives])
+    if not 0 <= int(both.min()) <= int(both.max()) < len(images):
+        raise BadInput(f"A pair names an image beyond the {len(images)} given: give positions in `images`.")
+    generator = torch.Generator().manual_seed(seed)
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, steps, mine_every):
+            count = min(mine_every, steps - start)
+            drawn = torch.randint(len(queries), (count * tuples,), generator=generator)
+            among = torch.randperm(len(images), generator=generator)[:pool]
+            asked, place = queries[drawn].unique(return_inverse=True)
+            rows, pool_rows = (extract(student, images[index], progress=False) for index in (asked, among))
+            mined = hard_negatives(rows, clusters[asked], pool_rows, clusters[among], negatives)
+            whole = torch.cat([queries[drawn, None], positives[drawn, None], among[mined[place]]], dim=1)
+            yield from whole.view(count, tuples * (2 + negatives))
+
+    def batch_loss(rows: Tensor, index: Tensor) -> Tensor:
+        tuple_rows = rows.view(tuples, 2 + negatives, -1)
+        distance = (tuple_rows[:, 1:] - tuple_rows[:, :1]).norm(dim=2)
+        return (distance[:, 0].pow(2).sum() + (margin - distance[:, 1:]).clamp(min=0).pow(2).sum()) / (2 * tuples)
+
+    settings = {
+        "loss": f"contrastive({margin})", "steps": steps, "lr": lr, "tuples": tuples, "negatives": negatives,
+        "pool": pool, "mine_every": mine_every, "augment": augment, "seed": seed, "images": len(images),
+        "autocast": str(autocast),
+    }  # fmt: skip
+    history = fit(
+        student, images, batches(), batch_loss, generator, steps=steps, lr=lr, augment=augment, device=device,
+        autocast=autocast, settings=settings, progress=progress, callback=callback,
     )  # fmt: skip
     return student, history
 

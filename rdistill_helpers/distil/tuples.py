@@ -89,3 +89,33 @@ def class_batches(
         return torch.cat([group[torch.randperm(len(group), generator=generator)[:per_class]] for group in drawn])
 
     return (batch() for _ in range(steps))
+
+
+def hard_negatives(
+    rows: Tensor, clusters: Tensor, pool_rows: Tensor, pool_clusters: Tensor, count: int, block: int = 1024
+) -> Tensor:
+    """The `count` most similar pool rows of each row, of other clusters than its own and no two of one: [Q, count] int64.
+
+    rows: [Q, D], clusters: [Q]; pool_rows: [N, D], pool_clusters: [N]; rows L2-normalised. Taking a cluster once keeps
+    near-duplicates from filling the list. block: rows compared with the pool at a time.
+    Raises BadInput when the pool has not `count` other clusters for every row.
+    Source: Radenovic, Tolias and Chum, TPAMI 2019.
+    """
+    available = len(pool_clusters.unique())
+    own = torch.isin(clusters, pool_clusters)
+    if count < 1 or available - int(own.any()) < count:
+        raise BadInput(
+            f"{count} negatives of different clusters cannot be found in a pool of {available} clusters: "
+            "give a larger pool, or ask for fewer."
+        )
+    chosen = []
+    for start in range(0, len(rows), block):
+        similarity = rows[start : start + block] @ pool_rows.T
+        similarity[clusters[start : start + block, None] == pool_clusters] = -torch.inf
+        picks = []
+        for _ in range(count):
+            best = similarity.argmax(1)
+            picks.append(best)
+            similarity[pool_clusters[best][:, None] == pool_clusters] = -torch.inf
+        chosen.append(torch.stack(picks, 1))
+    return torch.cat(chosen)

@@ -1,0 +1,161 @@
+"""The training set retrieval-SfM-120k: photographs in clusters, and pairs of them that show the same place.
+
+Source: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.pickles import read_plain_pickle
+from rdistill_helpers.errors import BadInput, DataMissing
+
+SFM_FOLDER = Path("train", "retrieval-SfM-120k")
+SFM_FILE = "retrieval-SfM-120k.pkl"
+
+
+def sfm_path(cid: str) -> Path:
+    """Where the photograph of an id lies under `ims`: three folders of its last letters, two a folder."""
+    return Path(cid[-2:], cid[-4:-2], cid[-6:-4], cid)
+
+
+@dataclass(frozen=True)
+class SfMImages:
+    """The photographs of retrieval-SfM-120k in the file's order, and which of them are matching pairs.
+
+    names: ids of the N photographs. clusters: int64 [N], the 3-D model that each belongs to: photographs of different
+    clusters show different places; of one cluster, not necessarily the same part of it.
+    queries, positives: int64 [P], positions of the pairs that share enough 3-D points. dropped: pairs of the file whose
+    query is its own positive; they are left out, for they teach nothing.
+    """
+
+    name: str
+    names: list[str]
+    clusters: Tensor
+    queries: Tensor
+    positives: Tensor
+    dropped: int
+    folder: Path
+
+    @classmethod
+    def load(cls, split: str = "train", root: str | Path | None = None) -> "SfMImages":
+        """The split "train" or "val" under the data folder; photographs are looked for when they are read.
+
+        Raises DataMissing without the file, BadInput when it breaks its layout.
+        """
+        folder = data_root(root) / SFM_FOLDER
+        path = folder / SFM_FILE
+        loaded = read_plain_pickle(path, f"The list of photographs {path}")
+        part = loaded.get(split) if isinstance(loaded, dict) else None
+        if not isinstance(part, dict):
+            raise BadInput(f"{path} has no split {split!r}: choose train or val.")
+        names = [str(cid) for cid in _column(part, "cids", path)]
+        # Names become paths, so nothing but letters and digits may be in them.
+        wrong = next((name for name in names if len(name) < 6 or not name.isalnum()), None)
+        if wrong is not None:
+            raise BadInput(f"{path}: {wrong!r} is no id of a photograph; get the file again.")
+        clusters = _positions(part, "cluster", path, None)
+        queries, positives = (_positions(part, key, path, len(names)) for key in ("qidxs", "pidxs"))
+        if len(clusters) != len(names) or len(queries) != len(positives):
+            raise BadInput(f"{path}: its lists differ in length, {split} is damaged; get the file again.")
+        same = queries == positives
+        return cls(
+            name=f"retrieval-SfM-120k {split}",
+            names=names,
+            clusters=clusters,
+            queries=queries[~same],
+            positives=positives[~same],
+            dropped=int(same.sum()),
+            folder=folder / "ims",
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return (
+            f"SfMImages({self.name!r}: {len(self)} photographs in {len(self.clusters.unique())} clusters, "
+            f"{len(self.queries)} pairs, {self.dropped} dropped since query and positive were the same)"
+        )
+
+    def path(self, i: int) -> Path:
+        """The file of photograph i."""
+        return self.folder / sfm_path(self.names[i])
+
+    def image(self, i: int) -> Image.Image:
+        """Photograph i, RGB, as it is stored. DataMissing says how to fetch it."""
+        path = self.path(i)
+        if not path.is_file():
+            raise DataMissing(
+                f"Photograph {self.names[i]} of {self.name} is not at {path}: fetch it with "
+                f"download('sfm120k', parts=[{self.names[i]!r}])."
+            )
+        return read_image(path, self.names[i])
+
+    def missing(self, indices: Sequence[int] | Tensor | None = None) -> list[str]:
+        """Ids of the photographs (all of them when None) that are not on this disk: what `download` takes as parts."""
+        chosen = range(len(self)) if indices is None else [int(i) for i in indices]
+        return [self.names[i] for i in chosen if not self.path(i).is_file()]
+
+    def pixels(
+        self, indices: Sequence[int] | Tensor, size: tuple[int, int] = (272, 362), progress: bool = False
+    ) -> Tensor:
+        """Photographs as uint8 [n, 3, height, width]: scaled to cover `size` (height, width), the rest cut off evenly.
+
+        One size for all, so that they can meet in a batch. For descriptors in their own shape give `extract` the paths.
+        """
+        fitted = [
+            ImageOps.fit(self.image(int(i)), (size[1], size[0]), Image.Resampling.LANCZOS)
+            for i in tqdm(indices, "decoding", unit="image", disable=not progress)
+        ]
+        return to_tensor(fitted)
+
+    def draw(self, images: int, seed: int = 0) -> Tensor:
+        """About `images` photographs in whole clusters, as ascending positions int64 [n]: the few-samples setting.
+
+        Random clusters are taken whole as long as they fit; the last one that does not is cut to fill the number.
+        """
+        if not 1 <= images <= len(self):
+            raise BadInput(
+                f"{images} photographs cannot be drawn from {len(self)}: give a number from 1 to {len(self)}."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        known, members = self.clusters.unique(return_inverse=True)
+        order = torch.randperm(len(known), generator=generator)
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(len(known)))
+        # Photographs by the turn of their cluster; the sort is stable, so each cluster keeps its own order.
+        return place[members].argsort(stable=True)[:images].sort().values
+
+    def pairs_within(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The matching pairs whose both photographs are among `indices`, as positions in `indices`: two int64 [p]."""
+        place = torch.full((len(self),), -1).index_put((indices,), torch.arange(len(indices)))
+        queries, positives = place[self.queries], place[self.positives]
+        both = (queries >= 0) & (positives >= 0)
+        return queries[both], positives[both]
+
+
+def _column(part: dict[str, Any], key: str, path: Path) -> list[Any]:
+    column = part.get(key)
+    if not isinstance(column, Sequence | np.ndarray) or isinstance(column, str | bytes) or len(column) == 0:
+        raise BadInput(f"{path}: {key} must be a list and is not; get the file again.")
+    return list(column)
+
+
+def _positions(part: dict[str, Any], key: str, path: Path, count: int | None) -> Tensor:
+    """A column of whole numbers; positions below `count` where that is given."""
+    column = _column(part, key, path)
+    if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in column):
+        raise BadInput(f"{path}: {key} must be a list of whole numbers and is not; get the file again.")
+    numbers = torch.tensor([int(v) for v in column])
+    if count is not None and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
+        raise BadInput(f"{path}: {key} names photographs beyond the {count} of its list; get the file again.")
+    return numbers
