@@ -1,6 +1,7 @@
 import io
 import json
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -338,8 +339,12 @@ def test_whitening_comes_back_from_a_file_of_its_own(tmp_path):
     again = load_whitening(str(tmp_path / "own.pth"))
     assert again.mean.equal(whitening.mean)
     assert again.projection.equal(whitening.projection)
-    torch.save({"weights": projection}, tmp_path / "other.pth")
-    with refused("no whitening"):
+    for wrong in ({"weights": projection}, {"m": "zero", "P": projection}):
+        torch.save(wrong, tmp_path / "other.pth")
+        with refused("no whitening"):
+            load_whitening(tmp_path / "other.pth")
+    torch.save({"m": mean[:5], "P": projection}, tmp_path / "other.pth")
+    with refused(r"mean of 5 numbers does not fit its projection \[4, 6\]"):
         load_whitening(tmp_path / "other.pth")
     with pytest.raises(DataMissing):
         load_whitening(tmp_path / "gone.pth")
@@ -383,14 +388,22 @@ def test_checkpoint_that_cannot_be_used_says_why(tmp_path, change, message):
         load_published(tmp_path / "net.pth")
 
 
-def test_checkpoint_with_code_is_refused_and_not_run(tmp_path):
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("place", ["meta", "state_dict", "optimizer"])
+def test_checkpoint_with_code_is_refused_and_not_run(tmp_path, place, zipped):
     class Code:
         def __reduce__(self):
-            return (print, ("code ran",))
+            return (Path.touch, (tmp_path / "ran",))
 
-    torch.save({"meta": Code(), "state_dict": {}}, tmp_path / "net.pth")
-    with refused("no whole file of plain weights"):
-        load_published(tmp_path / "net.pth")
+    checkpoint = cirtorch_checkpoint("squeezenet1_1")
+    checkpoint.setdefault(place, {})["code"] = Code()
+    torch.save(checkpoint, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
+    for load in (load_published, load_whitening):
+        with refused("no whole file of plain weights"):
+            load(tmp_path / "net.pth")
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "net.pth", weights_only=False)  # the code is really there
+    assert (tmp_path / "ran").exists()
 
 
 def test_checkpoint_cut_off_is_refused(tmp_path):

@@ -213,7 +213,7 @@ def load_published(source: str | Path) -> RetrievalNet:
     _load_exactly(net, state, path)
     for kinds in (meta.get("Lw") or {}).values():
         for kind, learned in kinds.items():
-            net.learned_whitening[kind] = _as_whitening(learned)
+            net.learned_whitening[kind] = _as_whitening(learned, path)
     return net.eval()
 
 
@@ -224,10 +224,7 @@ def load_whitening(path: str | Path) -> LearnedWhitening:
     Raises DataMissing when there is no such file, BadInput when it is not such a file.
     """
     path = Path(path)
-    learned = _read_pth(path)
-    if not {"m", "P"} <= learned.keys():
-        raise BadInput(f"{path} holds no whitening (m and P expected): give a file of learned whitening.")
-    return _as_whitening(learned)
+    return _as_whitening(_read_pth(path), path)
 
 
 def parameters_count(net: nn.Module) -> int:
@@ -356,11 +353,19 @@ def _aml_student(architecture: str, state: Mapping[str, Tensor]) -> tuple[str, i
     return architecture, None, state
 
 
-def _as_whitening(learned: Mapping[str, Any]) -> LearnedWhitening:
+def _as_whitening(learned: Any, path: Path) -> LearnedWhitening:
     """Learned whitening from cirtorch's dict of arrays."""
-    return LearnedWhitening(
-        mean=torch.as_tensor(learned["m"]).float().flatten(), projection=torch.as_tensor(learned["P"]).float()
-    )
+    try:
+        mean, projection = (torch.as_tensor(learned[name]).float() for name in ("m", "P"))
+    except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} holds no whitening (arrays m and P expected): give a file that does.") from error
+    mean = mean.flatten()
+    if projection.ndim != 2 or projection.shape[1] != len(mean):
+        raise BadInput(
+            f"{path} holds a whitening whose mean of {len(mean)} numbers does not fit its projection "
+            f"{list(projection.shape)}: fetch it again."
+        )
+    return LearnedWhitening(mean=mean, projection=projection)
 
 
 def _load_exactly(net: RetrievalNet, state: Mapping[str, Tensor], path: Path) -> None:
