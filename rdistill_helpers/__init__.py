@@ -7,16 +7,18 @@ from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.train import History, distill, train_on_pairs, train_supervised
-from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.networks import (
     RetrievalNet,
     load_network,
     load_published,
     load_teacher,
+    load_whitening,
     save_network,
     teacher_version,
 )
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
 from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, RDistillError
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, search
@@ -29,6 +31,7 @@ __all__ = [
     "DataMissing",
     "History",
     "JointSpace",
+    "LearnedWhitening",
     "RDistillError",
     "Report",
     "RetrievalNet",
@@ -41,10 +44,14 @@ __all__ = [
     "evaluate_ranking",
     "extract",
     "interpolate",
+    "learn_whitening",
     "load_network",
     "load_published",
     "load_teacher",
+    "load_whitening",
     "losses",
+    "pca_whitening",
+    "recommended_scales",
     "save_network",
     "search",
     "teacher_version",

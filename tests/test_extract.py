@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.networks import RetrievalNet
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -215,3 +215,9 @@ def test_missing_photograph_is_named(tmp_path):
 def test_network_that_gives_no_rows_is_refused():
     with pytest.raises(BadInput, match="one descriptor each"):
         extract(nn.Identity(), photos(2), progress=False)
+
+
+def test_recommended_scales_are_those_of_the_published_figures():
+    assert recommended_scales(RetrievalNet("resnet18", weights=None)) == (1, 2**-0.5, 0.5)
+    assert recommended_scales(RetrievalNet("resnet18", weights=None, dim=16)) == (1, 2**0.5, 2**-0.5)
+    assert recommended_scales(MeanColours()) == (1, 2**-0.5, 0.5)

@@ -1,7 +1,9 @@
 import io
 import json
 from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -9,13 +11,14 @@ from torch import nn
 from torchvision import models
 
 from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.networks import (
     PUBLISHED,
-    LearnedWhitening,
     RetrievalNet,
     load_network,
     load_published,
     load_teacher,
+    load_whitening,
     multiply_adds,
     parameters_count,
     save_network,
@@ -29,7 +32,10 @@ def pixels(count=2, height=64, width=80, seed=0):
 
 
 def random_state(module, seed):
-    """Seeded values in the shape of a module's state; variances positive, convolutions small enough to stay finite."""
+    """Seeded values in the shape of a module's state.
+
+    Variances are positive, convolutions keep the size of what passes them, biases are too small to hide it.
+    """
     generator = torch.Generator().manual_seed(seed)
     state = OrderedDict()
     for name, value in module.state_dict().items():
@@ -37,34 +43,101 @@ def random_state(module, seed):
             state[name] = torch.zeros(value.shape, dtype=value.dtype)
         elif name.endswith("running_var"):
             state[name] = 0.5 + torch.rand(value.shape, generator=generator)
+        elif value.ndim > 1:
+            state[name] = torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5
         else:
-            state[name] = torch.randn(value.shape, generator=generator) / max(1, value[0].numel()) ** 0.5
+            size = 0.1 if name.endswith(("bias", "running_mean")) else 1
+            state[name] = size * torch.randn(value.shape, generator=generator)
     return state
 
 
-def cirtorch_checkpoint(architecture, cut, dim=None, seed=0):
-    """A checkpoint as cirtorch writes it: torchvision's children in order, the classifier cut off; and its features."""
+def cirtorch_checkpoint(architecture, pooling="gem", whitening=False, learned=False, seed=0):
+    """A checkpoint as cirtorch writes it: torchvision's children in order, the classifier cut off."""
     with torch.device("meta"):
         model = getattr(models, architecture)()
-    children = list(model.children())[:cut] if architecture.startswith("resnet") else list(model.features)[:cut]
-    features = nn.Sequential(*children)
+    if architecture.startswith("resnet"):
+        features = nn.Sequential(*list(model.children())[:-2])
+    else:
+        features = nn.Sequential(*list(model.features)[: -1 if architecture.startswith("vgg") else None])
     state = OrderedDict((f"features.{name}", value) for name, value in random_state(features, seed).items())
-    state["pool.p"] = torch.tensor([2.7])
+    if pooling == "gem":
+        state["pool.p"] = torch.tensor([2.7])
+    dim = 2048 if architecture in ("resnet50", "resnet101", "resnet152") else 512
+    generator = torch.Generator().manual_seed(seed + 1)
+    if whitening:
+        state["whiten.weight"] = torch.randn(dim, dim, generator=generator) / dim**0.5
+        state["whiten.bias"] = torch.randn(dim, generator=generator) / dim**0.5
     meta = {
         "architecture": architecture,
         "local_whitening": False,
-        "pooling": "gem",
+        "pooling": pooling,
         "regional": False,
-        "whitening": dim is not None,
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "outputdim": dim or 2048,
+        "whitening": whitening,
+        "mean": [0.48, 0.46, 0.41],
+        "std": [0.23, 0.22, 0.21],
+        "outputdim": dim,
     }
-    if dim is not None:
-        generator = torch.Generator().manual_seed(seed + 1)
-        state["whiten.weight"] = torch.randn(dim, 2048, generator=generator) / 45
-        state["whiten.bias"] = torch.randn(dim, generator=generator) / 45
+    if learned:
+        mean, projection = (torch.randn(dim, size, generator=generator).double().numpy() for size in (1, dim))
+        meta["Lw"] = {"retrieval-SfM-120k": {"ss": {"m": mean, "P": projection}, "ms": {"m": -mean, "P": projection}}}
     return {"meta": meta, "state_dict": state}
+
+
+def plain_features(checkpoint):
+    """The checkpoint's weights in torchvision's own network, in float64, up to the last activation."""
+    architecture, state = checkpoint["meta"]["architecture"], checkpoint["state_dict"]
+    with torch.device("meta"):
+        model = getattr(models, architecture)().eval()
+    if architecture.startswith("resnet"):
+        names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+        parts = [getattr(model, name) for name in names]
+    else:
+        parts = list(model.features)[:-1]  # VGG: without its last pooling
+    places = {int(name.split(".")[1]) for name in state if name.startswith("features.")}
+    for place in places:
+        prefix = f"features.{place}."
+        own = {k.removeprefix(prefix): v.double() for k, v in state.items() if k.startswith(prefix)}
+        parts[place].load_state_dict(own, assign=True)
+
+    def forward(images):
+        for part in parts:
+            images = part(images)
+        return images
+
+    return forward
+
+
+def plain_descriptors(checkpoint, images, scales, power):
+    """Multi-scale descriptors written out in float64: the checkpoint's network, GeM, its whitening, the power mean."""
+    meta, state = checkpoint["meta"], checkpoint["state_dict"]
+    forward = plain_features(checkpoint)
+    total = 0
+    for scale in scales:
+        scaled = images.double() / 255
+        if scale != 1:
+            scaled = nn.functional.interpolate(scaled, scale_factor=scale, mode="bilinear")
+        channels = [(scaled[:, c] - meta["mean"][c]) / meta["std"][c] for c in range(3)]
+        with torch.no_grad():
+            maps = forward(torch.stack(channels, dim=1))
+        p = state["pool.p"].double()
+        rows = (maps.clamp(min=1e-6) ** p).mean(dim=(2, 3)) ** (1 / p)
+        rows = nn.functional.normalize(rows)
+        if "whiten.weight" in state:
+            rows = nn.functional.normalize(rows @ state["whiten.weight"].double().T + state["whiten.bias"].double())
+        total = total + rows**power
+    return nn.functional.normalize((total / len(scales)) ** (1 / power))
+
+
+def uint8_pixels(count=2, height=64, width=80, seed=0):
+    return (pixels(count, height, width, seed) * 255).round().to(torch.uint8)
+
+
+def load_checkpoint(checkpoint, folder):
+    """The network that a checkpoint is read as, after its journey through a file."""
+    torch.save(checkpoint, folder / "net.pth")
+    net = load_published(folder / "net.pth")
+    (folder / "net.pth").unlink()
+    return net
 
 
 def refused(message):
@@ -117,61 +190,169 @@ def test_embedded_weights_respond_to_pictures_not_to_plain_colour():
     assert (kernels.sum(dim=(1, 2, 3)).abs() / kernels.abs().sum(dim=(1, 2, 3))).median() < 0.1
 
 
-def test_resnet50_checkpoint_with_whitening_loads_whole(tmp_path):
-    checkpoint = cirtorch_checkpoint("resnet50", -2, dim=32)
-    torch.save(checkpoint, tmp_path / "net.pth")
-    net = load_published(tmp_path / "net.pth")
+ARCHITECTURES = ["vgg16", "resnet50", "resnet101", "resnet152"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_checkpoint_whitened_end_to_end_loads_whole_and_describes_as_published(tmp_path, architecture):
+    checkpoint = cirtorch_checkpoint(architecture, whitening=True)
+    net = load_checkpoint(checkpoint, tmp_path)
     assert not net.training
-    assert (net.backbone, net.dim) == ("resnet50", 32)
-    state = net.state_dict()
-    assert state.keys() == checkpoint["state_dict"].keys()
-    assert all(value.equal(checkpoint["state_dict"][name]) for name, value in state.items())
+    assert (net.backbone, net.dim, net.learned_whitening) == (architecture, checkpoint["meta"]["outputdim"], {})
+    assert net.state_dict().keys() == checkpoint["state_dict"].keys()
+    assert all(value.equal(checkpoint["state_dict"][name]) for name, value in net.state_dict().items())
 
-    # The same network put together from torchvision's own model by the names of its parts.
-    reference = models.resnet50()
-    parts = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
-    for position, part in enumerate(parts):
-        prefix = f"features.{position}."
-        own = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-        getattr(reference, part).load_state_dict(own)
-    reference.eval()
-    with torch.no_grad():
-        x = (pixels(1) - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
-            3, 1, 1
-        )
-        for part in parts:
-            x = getattr(reference, part)(x)
-        pooled = nn.functional.normalize(x.clamp(min=1e-6).pow(2.7).mean(dim=(2, 3)).pow(1 / 2.7))
-        whitened = pooled @ checkpoint["state_dict"]["whiten.weight"].T + checkpoint["state_dict"]["whiten.bias"]
-        torch.testing.assert_close(net(pixels(1)), nn.functional.normalize(whitened), rtol=1e-3, atol=1e-5)
+    images, scales = uint8_pixels(1), [1, 2**0.5, 2**-0.5]
+    assert recommended_scales(net) == tuple(scales)
+    rows = extract(net, images, scales=scales, progress=False)
+    # Whitened values may be negative: their plain mean is taken.
+    plain = plain_descriptors(checkpoint, images, scales, power=1)
+    torch.testing.assert_close(rows, plain.float(), rtol=0, atol=1e-5)
 
 
-def test_vgg16_checkpoint_with_learned_whitening_loads_whole(tmp_path):
-    checkpoint = cirtorch_checkpoint("vgg16", -1)
-    generator = torch.Generator().manual_seed(5)
-    mean, projection = torch.randn(512, 1, generator=generator), torch.randn(512, 512, generator=generator)
-    learned = {"m": mean.double().numpy(), "P": projection.double().numpy()}
-    checkpoint["meta"]["Lw"] = {"retrieval-SfM-120k": {"ss": learned, "ms": learned}}
-    torch.save(checkpoint, tmp_path / "net.pth")
-    net = load_published(str(tmp_path / "net.pth"))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_checkpoint_with_learned_whitening_loads_whole_and_describes_as_published(tmp_path, architecture):
+    checkpoint = cirtorch_checkpoint(architecture, learned=True)
+    net = load_checkpoint(checkpoint, tmp_path)
+    assert (net.backbone, net.dim, net.whiten) == (architecture, checkpoint["meta"]["outputdim"], None)
     assert net.state_dict().keys() == checkpoint["state_dict"].keys()
     assert net.pool.p.item() == pytest.approx(2.7)
-    assert (net.dim, net.whiten, sorted(net.learned_whitening)) == (512, None, ["ms", "ss"])
-    rows = torch.nn.functional.normalize(torch.rand(3, 512, generator=generator))
-    for dim in (None, 20):
-        expected = torch.stack([projection[:dim] @ (row - mean[:, 0]) for row in rows])
-        expected = nn.functional.normalize(expected)
-        torch.testing.assert_close(net.learned_whitening["ms"](rows, dim), expected, rtol=1e-4, atol=1e-5)
+
+    images, scales = uint8_pixels(1), [1, 2**-0.5, 0.5]
+    assert recommended_scales(net) == tuple(scales)
+    rows = extract(net, images, scales=scales, progress=False)
+    plain = plain_descriptors(checkpoint, images, scales, power=checkpoint["state_dict"]["pool.p"].double())
+    torch.testing.assert_close(rows, plain.float(), rtol=0, atol=1e-5)
+    assert sorted(net.learned_whitening) == ["ms", "ss"]
+    for kind, learned in checkpoint["meta"]["Lw"]["retrieval-SfM-120k"].items():
+        for dim in (None, 20):
+            whitened = torch.stack(
+                [torch.from_numpy(learned["P"][:dim] @ (row - learned["m"][:, 0])) for row in plain.numpy()]
+            )
+            torch.testing.assert_close(
+                net.learned_whitening[kind](rows, dim), nn.functional.normalize(whitened).float(), rtol=0, atol=1e-5
+            )
 
 
-def test_learned_whitening_gives_unit_rows():
-    whitening = LearnedWhitening(torch.zeros(4), torch.eye(4)[:3])
-    assert whitening(torch.rand(5, 4)).norm(dim=1).sub(1).abs().max() < 1e-4
+def test_checkpoint_with_neither_whitening_loads_whole(tmp_path):
+    checkpoint = cirtorch_checkpoint("resnet50")
+    net = load_checkpoint(checkpoint, tmp_path)
+    assert net.state_dict().keys() == checkpoint["state_dict"].keys()
+    assert (net.whiten, net.learned_whitening, recommended_scales(net)) == (None, {}, (1, 2**-0.5, 0.5))
+
+
+@pytest.mark.parametrize("pooling", ["mac", "spoc", "rmac"])
+def test_checkpoint_with_a_pooling_without_parameters_averages_scales_plainly(tmp_path, pooling):
+    checkpoint = cirtorch_checkpoint("squeezenet1_1", pooling=pooling)
+    net = load_checkpoint(checkpoint, tmp_path)
+    assert (net.pooling, net.state_dict().keys()) == (pooling, checkpoint["state_dict"].keys())
+    images, scales = uint8_pixels(), (1, 2**-0.5, 0.5)
+    with torch.no_grad():
+        scaled = [nn.functional.interpolate(images / 255, scale_factor=scale, mode="bilinear") for scale in scales[1:]]
+        mean = torch.stack([net(x) for x in [images / 255, *scaled]]).mean(dim=0)
+    rows = extract(net, images, scales=scales, progress=False)
+    torch.testing.assert_close(rows, nn.functional.normalize(mean), rtol=1e-4, atol=1e-5)
+
+
+def test_checkpoint_written_while_training_loads(tmp_path):
+    # Beside the network, training scripts store the state of Adam and a best loss that is a NumPy number.
+    checkpoint = cirtorch_checkpoint("squeezenet1_1")
+    moments = {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(4)}}
+    optimizer = {"state": moments, "param_groups": [{"lr": 5e-7, "betas": (0.9, 0.999), "params": [0]}]}
+    checkpoint |= {"epoch": 12, "min_loss": np.float64(0.25), "optimizer": optimizer}
+    assert load_checkpoint(checkpoint, tmp_path).backbone == "squeezenet1_1"
+
+
+def aml_student(architecture, channels, seed=0):
+    """A student's checkpoint as AML writes it, and its network put together as AML does."""
+    if architecture == "mobilenet_v2":
+        children = [models.mobilenet_v2().features]
+        wide = 1280
+    else:
+        import timm
+
+        model = timm.create_model("tf_efficientnet_b3")
+        # The timm of 2020 had plain BatchNorm layers with the activations as children beside them.
+        first, last = (
+            nn.BatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum) for norm in (model.bn1, model.bn2)
+        )
+        children = [model.conv_stem, first, nn.SiLU(), model.blocks, model.conv_head, last, nn.SiLU()]
+        wide = 1536
+    features = nn.Sequential(*children, nn.Conv2d(wide, channels, kernel_size=1, bias=False), nn.ReLU()).eval()
+    features.load_state_dict(random_state(features, seed))
+    state = OrderedDict((f"features.{name}", value) for name, value in features.state_dict().items())
+    state["pool.p"] = torch.tensor([3.2])
+    meta = {
+        "architecture": architecture,
+        "local_whitening": False,
+        "pooling": "gem",
+        "regional": False,
+        "whitening": False,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "outputdim": channels,
+    }
+    return {"epoch": 7, "meta": meta, "state_dict": state, "min_loss": 0.1}, features
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backbone", "channels"),
+    [("mobilenet_v2", "mobilenet_v2", 512), ("efficientnet_b3", "tf_efficientnet_b3", 2048)],
+)
+def test_student_of_asymmetric_metric_learning_loads_whole(tmp_path, architecture, backbone, channels):
+    checkpoint, features = aml_student(architecture, channels)
+    net = load_checkpoint(checkpoint, tmp_path)
+    assert (net.backbone, net.channels, net.dim, net.whiten) == (backbone, channels, channels, None)
+    assert net.pool.p.item() == pytest.approx(3.2)
+    with torch.no_grad():
+        maps = features((pixels() - net.mean) / net.std)
+        expected = nn.functional.normalize((maps.clamp(min=1e-6) ** 3.2).mean(dim=(2, 3)) ** (1 / 3.2))
+        torch.testing.assert_close(net(pixels()), expected, rtol=0, atol=1e-5)
+    checkpoint["state_dict"]["features.9.weight"] = torch.zeros(1)
+    with refused("does not fit"):
+        load_checkpoint(checkpoint, tmp_path)
+
+
+def test_plain_mobilenet_is_taken_for_no_student(tmp_path):
+    checkpoint = cirtorch_checkpoint("mobilenet_v2")
+    net = load_checkpoint(checkpoint, tmp_path)
+    assert (net.channels, net.dim) == (None, 1280)
+
+
+def test_channels_are_added_by_a_convolution_and_a_relu():
+    net = RetrievalNet("resnet18", weights=None, channels=24).eval()
+    assert (net.dim, net.channels) == (24, 24)
+    with torch.no_grad():
+        maps = net.features[0]((pixels() - net.mean) / net.std)
+        mixed = torch.einsum("oc,bchw->bohw", net.features[1].weight[:, :, 0, 0], maps).clamp(min=0)
+        expected = nn.functional.normalize((mixed.clamp(min=1e-6) ** 3).mean(dim=(2, 3)) ** (1 / 3))
+        torch.testing.assert_close(net(pixels()), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_whitening_comes_back_from_a_file_of_its_own(tmp_path):
+    mean, projection = pixels(1, 1, 6)[0, 0].T.double(), pixels(1, 4, 6)[0, 0].double()
+    torch.save({"m": mean.numpy(), "P": projection.numpy()}, tmp_path / "as_cirtorch.pth")
+    whitening = load_whitening(tmp_path / "as_cirtorch.pth")
+    assert whitening.mean.equal(mean[:, 0].float())
+    assert whitening.projection.equal(projection.float())
+    torch.save({"m": whitening.mean, "P": whitening.projection}, tmp_path / "own.pth")
+    again = load_whitening(str(tmp_path / "own.pth"))
+    assert again.mean.equal(whitening.mean)
+    assert again.projection.equal(whitening.projection)
+    for wrong in ({"weights": projection}, {"m": "zero", "P": projection}):
+        torch.save(wrong, tmp_path / "other.pth")
+        with refused("no whitening"):
+            load_whitening(tmp_path / "other.pth")
+    torch.save({"m": mean[:5], "P": projection}, tmp_path / "other.pth")
+    with refused(r"mean of 5 numbers does not fit its projection \[4, 6\]"):
+        load_whitening(tmp_path / "other.pth")
+    with pytest.raises(DataMissing):
+        load_whitening(tmp_path / "gone.pth")
 
 
 def test_arrays_written_by_numpy_1_are_read(tmp_path):
     # NumPy 1 named its module numpy.core: that is what the published files ask for.
-    checkpoint = cirtorch_checkpoint("squeezenet1_1", None)
+    checkpoint = cirtorch_checkpoint("squeezenet1_1")
     checkpoint["meta"]["Lw"] = {"train": {"ss": {"m": torch.zeros(512, 1).numpy(), "P": torch.eye(512).numpy()}}}
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer, _use_new_zipfile_serialization=False)
@@ -186,7 +367,13 @@ def test_arrays_written_by_numpy_1_are_read(tmp_path):
     [
         (lambda c: c["meta"].update(regional=True), "regional"),
         (lambda c: c["meta"].update(local_whitening=True), "local_whitening"),
-        (lambda c: c["meta"].update(pooling="rmac"), "pooling"),
+        (lambda c: c["meta"].update(pooling="gemmp"), "pooling"),
+        (lambda c: c["meta"].update(pooling="rmac"), "does not fit"),
+        (lambda c: c["meta"].update(whitening=True), "does not fit its own description"),
+        (
+            lambda c: c["state_dict"].update({"whiten.weight": torch.zeros(512, 512)}),
+            "does not fit its own description",
+        ),
         (lambda c: c["meta"].update(architecture="resnet9"), "not known"),
         (lambda c: c["state_dict"].pop("features.0.weight"), "does not fit"),
         (lambda c: c["state_dict"].update(extra=torch.zeros(1)), "does not fit"),
@@ -194,25 +381,33 @@ def test_arrays_written_by_numpy_1_are_read(tmp_path):
     ],
 )
 def test_checkpoint_that_cannot_be_used_says_why(tmp_path, change, message):
-    checkpoint = cirtorch_checkpoint("squeezenet1_1", None)
+    checkpoint = cirtorch_checkpoint("squeezenet1_1")
     change(checkpoint)
     torch.save(checkpoint, tmp_path / "net.pth")
     with refused(message):
         load_published(tmp_path / "net.pth")
 
 
-def test_checkpoint_with_code_is_refused_and_not_run(tmp_path):
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("place", ["meta", "state_dict", "optimizer"])
+def test_checkpoint_with_code_is_refused_and_not_run(tmp_path, place, zipped):
     class Code:
         def __reduce__(self):
-            return (print, ("code ran",))
+            return (Path.touch, (tmp_path / "ran",))
 
-    torch.save({"meta": Code(), "state_dict": {}}, tmp_path / "net.pth")
-    with refused("no whole file of plain weights"):
-        load_published(tmp_path / "net.pth")
+    checkpoint = cirtorch_checkpoint("squeezenet1_1")
+    checkpoint.setdefault(place, {})["code"] = Code()
+    torch.save(checkpoint, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
+    for load in (load_published, load_whitening):
+        with refused("no whole file of plain weights"):
+            load(tmp_path / "net.pth")
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "net.pth", weights_only=False)  # the code is really there
+    assert (tmp_path / "ran").exists()
 
 
 def test_checkpoint_cut_off_is_refused(tmp_path):
-    torch.save(cirtorch_checkpoint("squeezenet1_1", None), tmp_path / "net.pth")
+    torch.save(cirtorch_checkpoint("squeezenet1_1"), tmp_path / "net.pth")
     whole = (tmp_path / "net.pth").read_bytes()
     for length in (0, 1000, len(whole) - 1000):
         (tmp_path / "net.pth").write_bytes(whole[:length])
@@ -232,14 +427,14 @@ def test_published_network_not_yet_fetched_says_where_it_is(tmp_path, monkeypatc
 def test_published_network_is_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("RDISTILL_DATA", str(tmp_path))
     (tmp_path / "networks").mkdir()
-    checkpoint = cirtorch_checkpoint("squeezenet1_1", None)
+    checkpoint = cirtorch_checkpoint("squeezenet1_1")
     torch.save(checkpoint, tmp_path / "networks" / "retrievalSfM120k-vgg16-gem-b4dcdc6.pth")
     assert load_published("retrievalSfM120k-vgg16-gem").backbone == "squeezenet1_1"
 
 
 @pytest.mark.parametrize("dim", [None, 7])
 def test_saved_network_comes_back_the_same(tmp_path, dim):
-    net = RetrievalNet("resnet18", dim=dim, weights=None, mean=(0.1, 0.2, 0.3), std=(1, 2, 3), scale=1.25).eval()
+    net = RetrievalNet("resnet18", "rmac", dim, None, (0.1, 0.2, 0.3), std=(1, 2, 3), scale=1.25, channels=9).eval()
     path = tmp_path / "deep" / "net.safetensors"
     save_network(net, path, seed=3, note="from a test")
     again = load_network(path)
@@ -372,7 +567,10 @@ def test_weights_that_would_need_the_network_say_so(tmp_path, monkeypatch):
         ({"backbone": "resnet9"}, "not known"),
         ({"backbone": "tf_efficientnet_lite9", "weights": None}, "not known"),
         ({"pooling": "max"}, "pooling"),
+        ({"backbone": "tf_efficientnet_b0", "weights": None}, "not known"),
+        ({"backbone": "tf_efficientnet_b3"}, "No ImageNet weights"),
         ({"dim": 0}, "dim=0"),
+        ({"channels": 0}, "channels=0"),
         ({"scale": 0}, "scale"),
         ({"mean": (0.5, 0.5)}, "mean"),
         ({"std": (1, 1, 0)}, "std"),

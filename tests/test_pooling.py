@@ -1,11 +1,12 @@
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdistill_helpers.embed.pooling import MAC, GeM, SPoC, gem, l2_normalize
+from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, gem, l2_normalize, rmac, rmac_regions
 
 
 def features(seed=0, shape=(2, 5, 3, 4)):
@@ -80,3 +81,85 @@ def test_l2_normalize_gives_unit_rows_and_leaves_zero_rows_finite():
         length = math.sqrt(sum(value**2 for value in original))
         assert row == pytest.approx([value / (length + 1e-6) for value in original])
     assert unit[3].eq(0).all()
+
+
+def rmac_in_loops(maps):
+    """R-MAC of [B, C, H, W] from the paper's rule of regions, one cell at a time."""
+    batch, channels, height, width = maps.shape
+    short, long = min(height, width), max(height, width)
+
+    # The largest regions are squares as high as the map's shorter edge. Their number along the longer edge is the one
+    # that makes two neighbours overlap by the share of their area that is closest to 40 %.
+    along = 1
+    if long > short:
+        closest = None
+        for count in range(2, 8):
+            step = Fraction(long - short, count - 1)
+            overlap = (short - step) * short / Fraction(short * short)
+            distance = abs(overlap - Fraction(40, 100))
+            if closest is None or distance < closest:
+                closest, along = distance, count
+    squares = []
+    for level in (1, 2, 3):
+        side = math.floor(Fraction(2 * short, level + 1))
+        rows = level + along - 1 if height > width else level
+        columns = level + along - 1 if width > height else level
+        if side > 0:
+            for row in range(rows):
+                top = math.floor(Fraction(height - side, rows - 1) * row) if rows > 1 else 0
+                for column in range(columns):
+                    left = math.floor(Fraction(width - side, columns - 1) * column) if columns > 1 else 0
+                    squares.append((top, top + side, left, left + side))
+
+    out = torch.zeros(batch, channels, dtype=maps.dtype)
+    for image in range(batch):
+        for top, bottom, left, right in [(0, height, 0, width), *squares]:
+            vector = [
+                max(float(maps[image, channel, y, x]) for y in range(top, bottom) for x in range(left, right))
+                for channel in range(channels)
+            ]
+            length = math.sqrt(sum(value**2 for value in vector))
+            for channel, value in enumerate(vector):
+                out[image, channel] += value / (length + 1e-6)
+    return out, squares
+
+
+SIZES = [(1, 1), (1, 5), (2, 2), (2, 3), (3, 2), (4, 4), (5, 9), (6, 8), (8, 6), (3, 11), (2, 16), (10, 12), (12, 7)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_rmac_equals_plain_loops(height, width):
+    maps = features(shape=(2, 3, height, width))
+    expected, squares = rmac_in_loops(maps)
+    assert [(top, top + side, left, left + side) for top, left, side in rmac_regions(height, width)] == squares
+    torch.testing.assert_close(rmac(maps), expected)
+    torch.testing.assert_close(RMAC()(maps), expected)
+
+
+def test_rmac_has_the_papers_number_of_regions():
+    # A square map has 1 + 4 + 9; one of 4 : 3 gets one more along its longer edge, 1 x 2 + 2 x 3 + 3 x 4.
+    assert len(rmac_regions(24, 24)) == 14
+    assert len(rmac_regions(24, 32)) == len(rmac_regions(32, 24)) == 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 70), width=st.integers(1, 70))
+def test_rmac_regions_lie_on_the_map_and_reach_its_edges(height, width):
+    regions = rmac_regions(height, width)
+    assert all(top >= 0 and left >= 0 for top, left, _ in regions)
+    assert max(top + side for top, _, side in regions) == height
+    assert max(left + side for _, left, side in regions) == width
+    assert sorted(rmac_regions(width, height)) == sorted((left, top, side) for top, left, side in regions)
+
+
+def test_rmac_of_a_constant_map_points_where_its_cells_do():
+    cell = features(shape=(1, 5, 1, 1))
+    torch.testing.assert_close(
+        l2_normalize(rmac(cell.expand(1, 5, 6, 9))), l2_normalize(cell[..., 0, 0]), rtol=0, atol=1e-5
+    )
+
+
+def test_rmac_has_no_parameters_and_passes_gradients():
+    maps = features(shape=(1, 2, 4, 5)).requires_grad_()
+    assert not list(RMAC().parameters())
+    assert torch.autograd.gradcheck(rmac, (maps,))

