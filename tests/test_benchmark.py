@@ -119,6 +119,18 @@ def test_real_sets_have_their_official_layout(tmp_path):
     assert max(benchmark.query(0, imsize=20).size) == pytest.approx(10, abs=1)
 
 
+def test_lazy_images_are_the_images_read_one_at_a_time(tmp_path):
+    photographs(tmp_path, ["tower/1.jpg", "tower/2.jpg", "tower/3.jpg", "bridge/1.jpg"])
+    benchmark = Benchmark.from_folder(tmp_path)
+    lazy = benchmark.lazy_images(imsize=20)
+    assert len(lazy) == len(benchmark.image_names)
+    for one, other in zip(lazy, benchmark.images(imsize=20), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+    assert [image.size for image in lazy[-2:]] == [lazy[-2].size, lazy[-1].size]
+    with pytest.raises(IndexError):
+        lazy[len(lazy)]
+
+
 def test_missing_real_set_and_unknown_name_are_said(tmp_path):
     with pytest.raises(DataMissing, match=r"gnd_rparis6k\.pkl"):
         Benchmark.load("rparis6k", tmp_path)

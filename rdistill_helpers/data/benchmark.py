@@ -2,11 +2,11 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from PIL import Image
 from tqdm.auto import tqdm
@@ -140,8 +140,34 @@ class Benchmark:
         ]
 
     def images(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
-        """All database photographs; for sets that do not fit into memory, give `extract` paths instead."""
+        """All database photographs, decoded once; for sets that do not fit into memory see `lazy_images`."""
         return [self.image(i, imsize) for i in tqdm(range(len(self.image_names)), "images", disable=not progress)]
+
+    def lazy_images(self, imsize: int | None = None) -> "LazyImages":
+        """All database photographs, each read when it is asked for: what `extract` takes for sets of any size."""
+        return LazyImages(self, imsize)
+
+
+@dataclass(frozen=True)
+class LazyImages(Sequence[Image.Image]):
+    """The database photographs of a benchmark as a sequence that keeps none of them in memory."""
+
+    benchmark: Benchmark
+    imsize: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.benchmark.image_names)
+
+    @overload
+    def __getitem__(self, i: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Image.Image]: ...
+    def __getitem__(self, i: int | slice) -> Image.Image | list[Image.Image]:
+        """Photograph i, or a list of them; IndexError behind the last."""
+        chosen = range(len(self))[i]
+        if isinstance(chosen, range):
+            return [self.benchmark.image(j, self.imsize) for j in chosen]
+        return self.benchmark.image(chosen, self.imsize)
 
 
 def _read_from_archive(archive: Path, name: str) -> Image.Image:
