@@ -1,6 +1,7 @@
 """Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and show."""
 
 from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.download import download
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil import losses
@@ -16,7 +17,7 @@ from rdistill_helpers.embed.networks import (
     teacher_version,
 )
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
-from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, RDistillError
+from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, RDistillError
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, search
 
@@ -26,6 +27,7 @@ __all__ = [
     "BlackBoxTeacher",
     "BudgetExceeded",
     "DataMissing",
+    "DownloadFailed",
     "History",
     "JointSpace",
     "RDistillError",
@@ -35,6 +37,7 @@ __all__ = [
     "build_index",
     "check_descriptors",
     "distill",
+    "download",
     "evaluate",
     "evaluate_ranking",
     "extract",
