@@ -1,6 +1,7 @@
 """Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and show."""
 
 from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.download import download
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors
@@ -19,7 +20,7 @@ from rdistill_helpers.embed.networks import (
 )
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
-from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, RDistillError
+from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, RDistillError
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, search
 
@@ -29,6 +30,7 @@ __all__ = [
     "BlackBoxTeacher",
     "BudgetExceeded",
     "DataMissing",
+    "DownloadFailed",
     "History",
     "JointSpace",
     "LearnedWhitening",
@@ -40,6 +42,7 @@ __all__ = [
     "build_index",
     "check_descriptors",
     "distill",
+    "download",
     "evaluate",
     "evaluate_ranking",
     "extract",

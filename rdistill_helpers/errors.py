@@ -15,3 +15,7 @@ class DataMissing(RDistillError, FileNotFoundError):
 
 class BudgetExceeded(RDistillError):
     """A call would have sent more images to the teacher than its budget allows; nothing was sent."""
+
+
+class DownloadFailed(RDistillError):
+    """A file could not be downloaded, verified or unpacked; nothing of it is left half done."""

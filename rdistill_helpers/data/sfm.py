@@ -17,15 +17,10 @@ from tqdm.auto import tqdm
 from rdistill_helpers.data.images import read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import read_plain_pickle
+from rdistill_helpers.data.sources import sfm_image
 from rdistill_helpers.errors import BadInput, DataMissing
 
-SFM_FOLDER = Path("train", "retrieval-SfM-120k")
-SFM_FILE = "retrieval-SfM-120k.pkl"
-
-
-def sfm_path(cid: str) -> Path:
-    """Where the photograph of an id lies under `ims`: three folders of its last letters, two a folder."""
-    return Path(cid[-2:], cid[-4:-2], cid[-6:-4], cid)
+SFM_FILE = Path("train", "dbs", "retrieval-SfM-120k.pkl")
 
 
 @dataclass(frozen=True)
@@ -44,15 +39,15 @@ class SfMImages:
     queries: Tensor
     positives: Tensor
     dropped: int
-    folder: Path
+    root: Path
 
     @classmethod
     def load(cls, split: str = "train", root: str | Path | None = None) -> "SfMImages":
-        """The split "train" or "val" under the data folder; photographs are looked for when they are read.
+        """The split "train" or "val" of the downloaded list; photographs are looked for when they are read.
 
         Raises DataMissing without the file, BadInput when it breaks its layout.
         """
-        folder = data_root(root) / SFM_FOLDER
+        folder = data_root(root)
         path = folder / SFM_FILE
         loaded = read_plain_pickle(path, f"The list of photographs {path}")
         part = loaded.get(split) if isinstance(loaded, dict) else None
@@ -75,7 +70,7 @@ class SfMImages:
             queries=queries[~same],
             positives=positives[~same],
             dropped=int(same.sum()),
-            folder=folder / "ims",
+            root=folder,
         )
 
     def __len__(self) -> int:
@@ -89,7 +84,7 @@ class SfMImages:
 
     def path(self, i: int) -> Path:
         """The file of photograph i."""
-        return self.folder / sfm_path(self.names[i])
+        return self.root / sfm_image(self.names[i]).path
 
     def image(self, i: int) -> Image.Image:
         """Photograph i, RGB, as it is stored. DataMissing says how to fetch it."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.sources import PUBLISHED, PUBLISHED_URL
 from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
 from rdistill_helpers.embed.whitening import LearnedWhitening
 from rdistill_helpers.errors import BadInput, DataMissing
@@ -27,18 +28,6 @@ TEACHER_FILE = Path("models", "teacher_lite2_gem.safetensors")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)
 HALF_MEAN, HALF_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-
-PUBLISHED_URL = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/networks/"
-PUBLISHED = {
-    "retrievalSfM120k-resnet101-gem": "retrieval-SfM-120k/retrievalSfM120k-resnet101-gem-b80fb85.pth",
-    "retrievalSfM120k-vgg16-gem": "retrieval-SfM-120k/retrievalSfM120k-vgg16-gem-b4dcdc6.pth",
-    "rSfM120k-tl-resnet50-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet50-gem-w-97bf910.pth",
-    "rSfM120k-tl-resnet101-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet101-gem-w-a155e54.pth",
-    "rSfM120k-tl-resnet152-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet152-gem-w-f39cada.pth",
-    "gl18-tl-resnet50-gem-w": "gl18/gl18-tl-resnet50-gem-w-83fdc30.pth",
-    "gl18-tl-resnet101-gem-w": "gl18/gl18-tl-resnet101-gem-w-a4d43db.pth",
-    "gl18-tl-resnet152-gem-w": "gl18/gl18-tl-resnet152-gem-w-21278d5.pth",
-}
 
 
 class RetrievalNet(nn.Module):
@@ -432,7 +421,10 @@ def _published_path(source: str | Path) -> Path:
         raise DataMissing(f"{path} is neither a file nor a published network: known are {', '.join(PUBLISHED)}.")
     path = data_root() / "networks" / Path(PUBLISHED[name]).name
     if not path.exists():
-        raise DataMissing(f"{path} is not there: download {PUBLISHED_URL}{PUBLISHED[name]} to that place.")
+        raise DataMissing(
+            f"{path} is not there: run `python -m rdistill_helpers download {name}`, or download "
+            f"{PUBLISHED_URL}{PUBLISHED[name]} to that place."
+        )
     return path
 
 

@@ -1,0 +1,37 @@
+"""The shell command: python -m rdistill_helpers download NAME."""
+
+import argparse
+import sys
+
+from rdistill_helpers import RDistillError, download
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit status, 1 after an error, which is one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m rdistill_helpers", description="Tools of the rdistill package.")
+    command = parser.add_subparsers(dest="command", required=True).add_parser(
+        "download", help="get a benchmark, distractors, training photographs or a published network"
+    )
+    command.add_argument("name", help="roxford5k, rparis6k, revisitop1m, sfm120k or the name of a published network")
+    command.add_argument(
+        "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
+    )
+    command.add_argument("--parts", nargs="+", metavar="PART", help="archives of revisitop1m, or ids of photographs")
+    command.add_argument(
+        "--mirror", nargs="+", metavar="URL", default=[], help="addresses or folders with the same files, tried first"
+    )
+    command.add_argument("--keep", action="store_true", help="keep archives that have been unpacked")
+    given = parser.parse_args(arguments)
+    try:
+        download(given.name, given.root, given.parts, given.mirror, keep=given.keep)
+    except RDistillError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Downloads of the real benchmarks, distractors, training photographs and published networks into the data folder."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import requests
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data import sources
+from rdistill_helpers.data.benchmark import REVISITED
+from rdistill_helpers.data.ground_truth import read_ground_truth
+from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.sources import File
+from rdistill_helpers.data.transfer import fetch, read_lock, record
+from rdistill_helpers.data.unpack import unpack
+from rdistill_helpers.errors import BadInput, DownloadFailed
+
+Fetch = Callable[..., str]
+
+
+def download(
+    name: str,
+    root: str | Path | None = None,
+    parts: Sequence[int | str] | None = None,
+    mirrors: Sequence[str | Path] = (),
+    progress: bool = True,
+    keep: bool = False,
+) -> Path:
+    """The folder of a data set, or the file of a network, with everything asked for in place.
+
+    name: "roxford5k" or "rparis6k" (for `Benchmark.load`), "revisitop1m", "sfm120k", or a name in PUBLISHED (for
+        `load_published`). root: the data folder (see `data_root`).
+    parts: of revisitop1m the numbers of its archives, 1 to 100 (all when None); of sfm120k the ids of photographs, which
+        come in addition to its two lists of pairs.
+    mirrors: addresses or local folders that have the files under the same names as the data folder; they come before the
+        official address. keep: leave the archives where they are once they are unpacked.
+    What is in place is not fetched again; a broken transfer goes on where it stopped. Checksums of first downloads are
+    recorded in downloads.lock.json, and later downloads must agree.
+    Raises BadInput for names and parts that do not exist, DownloadFailed when something could not be had; then nothing is
+    left half done.
+    """
+    folder = data_root(root)
+    if name not in sources.SOURCES:
+        raise BadInput(f"{name!r} cannot be downloaded: choose one of {', '.join(sources.SOURCES)}.")
+    files = _wanted(name, parts)
+    with requests.Session() as session:
+        get = partial(fetch, root=folder, lock=read_lock(folder), mirrors=mirrors, session=session, progress=progress)
+        if name in REVISITED:
+            place = folder / name
+            changed = _benchmark(files, place, folder, get, keep)
+        elif name == "revisitop1m":
+            place = folder / name / "jpg"
+            changed = _shards(files, place, folder, get, keep)
+        else:
+            place = folder / ("train" if name == "sfm120k" else files[0].path)
+            many = len(files) > 10  # one progress bar for all of them, then
+            bar = tqdm(files, "files", disable=not (progress and many))
+            changed = _plain_files(bar, folder, partial(get, progress=False) if many else get)
+    if progress:
+        print(f"{name}: {'downloaded to' if changed else 'nothing to download, everything is in place in'} {place}")
+    return place
+
+
+def _wanted(name: str, parts: Sequence[int | str] | None) -> list[File]:
+    """The files that a name and its parts stand for."""
+    files = sources.SOURCES[name]
+    if parts is None:
+        return files
+    if isinstance(parts, str) or name not in ("revisitop1m", "sfm120k"):
+        raise BadInput(f"parts={parts!r} cannot be used: give a list, and only with revisitop1m or sfm120k.")
+    chosen = list(dict.fromkeys(str(part) for part in parts))
+    known = re.compile(r"[1-9]\d?|100" if name == "revisitop1m" else r"[0-9A-Za-z_-]{6,}")
+    wrong = next((part for part in chosen if not known.fullmatch(part)), None)
+    if wrong is not None:
+        kind = "an archive from 1 to 100" if name == "revisitop1m" else "the id of a photograph"
+        raise BadInput(f"The part {wrong!r} of {name} does not exist: each must be {kind}.")
+    if name == "revisitop1m":
+        return [files[int(part) - 1] for part in chosen]
+    return [*files, *(sources.sfm_image(part) for part in chosen)]
+
+
+def _plain_files(files: Iterable[File], root: Path, get: Fetch) -> bool:
+    """Download files that stay as they are; whether there was anything to do."""
+    digests = {}
+    try:
+        for file in files:
+            new = not (root / file.path).is_file()
+            digest = get(file)
+            if new:
+                digests[file.path] = digest
+    finally:
+        if digests:
+            record(root, digests)
+    return bool(digests)
+
+
+def _benchmark(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep: bool) -> bool:
+    """Ground truth first, for it tells whether the archives hold every photograph."""
+    truth, *archives = files
+    changed = _plain_files([truth], root, partial(get, check=read_ground_truth))
+    listed = read_ground_truth(root / truth.path)
+    names = set(listed["imlist"] + listed["qimlist"])
+
+    def complete(photographs: Path) -> None:
+        missing = sorted(names - {n for path in photographs.iterdir() for n in (path.name, path.stem)})
+        if missing:
+            where = f"in {photographs}" if photographs == folder / "jpg" else "in its archives"
+            raise DownloadFailed(
+                f"{len(missing)} photographs of {folder.name} are not {where} ({', '.join(missing[:3])}...): delete these "
+                "and download again."
+            )
+
+    return _photographs(archives, folder / "jpg", root, get, keep, flat=True, check=complete) or changed
+
+
+def _shards(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep: bool) -> bool:
+    """Each archive into a folder of its own, so that each is complete or absent."""
+    done = [
+        _photographs([file], folder / Path(file.path).name.removesuffix(".tar.gz"), root, get, keep) for file in files
+    ]
+    return any(done)
+
+
+def _photographs(
+    archives: Sequence[File],
+    folder: Path,
+    root: Path,
+    get: Fetch,
+    keep: bool,
+    flat: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> bool:
+    """Download archives and unpack them together as a new folder; whether there was anything to do."""
+    if folder.is_dir() and any(folder.iterdir()):
+        if check is not None:
+            check(folder)
+        return False
+    digests = {archive.path: get(archive) for archive in archives}
+    unpack([root / path for path in digests], folder, flat, check)
+    record(root, digests)
+    if not keep:
+        for path in digests:
+            (root / path).unlink()
+    return True

@@ -1,0 +1,75 @@
+"""What can be downloaded: address, place in the data folder and, where known, size and checksum of every file."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to download.
+
+    path: where it goes in the data folder, and where a mirror has it. size: in bytes, None where unknown. sha256: the
+    checksum's first hexadecimal digits, empty where unknown.
+    """
+
+    path: str
+    url: str
+    size: int | None = None
+    sha256: str = ""
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is to be unpacked."""
+        return self.path.endswith((".tgz", ".tar.gz"))
+
+
+PUBLISHED_URL = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/networks/"
+PUBLISHED = {
+    "retrievalSfM120k-resnet101-gem": "retrieval-SfM-120k/retrievalSfM120k-resnet101-gem-b80fb85.pth",
+    "retrievalSfM120k-vgg16-gem": "retrieval-SfM-120k/retrievalSfM120k-vgg16-gem-b4dcdc6.pth",
+    "rSfM120k-tl-resnet50-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet50-gem-w-97bf910.pth",
+    "rSfM120k-tl-resnet101-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet101-gem-w-a155e54.pth",
+    "rSfM120k-tl-resnet152-gem-w": "retrieval-SfM-120k/rSfM120k-tl-resnet152-gem-w-f39cada.pth",
+    "gl18-tl-resnet50-gem-w": "gl18/gl18-tl-resnet50-gem-w-83fdc30.pth",
+    "gl18-tl-resnet101-gem-w": "gl18/gl18-tl-resnet101-gem-w-a4d43db.pth",
+    "gl18-tl-resnet152-gem-w": "gl18/gl18-tl-resnet152-gem-w-21278d5.pth",
+}
+
+_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data/"
+_TRUTH = "http://cmp.felk.cvut.cz/revisitop/data/datasets/"
+_SHARDS = "http://ptak.felk.cvut.cz/revisitop/revisitop1m/jpg/"
+_SFM = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/"
+
+
+def network_file(place: str) -> File:
+    """The file of a published network; its name ends in the first digits of its checksum."""
+    name = PurePosixPath(place)
+    return File(f"networks/{name.name}", PUBLISHED_URL + place, sha256=name.stem.rpartition("-")[2])
+
+
+SOURCES: dict[str, list[File]] = {
+    "roxford5k": [
+        File("roxford5k/gnd_roxford5k.pkl", _TRUTH + "roxford5k/gnd_roxford5k.pkl"),
+        File("roxford5k/oxbuild_images-v1.tgz", _OXFORD + "oxbuildings/oxbuild_images-v1.tgz", size=1_938_238_004),
+    ],
+    "rparis6k": [
+        File("rparis6k/gnd_rparis6k.pkl", _TRUTH + "rparis6k/gnd_rparis6k.pkl"),
+        File("rparis6k/paris_1-v1.tgz", _OXFORD + "parisbuildings/paris_1-v1.tgz"),
+        File("rparis6k/paris_2-v1.tgz", _OXFORD + "parisbuildings/paris_2-v1.tgz"),
+    ],
+    "revisitop1m": [
+        File(f"revisitop1m/revisitop1m.{i}.tar.gz", f"{_SHARDS}revisitop1m.{i}.tar.gz") for i in range(1, 101)
+    ],
+    "sfm120k": [
+        File(f"train/dbs/{name}", f"{_SFM}train/dbs/{name}")
+        for name in ("retrieval-SfM-120k.pkl", "retrieval-SfM-120k-whiten.pkl")
+    ],
+    **{name: [network_file(place)] for name, place in PUBLISHED.items()},
+}
+SFM_IMAGES_URL = _SFM
+
+
+def sfm_image(cid: str) -> File:
+    """A training photograph of retrieval-SfM-120k; three folders are named by the last six characters of its id."""
+    path = f"train/ims/{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{cid}"
+    return File(path, SFM_IMAGES_URL + path)

@@ -1,0 +1,94 @@
+"""Archives of photographs unpacked safely: nothing but photographs, nothing outside the folder, all of them or none."""
+
+import gzip
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from rdistill_helpers.data.transfer import need_space
+from rdistill_helpers.errors import DownloadFailed
+
+ENDINGS = (".jpg", ".jpeg")
+# Far above what the real archives hold, far below what fills a disk.
+MAX_FILES = 100_000
+MAX_FILE_BYTES = 200_000_000
+MAX_TOTAL_BYTES = 20_000_000_000
+
+
+class _BadArchive(Exception):
+    """An archive that must not be unpacked, or cannot be."""
+
+
+def unpack(
+    archives: Sequence[Path], folder: Path, flat: bool = False, check: Callable[[Path], None] | None = None
+) -> None:
+    """Unpack the photographs of .tar.gz archives into a new folder, which appears complete or not at all.
+
+    flat: without the archives' sub-folders. check: called with the unpacked folder before it gets its name; what it raises
+    stops the unpacking. Files that are no photographs are left out.
+    Raises DownloadFailed for an archive (then deleted) that is damaged, too large, or holds links, devices, paths that
+    lead out or one name twice, and when the disk is full.
+    """
+    need_space(archives[0].parent, sum(a.stat().st_size for a in archives), f"Unpacking {archives[0].name}")
+    aside = archives[0].with_name(archives[0].name + ".unpacking")
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    try:
+        aside.mkdir()
+        for archive in archives:
+            _unpack_one(archive, aside, flat)
+        if check is not None:
+            check(aside)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            folder.rmdir()  # an empty one, made by hand
+        aside.rename(folder)
+    except OSError as error:
+        raise DownloadFailed(f"{folder} cannot be filled ({error}): check the disk and the folder's rights.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unpack_one(archive: Path, folder: Path, flat: bool) -> None:
+    try:
+        # Not tarfile's own decompression: it takes an archive that was cut between two files for a whole one.
+        with gzip.open(archive) as plain, tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
+            count = total = 0
+            for member in tar:
+                count, total = count + 1, total + member.size
+                _check_member(member, count, total)
+                name = PurePosixPath(member.name)
+                if member.isreg() and name.suffix.lower() in ENDINGS and not name.name.startswith("."):
+                    _write_member(tar, member, folder / (name.name if flat else name))
+            while plain.read(1 << 20):  # the checksum is compared at the very end
+                pass
+    except (_BadArchive, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        archive.unlink()
+        raise DownloadFailed(
+            f"{archive.name} was not unpacked and is deleted ({error}): download it again or from another mirror."
+        ) from error
+
+
+def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
+    """Raise _BadArchive for what no archive of photographs holds."""
+    name = member.name
+    if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
+        raise _BadArchive(f"the path {name!r} leads out of the folder")
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise _BadArchive(f"{name!r} is no plain file but a link, a device or the like")
+    if member.size > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
+        raise _BadArchive(f"{name!r} is larger, or makes the archive larger, than archives of photographs are")
+    if count > MAX_FILES:
+        raise _BadArchive(f"it holds more than {MAX_FILES:,} files")
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    assert content is not None  # a regular file
+    try:
+        with target.open("xb") as out:
+            shutil.copyfileobj(content, out, 1 << 20)
+    except FileExistsError:
+        raise _BadArchive(f"it holds {target.name} twice") from None
