@@ -2,7 +2,7 @@
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.rooms import TrainingImages
-from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.train import History, distill, train_supervised
@@ -16,7 +16,9 @@ from rdistill_helpers.embed.networks import (
     teacher_version,
 )
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, RDistillError
+from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, search
 
@@ -32,17 +34,22 @@ __all__ = [
     "Report",
     "RetrievalNet",
     "TrainingImages",
+    "augment_database",
     "build_index",
     "check_descriptors",
     "distill",
     "evaluate",
     "evaluate_ranking",
+    "expand_queries",
     "extract",
+    "extract_to_file",
     "interpolate",
     "load_network",
     "load_published",
     "load_teacher",
     "losses",
+    "open_descriptors",
+    "save_descriptors",
     "save_network",
     "search",
     "teacher_version",
