@@ -61,12 +61,13 @@ def count_ranks(
     first = torch.arange(len(keys))[:, None] * keys.shape[1]
     beaten = torch.zeros(keys.numel(), dtype=torch.int64)
     for part, similarities in rows.similarities(queries, block):
-        if part.start < behind:
-            numbered = order_keys(similarities, torch.arange(part.start, part.stop))
-            places = (torch.searchsorted(keys, numbered) + first).flatten()
-        else:
-            places = places_behind(similarities.contiguous())
-        beaten += torch.bincount(places, minlength=len(beaten))
+        before = min(max(0, behind - part.start), part.stop - part.start)
+        if before:
+            numbered = order_keys(similarities[:, :before], torch.arange(part.start, part.start + before))
+            places = torch.searchsorted(keys, numbered) + first
+            beaten += torch.bincount(places.flatten(), minlength=len(beaten))
+        if part.stop > behind:
+            beaten += torch.bincount(places_behind(similarities[:, before:].contiguous()), minlength=len(beaten))
     ranks = torch.empty_like(order).scatter_(1, order, len(rows) - beaten.view(keys.shape).cumsum(1))
     return [line[: len(found)] for line, found in zip(ranks, wanted, strict=True)]
 
@@ -91,8 +92,10 @@ class _Places:
         held.scatter_add_(0, cells.to(torch.int64), torch.ones_like(cells))
         held = held.view(count, width)
         # A place counts from the beginning of the first query's own similarities.
-        table = held.cumsum(1, dtype=torch.int32) - held + torch.arange(count, dtype=torch.int32)[:, None] * length
-        table[held > 0] = -1
+        table = (
+            held.cumsum(1, dtype=torch.int32).sub_(held).add_(torch.arange(count, dtype=torch.int32)[:, None] * length)
+        )
+        table.masked_fill_(held > 0, -1)
         table[:, [0, -1]] = -1  # all that lies outside of [-1, 1] is in these
         self.table = table.flatten()
         self.own = (order_bits(own) + (torch.arange(count)[:, None] << 32)).flatten()

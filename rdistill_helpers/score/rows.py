@@ -13,7 +13,7 @@ from rdistill_helpers.descriptors import check_shape, check_values, length_toler
 
 Array = Tensor | np.ndarray
 
-SIMILARITIES = 2**20  # of the queries with a range of rows, 4 MB: some times more with what is computed from them
+SIMILARITIES = 2**21  # of the queries with a range of rows, 8 MB: with all that is computed from them, about 60 MB
 NUMBERS = 2**21  # of a block of rows, 8 MB: conversion, check and product find it in the cache
 TILE = 64  # rows; products are made in whole tiles
 
@@ -38,6 +38,8 @@ class Rows:
             self.starts.append(self.starts[-1] + len(array))
         assert dim is not None
         self.dim, self.normalised = dim, normalised
+        # What needs no conversion in NumPy becomes a tensor at once; nothing is read or copied by that.
+        self.views = [array if _needs_numpy(array) else _as_tensor(array) for _, array in self.arrays]
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -56,9 +58,9 @@ class Rows:
         step = min(step, whole_tiles(math.ceil(len(self) / math.ceil(len(self) / step))))  # blocks of nearly one length
         # A product that ends within a tile may round its last columns otherwise, and equal rows would differ.
         block = torch.zeros(whole_tiles(step), self.dim)
-        end = len(self) if end is None else end
-        length = step * min(most // step, math.ceil(end / step))
+        length = step * min(most // step, math.ceil(len(self) / step))
         products = torch.empty(len(queries), length + len(block) - step)
+        end = len(self) if end is None else end
         for first in range(0, end, length):
             last = first
             while last < min(first + length, end):
@@ -79,15 +81,14 @@ class Rows:
 
     def _read(self, part: slice, buffer: Tensor) -> None:
         """Copies the rows of `part`, checked, to the beginning of the buffer."""
-        for (name, array), start, stop in zip(self.arrays, self.starts, self.starts[1:], strict=False):
-            first, last = max(part.start, start), min(part.stop, stop)
+        for (name, array), view, start in zip(self.arrays, self.views, self.starts, strict=False):
+            first, last = max(part.start, start), min(part.stop, start + len(array))
             if first >= last:
                 continue
-            rows = array[first - start : last - start]
             copy = buffer[first - part.start : last - part.start]
-            copy.copy_(_as_tensor(rows))
+            copy.copy_(_as_tensor(view[first - start : last - start]))
             check_values(copy, name, length_tolerance(array) if self.normalised else None, first - start)
-            _let_go(rows)
+            _let_go(array[first - start : last - start])
 
 
 def named(name: str, array: Array) -> tuple[str, Array]:
@@ -107,8 +108,15 @@ def whole_tiles(rows: int, down: bool = False) -> int:
     return TILE * (max(1, rows // TILE) if down else math.ceil(rows / TILE))
 
 
+def _needs_numpy(array: Array) -> bool:
+    """Whether PyTorch cannot read the array in place: another type, byte order or layout."""
+    return isinstance(array, np.ndarray) and (
+        array.dtype not in (np.float16, np.float32) or not (array.flags.c_contiguous and array.flags.aligned)
+    )
+
+
 def _as_tensor(rows: Array) -> Tensor:
-    """The rows as a tensor, not copied where that is possible."""
+    """The rows as a tensor, copied only if PyTorch could not read them."""
     if isinstance(rows, Tensor):
         return rows.detach()
     rows = np.require(rows, np.float16 if rows.dtype == np.float16 else np.float32, ["C", "A"])
