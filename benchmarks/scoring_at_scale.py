@@ -85,13 +85,13 @@ def peak_gib() -> float:
 
 def bare(rows: np.ndarray, queries: Tensor, block: int) -> None:
     """The blocked product, nothing else."""
-    buffer = torch.empty(block, rows.shape[1])
+    buffer, products = torch.empty(block, rows.shape[1]), torch.empty(len(queries), block)
     for start in range(0, len(rows), block):
         piece = rows[start : start + block]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # it is only read
             buffer[: len(piece)].copy_(torch.from_numpy(piece))
-        queries @ buffer[: len(piece)].T
+        torch.mm(queries, buffer.T, out=products)
 
 
 def full_sort(similarities: Tensor, benchmark: Benchmark, sort: Callable[[Tensor], np.ndarray]) -> list[float]:
@@ -164,10 +164,10 @@ def measure(path: Path, benchmark: Benchmark, rounds: int) -> tuple[dict[str, li
     """Seconds of each way in each round, and whether they agree."""
     rows, own = open_descriptors(path), len(benchmark.image_names)
     queries = make_queries(rows, benchmark)
-    similarities, block = torch.empty(len(queries), len(rows)), 0
+    similarities = torch.empty(len(queries), len(rows))
     for part, product in Rows([("rows", rows)]).similarities(queries):
-        block = max(block, product.shape[1])
         similarities[:, part] = product
+    block = Rows([("rows", rows)]).block_length(len(rows))
     ways: dict[str, Callable[[], object]] = {
         "bare": lambda: bare(rows, queries, block),
         "evaluate": lambda: evaluate(queries, rows[:own], benchmark, distractors=rows[own:]).medium.ap.tolist(),

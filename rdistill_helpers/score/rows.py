@@ -44,6 +44,11 @@ class Rows:
     def __len__(self) -> int:
         return self.starts[-1]
 
+    def block_length(self, most: int) -> int:
+        """How many rows are multiplied at a time, where it may be `most`: so few that they stay in the cache."""
+        step = min(most, whole_tiles(NUMBERS // self.dim, down=True))
+        return min(step, whole_tiles(math.ceil(len(self) / math.ceil(len(self) / step))))  # blocks of nearly one length
+
     def similarities(
         self, queries: Tensor, most: int | None = None, end: int | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
@@ -54,8 +59,7 @@ class Rows:
         Raises BadInput, with the array and the row in it, for rows that are not finite or not normalised.
         """
         most = most or whole_tiles(SIMILARITIES // len(queries), down=True)
-        step = min(most, whole_tiles(NUMBERS // self.dim, down=True))
-        step = min(step, whole_tiles(math.ceil(len(self) / math.ceil(len(self) / step))))  # blocks of nearly one length
+        step = self.block_length(most)
         # A product that ends within a tile may round its last columns otherwise, and equal rows would differ.
         block = torch.zeros(whole_tiles(step), self.dim)
         length = step * min(most // step, math.ceil(len(self) / step))
