@@ -4,7 +4,7 @@ from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.download import download
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
-from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.train import History, distill, train_on_pairs, train_supervised
@@ -19,8 +19,10 @@ from rdistill_helpers.embed.networks import (
     teacher_version,
 )
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
 from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, RDistillError
+from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, search
 
@@ -39,13 +41,16 @@ __all__ = [
     "RetrievalNet",
     "SfMImages",
     "TrainingImages",
+    "augment_database",
     "build_index",
     "check_descriptors",
     "distill",
     "download",
     "evaluate",
     "evaluate_ranking",
+    "expand_queries",
     "extract",
+    "extract_to_file",
     "interpolate",
     "learn_whitening",
     "load_network",
@@ -53,8 +58,10 @@ __all__ = [
     "load_teacher",
     "load_whitening",
     "losses",
+    "open_descriptors",
     "pca_whitening",
     "recommended_scales",
+    "save_descriptors",
     "save_network",
     "search",
     "teacher_version",

@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rdistill_helpers.descriptors import check_descriptors
-from rdistill_helpers.errors import BadInput
+from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
+from rdistill_helpers.errors import BadInput, DataMissing
 
 
 def unit_rows(count: int = 4, dim: int = 3) -> torch.Tensor:
@@ -68,3 +68,56 @@ def test_lengths_are_free_where_asked():
     assert torch.equal(check_descriptors(rows, "student", normalised=False), rows)
     with pytest.raises(BadInput, match="NaN"):
         check_descriptors(torch.full((1, 2), torch.nan), "student", normalised=False)
+
+
+def test_half_precision_rows_may_be_off_by_two_roundings():
+    rows = unit_rows()
+    rows[2] *= 1 + 1.5e-3
+    check_descriptors(rows.half(), "queries")
+    with pytest.raises(BadInput, match="row 2 has length 1.00"):
+        check_descriptors(rows, "queries")
+    rows[2] *= 1 + 1.5e-3
+    with pytest.raises(BadInput, match="row 2 has length 1.00"):
+        check_descriptors(rows.half().numpy(), "queries")
+
+
+def test_rows_divided_by_their_length_in_half_precision_count_as_normalised():
+    rows = torch.randn(2000, 256, generator=torch.Generator().manual_seed(0)).half()
+    check_descriptors(rows / rows.norm(dim=1, keepdim=True), "queries")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_stored_rows_come_back_memory_mapped(tmp_path, dtype):
+    path = save_descriptors(tmp_path / "new" / "rows.bin", unit_rows().requires_grad_(), dtype)
+    rows = open_descriptors(path)
+    assert isinstance(rows, np.memmap) and not rows.flags.writeable
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, unit_rows().numpy().astype(dtype))
+    assert [file.name for file in path.parent.iterdir()] == ["rows.bin"]
+
+
+def test_rows_that_are_no_descriptors_are_not_stored(tmp_path):
+    with pytest.raises(BadInput, match="rows are not L2-normalised"):
+        save_descriptors(tmp_path / "rows.npy", 2 * unit_rows())
+    with pytest.raises(BadInput, match="float16 or float32"):
+        save_descriptors(tmp_path / "rows.npy", unit_rows(), "int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_without_descriptors_are_refused(tmp_path):
+    with pytest.raises(DataMissing, match=r"No descriptors at .*gone.npy"):
+        open_descriptors(tmp_path / "gone.npy")
+    path = save_descriptors(tmp_path / "cut.npy", unit_rows())
+    path.write_bytes(path.read_bytes()[:-1])
+    (tmp_path / "text.npy").write_text("something else")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    np.save(tmp_path / "objects.npy", np.array([None]))
+    np.savez(tmp_path / "many.npz", rows=np.ones((3, 1)))
+    for name in ("cut.npy", "text.npy", "empty.npy", "objects.npy", "many.npz"):
+        with pytest.raises(BadInput, match=f"{name} is no whole .npy file"):
+            open_descriptors(tmp_path / name)
+    np.save(tmp_path / "line.npy", np.ones(3, np.float32))
+    np.save(tmp_path / "double.npy", np.ones((3, 1)))
+    for name in ("line.npy", "double.npy"):
+        with pytest.raises(BadInput, match=f"{name} holds float.*, not float16 or float32 descriptors"):
+            open_descriptors(tmp_path / name)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score import ranks as module
 from rdistill_helpers.score.ranks import (
     average_precision,
-    blocks,
     count_ranks,
     order_keys,
     precision_at,
@@ -121,8 +121,37 @@ def test_queries_without_wanted_rows_have_no_ranks():
     assert [ranks.tolist() for ranks in count_ranks(queries, database, [none, none])] == [[], []]
 
 
-@given(st.integers(1, 500), st.integers(1, 80))
-def test_blocks_cover_every_row_once_and_are_no_longer_than_allowed(rows, largest):
-    parts = list(blocks(rows, largest))
-    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(rows))
-    assert max(part.stop - part.start for part in parts) <= largest
+def slow_ranks(queries, database, wanted):
+    """For each wanted row, in plain loops over float64 products: how many rows are more similar, or as similar and earlier."""
+    ranks = []
+    for query, numbers in zip(queries.double(), wanted, strict=True):
+        scores = [float(row @ query) for row in database.double()]
+        ranks.append([sum((-score, i) < (-scores[w], w) for i, score in enumerate(scores)) for w in numbers.tolist()])
+    return ranks
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 10_000), st.integers(1, 90), st.integers(1, 12), st.sampled_from([2.0**-11, 2.0**-3, 1.0, 2.0**9])
+)
+def test_counting_behind_the_wanted_rows_equals_a_slow_full_sort(seed, block, images, unit):
+    g = torch.Generator().manual_seed(seed)
+    # Small multiples of a power of two: exact products, many ties, similarities within one cell of a table and beyond all.
+    queries = torch.randint(-3, 4, (3, 2), generator=g) * unit
+    database = torch.randint(-3, 4, (80, 2), generator=g).float()
+    wanted = [torch.randperm(images, generator=g)[: int(n)] for n in torch.randint(0, 6, (3,), generator=g)]
+    counted = count_ranks(queries, database, wanted, block)
+    assert [ranks.tolist() for ranks in counted] == slow_ranks(queries, database, wanted)
+
+
+@pytest.mark.parametrize("cells", [1, 100, 2**23])
+def test_a_table_of_any_size_gives_the_same_ranks(cells, monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    # multiples of 1/64 with exact products, similarities from -1 to 1 and a little beyond
+    queries, database = (torch.randint(-23, 24, (n, 8), generator=g) / 64 for n in (5, 3000))
+    database[-5:] = database[:5]  # twins of wanted rows rank behind them
+    wanted = [torch.arange(10 * q, 100) for q in range(5)]
+    order = (queries.double() @ database.double().T).sort(dim=1, descending=True, stable=True).indices
+    monkeypatch.setattr(module, "CELLS", cells)
+    for ranks, rows, full in zip(count_ranks(queries, database, wanted), wanted, order, strict=True):
+        assert torch.equal(full[ranks], rows)

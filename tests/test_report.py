@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.descriptors import open_descriptors, save_descriptors
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score import rows as rows_module
 from rdistill_helpers.score.report import PROTOCOLS, evaluate, evaluate_ranking
 
 
@@ -120,6 +122,9 @@ def test_any_ground_truth_and_many_ties_score_as_the_full_sort(seed, images, dis
     expected = slow_scores(order, benchmark, (1, 3, 10))
     assert_equal(evaluate(queries, database, benchmark, (1, 3, 10)), expected, (1, 3, 10))
     assert_equal(evaluate_ranking(order, benchmark, (1, 3, 10)), expected, (1, 3, 10))
+    if distractors:
+        split = evaluate(queries, database[:images], benchmark, (1, 3, 10), distractors=database[images:])
+        assert_equal(split, expected, (1, 3, 10))
 
 
 def test_a_list_cut_behind_the_last_positive_scores_as_the_whole_list():
@@ -157,6 +162,121 @@ def test_distractors_behind_the_database_can_only_lower_the_score():
     crowded = evaluate(queries, torch.cat([database, rows(500, seed=2)]), benchmark)
     assert (crowded.medium.ap <= alone.medium.ap + 1e-12).all()
     assert crowded.medium.mAP < alone.medium.mAP
+
+
+def stored(path, descriptors, dtype):
+    return open_descriptors(save_descriptors(path, descriptors, dtype))
+
+
+def figures(report):
+    return [[m.mAP, *m.mP.values(), *m.ap.tolist()] for m in (report.medium, report.hard)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_distractors_score_as_one_array_however_they_are_stored(tmp_path, monkeypatch, dtype):
+    benchmark, queries = make_benchmark(), rows(4)
+    database, others = (rows(n, seed=n).numpy().astype(dtype) for n in (30, 700))
+    others[300:330] = database  # the benchmark's own images once more
+    whole = np.concatenate([database, others])
+    monkeypatch.setattr(rows_module, "NUMBERS", 64 * 8)  # blocks of 64 rows, which end within the arrays
+    monkeypatch.setattr(rows_module, "SIMILARITIES", 4 * 128)
+    expected = figures(evaluate(queries, whole.astype(np.float32), benchmark))
+    first, second = stored(tmp_path / "a.npy", others, dtype), stored(tmp_path / "b.npy", others[101:500], dtype)
+    assert isinstance(first, np.memmap) and first.dtype == dtype
+    assert figures(evaluate(queries, whole, benchmark)) == expected
+    assert figures(evaluate(queries, whole[:50], benchmark, distractors=first[20:])) == expected
+    for distractors in [
+        others,
+        first,
+        [others[:100], torch.from_numpy(others[100:101]), second, first[500:]],
+        (first[:300], first[300:]),
+        np.asfortranarray(others),
+        others[::-1].copy()[::-1],
+        others.astype(others.dtype.newbyteorder()),
+    ]:
+        assert figures(evaluate(queries, database, benchmark, distractors=distractors)) == expected
+
+
+def test_a_twin_of_a_positive_among_the_distractors_ranks_behind_it():
+    benchmark, queries, database = make_benchmark(), rows(4, dim=32), rows(30, dim=32, seed=1)
+    alone = evaluate(queries, database, benchmark)
+    wanted = np.concatenate([benchmark.ground_truth[1]["easy"], benchmark.ground_truth[1]["hard"]])
+    best = wanted[(queries[1] @ database[wanted].T).argmax()]
+    for place in (0, 77, 199):
+        distractors = -queries[1].repeat(200, 1)  # nothing is less similar to the query
+        distractors[place] = database[best]
+        crowded = evaluate(queries, database, benchmark, distractors=distractors)
+        assert crowded.medium.mP[1] == alone.medium.mP[1]
+        if alone.medium.ap[1] < 1:
+            assert crowded.medium.ap[1] < alone.medium.ap[1]
+
+
+def test_distractors_are_read_once(monkeypatch):
+    monkeypatch.setattr(rows_module, "NUMBERS", 64 * 8)  # blocks of 64 rows, of which the first has the benchmark's own
+    read, plain = np.zeros(1030, int), rows_module.Rows._read
+
+    def watched(self, part, buffer):
+        read[part] += 1
+        plain(self, part, buffer)
+
+    monkeypatch.setattr(rows_module.Rows, "_read", watched)
+    evaluate(rows(4), rows(30), make_benchmark(), distractors=rows(1000, seed=1))
+    assert (read[:64] == 2).all() and (read[64:] == 1).all()
+
+
+def test_what_was_read_of_a_mapped_file_does_not_stay_in_memory(tmp_path):
+    smaps = Path("/proc/self/smaps")
+    if not smaps.is_file():
+        pytest.skip("this system does not tell what is resident of a file")
+    file = stored(tmp_path / "many.npy", rows(20_000, dim=64, seed=1), "float16")
+    evaluate(rows(4, dim=64), rows(30, dim=64), make_benchmark(), distractors=file)
+    about_it = smaps.read_text().split("many.npy")[1]
+    resident = int(about_it.split("Rss:")[1].split()[0]) * 1024
+    assert resident < file.nbytes / 4
+
+
+def test_a_copy_on_write_mapping_keeps_what_was_written_to_it(tmp_path):
+    save_descriptors(tmp_path / "rows.npy", rows(5000), "float32")
+    file = np.load(tmp_path / "rows.npy", mmap_mode="c")
+    file[1234] = file[0]
+    evaluate(rows(4), rows(30), make_benchmark(), distractors=file)
+    assert np.array_equal(file[1234], file[0])
+
+
+def spoiled(count, row, value):
+    distractors = rows(count, seed=3).half()
+    distractors[row] *= value
+    return distractors
+
+
+@pytest.mark.parametrize(
+    ("distractors", "message"),
+    [
+        (spoiled(100, 97, float("nan")), "^distractors hold NaN or infinite values, first in row 97:"),
+        ([rows(90), spoiled(100, 3, float("inf"))], r"^distractors\[1\] hold NaN or infinite values, first in row 3:"),
+        (spoiled(100, 99, 1.01), "^distractors are not L2-normalised, row 99 has length 1.01:"),
+        ([rows(90), rows(10, dim=7)], r"^distractors\[1\] have 7 dimensions where 8 are needed:"),
+        ([rows(90), [1.0, 2.0]], r"^distractors\[1\] must be a tensor or numpy array"),
+        ("many.npy", "^distractors must be a tensor or numpy array of real numbers, not a str:"),
+        (rows(10)[:0], "^distractors of shape .* are empty:"),
+    ],
+)
+def test_distractors_that_cannot_be_compared_are_refused_by_name(distractors, message):
+    with pytest.raises(BadInput, match=message):
+        evaluate(rows(4), rows(30), make_benchmark(), distractors=distractors)
+
+
+def test_an_error_names_the_file_of_mapped_distractors(tmp_path):
+    np.save(tmp_path / "bad.npy", spoiled(100, 42, 0.0).numpy())
+    bad = open_descriptors(tmp_path / "bad.npy")
+    with pytest.raises(BadInput, match=r"^distractors\[1\] \(.*bad.npy\) are not L2-normalised, row 42 has length 0:"):
+        evaluate(rows(4), rows(30), make_benchmark(), distractors=[rows(9), bad])
+
+
+@pytest.mark.parametrize("ks", [(), (0, 1)])
+def test_cut_offs_are_looked_at_before_the_work(ks):
+    with pytest.raises(BadInput, match="cut-offs"):
+        evaluate("not looked at", "not looked at", make_benchmark(), ks)
 
 
 def test_a_cut_list_keeps_the_full_number_of_positives():

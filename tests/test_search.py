@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score import search as module
+from rdistill_helpers.score import rows as module
 from rdistill_helpers.score.search import build_index, search
 
 
@@ -16,8 +16,9 @@ def rows(count, dim=16, seed=0):
 
 
 def test_blocks_give_the_full_sort(monkeypatch):
-    monkeypatch.setattr(module, "AT_ONCE", 5 * 7)  # seven database rows for five queries
-    queries, database = rows(5), torch.cat([rows(20, seed=1), rows(20, seed=1)])  # every row twice: ties
+    monkeypatch.setattr(module, "SIMILARITIES", 5 * 64)  # 64 database rows for five queries
+    monkeypatch.setattr(module, "NUMBERS", 1)
+    queries, database = rows(5), torch.cat([rows(100, seed=1), rows(100, seed=1)])  # every row twice: ties
     similarities, positions = search(queries, database, k=12)
     expected = (queries @ database.T).sort(dim=1, descending=True, stable=True)
     torch.testing.assert_close(similarities, expected.values[:, :12])
@@ -48,10 +49,18 @@ def test_ties_rank_by_position_whatever_the_block(seed, k, at_once):
     corners = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0.6, 0.8, 0]])
     queries, database = (corners[torch.randint(0, 5, (n,), generator=g)] for n in (3, 40))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "AT_ONCE", at_once)
+        patch.setattr(module, "TILE", 1)
+        patch.setattr(module, "SIMILARITIES", at_once)
         _, positions = search(queries, database, k)
     order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
     assert positions.tolist() == order[:, :k].tolist()
+
+
+def test_a_database_may_lie_in_several_arrays():
+    queries, database = rows(5), rows(50, seed=1)
+    parts = [database[:20], database[20:21].numpy(), database[21:]]
+    for one, several in zip(search(queries, database), search(queries, parts), strict=True):
+        assert torch.equal(one, several)
 
 
 def test_rows_with_gradients_can_be_searched():
@@ -65,6 +74,8 @@ def test_impossible_requests_are_refused():
         search(rows(2, dim=8), None, k=1, index=build_index(rows(6)))
     with pytest.raises(BadInput, match="7 neighbours"):
         search(rows(2), rows(6), k=7)
+    with pytest.raises(BadInput, match="neither a database nor an index"):
+        search(rows(2), None)
     with pytest.raises(BadInput, match="kind"):
         build_index(rows(6), "tree")
     with pytest.raises(BadInput, match="2560"):

@@ -1,6 +1,7 @@
 """Descriptors of many photographs."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -34,28 +35,42 @@ def extract(
     device: where to run; the network moves there. None: where the network is.
     Raises BadInput for images that are none, unusable settings, and a network that gives anything but finite rows.
     """
-    _check_settings(images, scales, batch_size)
+    check_settings(images, scales, batch_size)
+    rows: Tensor | None = None
+    with ready(net, device), tqdm(total=len(images), desc="descriptors", unit="image", disable=not progress) as bar:
+        for indices, batch in described(net, images, range(len(images)), scales, batch_size):
+            if rows is None:
+                rows = torch.empty(len(images), batch.shape[1])
+            rows[indices] = batch
+            bar.update(len(indices))
+    assert rows is not None
+    return rows
+
+
+@contextmanager
+def ready(net: nn.Module, device: str | torch.device | None) -> Iterator[None]:
+    """The network on its device and in eval mode; every module gets its own mode back afterwards."""
     if device is not None:
         net.to(device)
-    rows: Tensor | None = None
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        with tqdm(total=len(images), desc="descriptors", unit="image", disable=not progress) as bar:
-            for indices, pixels in _batches(images, batch_size):
-                # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
-                with torch.inference_mode():
-                    batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float().cpu()
-                _check_finite(batch, indices, images)
-                if rows is None:
-                    rows = torch.empty(len(images), batch.shape[1])
-                rows[indices] = batch
-                bar.update(len(indices))
+        yield
     finally:
         for module, training in modes:
             module.training = training
-    assert rows is not None
-    return rows
+
+
+def described(
+    net: nn.Module, images: Tensor | Sequence[Photo], which: range, scales: Sequence[float], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (image numbers [B], float32 rows [B, D]) that cover the images `which`, checked to be finite."""
+    for indices, pixels in _batches(images, which, batch_size):
+        # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
+        with torch.inference_mode():
+            batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float().cpu()
+        _check_finite(batch, indices, images)
+        yield indices, batch
 
 
 def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tensor:
@@ -103,15 +118,15 @@ def _as_input(net: nn.Module, pixels: Tensor) -> Tensor:
     return pixels.to(parameter.device, parameter.dtype, memory_format=torch.channels_last).div_(255)
 
 
-def _batches(images: Tensor | Sequence[Photo], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs (indices [B], uint8 pixels [B, 3, H, W]) that cover all images, each batch of one size."""
+def _batches(images: Tensor | Sequence[Photo], which: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (indices [B], uint8 pixels [B, 3, H, W]) that cover the images `which`, each batch of one size."""
     if isinstance(images, Tensor):
-        for indices in torch.arange(len(images)).split(batch_size):
+        for indices in torch.arange(which.start, which.stop).split(batch_size):
             yield indices, images[indices[0] : indices[-1] + 1]
         return
     waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}
-    for index, photo in enumerate(images):
-        image = read_image(photo)
+    for index in which:
+        image = read_image(images[index])
         waiting.setdefault(image.size, []).append((index, image))
         full = len(waiting[image.size]) == batch_size
         # Many sizes must not pile up in memory: the fullest batch goes early.
@@ -143,7 +158,7 @@ def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None
         raise BadInput(f"There are no images to {use}: give at least one.")
 
 
-def _check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
+def check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
     """Raise BadInput for what cannot be extracted."""
     check_photos(images, "extract takes", "extract")
     if len(scales) == 0 or not all(scale > 0 for scale in scales):

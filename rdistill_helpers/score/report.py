@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.ranks import average_precision, count_ranks, precision_at, remove_ignored
+from rdistill_helpers.score.rows import Array, Rows, each_named, named
 
 if TYPE_CHECKING:
     import pandas
@@ -77,28 +77,36 @@ class Report:
 
 
 def evaluate(
-    queries: Tensor | np.ndarray,
-    database: Tensor | np.ndarray,
+    queries: Array,
+    database: Array,
     benchmark: Benchmark,
     ks: Sequence[int] = (1, 5, 10),
     name: str = "",
+    distractors: Array | Sequence[Array] | None = None,
 ) -> Report:
     """Scores of descriptors: queries [Q, D], database [N, D], rows L2-normalised; similarity is the dot product.
 
-    The database may have more rows than the benchmark has images: the rest are distractors. Ties rank by row number, the
-    lower first. Raises BadInput for descriptors that cannot be compared.
+    distractors: one array [M, D] or a list of them, which stand behind the database in this order; the database may also have
+    more rows than the benchmark has images, and the rest are distractors too. Database and distractors are tensors or numpy
+    arrays, memory-mapped ones included (`open_descriptors`): they are read, checked and multiplied in blocks as float32,
+    distractors once, so that a million of them need little memory. However the rows are spread over arrays, the scores are
+    those of one float32 array. Ties rank by row number, the lower first, hence a distractor behind the images of the benchmark.
+    Raises BadInput, with the array and the row in it, for descriptors that cannot be compared: NaN, another dimension, a
+    length further from 1 than 1e-3 or, for float16, 2e-3.
     """
+    _check_cuts(ks)
     q = check_descriptors(queries, "queries").detach().cpu()
-    d = check_descriptors(database, "database", dim=q.shape[1]).detach().cpu()
-    if len(q) != len(benchmark.query_names) or len(d) < len(benchmark.image_names):
+    others = [] if distractors is None else each_named("distractors", distractors)
+    rows = Rows([named("database", database), *others], dim=q.shape[1])
+    if len(q) != len(benchmark.query_names) or len(database) < len(benchmark.image_names):
         raise BadInput(
             f"{benchmark.name} has {len(benchmark.query_names)} queries and {len(benchmark.image_names)} images, "
-            f"but {len(q)} and {len(d)} descriptors were given: extract all of them, in the order of query_names and "
-            "image_names."
+            f"but {len(q)} and {len(database)} descriptors were given: extract all of them, in the order of query_names "
+            "and image_names."
         )
     wanted = [torch.from_numpy(np.concatenate([g[part] for part in LISTS])) for g in benchmark.ground_truth]
     ranks = []
-    for gnd, counted in zip(benchmark.ground_truth, count_ranks(q, d, wanted), strict=True):
+    for gnd, counted in zip(benchmark.ground_truth, count_ranks(q, rows, wanted), strict=True):
         ends = np.cumsum([len(gnd[part]) for part in LISTS])[:-1]
         ranks.append(dict(zip(LISTS, np.split(counted.numpy(), ends), strict=True)))
     return _report(benchmark, ranks, ks, name)
@@ -111,6 +119,7 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
     did not find, is nothing. Positives that are not in a list count as not found. Raises BadInput when a list names an
     image twice.
     """
+    _check_cuts(ks)
     lists = np.asarray(ranking)
     if lists.ndim != 2 or len(lists) != len(benchmark.query_names) or not np.issubdtype(lists.dtype, np.integer):
         raise BadInput(
@@ -135,10 +144,14 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
     return _report(benchmark, ranks, ks, name)
 
 
-def _report(benchmark: Benchmark, ranks: Sequence[dict[str, np.ndarray]], ks: Sequence[int], name: str) -> Report:
-    """The measures from the 0-based ranks, in the full list, of each query's easy, hard and junk images that were found."""
+def _check_cuts(ks: Sequence[int]) -> None:
+    """Raise BadInput for cut-offs at which there is no precision."""
     if len(ks) == 0 or min(ks) < 1:
         raise BadInput(f"The cut-offs ks={list(ks)} are not usable: give at least one number, each 1 or more.")
+
+
+def _report(benchmark: Benchmark, ranks: Sequence[dict[str, np.ndarray]], ks: Sequence[int], name: str) -> Report:
+    """The measures from the 0-based ranks, in the full list, of each query's easy, hard and junk images that were found."""
     measures = {}
     for protocol, (positive, ignored) in PROTOCOLS.items():
         aps, precisions = [], []

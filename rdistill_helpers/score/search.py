@@ -1,5 +1,6 @@
 """Nearest neighbours: exact in blocks, or through a FAISS index."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,37 +9,50 @@ from torch import Tensor
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.ranks import AT_ONCE, blocks, order_keys
+from rdistill_helpers.score.ranks import order_keys
+from rdistill_helpers.score.rows import Array, Rows, each_named
 
 
 def search(
-    queries: Tensor | np.ndarray, database: Tensor | np.ndarray | None, k: int = 10, index: Any = None
+    queries: Array, database: Array | Sequence[Array] | None, k: int = 10, index: Any = None
 ) -> tuple[Tensor, Tensor]:
     """The k most similar database rows of each query, best first: (similarities [Q, k], positions int64 [Q, k]).
 
-    queries [Q, D], database [N, D], rows L2-normalised. Exact, in blocks of the database; equal similarities rank by
-    position, the lower first. With an `index` of `build_index` the database is not needed and may be None; an approximate
-    index that finds fewer than k fills the line with position -1.
+    queries [Q, D], database [N, D], rows L2-normalised; the database may be a list of arrays, one behind the other, and
+    memory-mapped. Exact, in blocks of the database; equal similarities rank by position, the lower first. With an `index` of
+    `build_index` the database is not needed and may be None; an approximate index that finds fewer than k fills the line
+    with position -1.
     """
     q = check_descriptors(queries, "queries").detach().cpu()
-    size = index.ntotal if index is not None else 0 if database is None else len(database)
-    if not 1 <= k <= size:
-        raise BadInput(f"{k} neighbours cannot be found among {size} database rows: give k from 1 to {size}.")
     if index is not None:
+        _check_count(k, index.ntotal)
         if index.d != q.shape[1]:
             raise BadInput(
                 f"queries have {q.shape[1]} dimensions where {index.d} are needed: use the network that made the index."
             )
         similarities, positions = index.search(np.ascontiguousarray(q.numpy()), k)
         return torch.from_numpy(similarities), torch.from_numpy(positions)
-    d = check_descriptors(database, "database", dim=q.shape[1]).detach().cpu()
-    best = torch.empty(len(q), 0, dtype=torch.int64)
-    values = torch.empty(len(q), 0)
-    for part in blocks(len(d), max(1, AT_ONCE // len(q))):
-        similarities = q @ d[part].T
+    if database is None:
+        raise BadInput("There is neither a database nor an index to search: give one of them.")
+    rows = Rows(each_named("database", database), dim=q.shape[1])
+    _check_count(k, len(rows))
+    return nearest(q, rows, k)
+
+
+def _check_count(k: int, size: int) -> None:
+    """Raise BadInput unless a database of this size has k rows to be found."""
+    if not 1 <= k <= size:
+        raise BadInput(f"{k} neighbours cannot be found among {size} database rows: give k from 1 to {size}.")
+
+
+def nearest(queries: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
+    """What `search` gives, of checked queries."""
+    best = torch.empty(len(queries), 0, dtype=torch.int64)
+    values = torch.empty(len(queries), 0)
+    for part, similarities in rows.similarities(queries):
         keys = order_keys(similarities, torch.arange(part.start, part.stop))
-        nearest, places = keys.topk(min(k, keys.shape[1]), dim=1)
-        best, order = torch.cat([best, nearest], 1).topk(min(k, best.shape[1] + nearest.shape[1]), dim=1)
+        found, places = keys.topk(min(k, keys.shape[1]), dim=1)
+        best, order = torch.cat([best, found], 1).topk(min(k, best.shape[1] + found.shape[1]), dim=1)
         values = torch.cat([values, similarities.gather(1, places)], 1).gather(1, order)
     return values, -best & 0xFFFFFFFF
 

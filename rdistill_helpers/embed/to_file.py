@@ -1,0 +1,119 @@
+"""Descriptors of more photographs than fit into memory or into one sitting: written to a file as they are made."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from rdistill_helpers.descriptors import check_stored
+from rdistill_helpers.embed.extract import Photo, check_settings, described, ready
+from rdistill_helpers.errors import BadInput
+
+# How far the last finished row may lie from the row of its image now. Half precision in the network and batches of another
+# size move rows by less, another network or another image by much more.
+SAME_ROW = 0.02
+
+
+def extract_to_file(
+    net: nn.Module,
+    images: Tensor | Sequence[Photo],
+    path: str | Path,
+    dtype: Literal["float16", "float32"] = "float16",
+    scales: Sequence[float] = (1,),
+    batch_size: int = 32,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+    at_once: int = 1024,
+) -> Path:
+    """Writes the descriptors that `extract` gives to a .npy file for `open_descriptors`, and gives its path.
+
+    Rows are written for `at_once` images at a time, among which those of equal size share batches. Until all are there, the
+    file is called `path`.part, and `path`.part.rows says how many of its rows are finished; after an interruption the same
+    call goes on behind them. Only the last finished image is described once more: BadInput when its row has changed, for then
+    network, settings or images have. Raises BadInput also when `path` is there already, when an unfinished file was begun for
+    another number of images or another dtype, and for what `extract` refuses; nothing that is finished is lost by it.
+    """
+    check_settings(images, scales, batch_size)
+    check_stored(dtype)
+    if at_once < 1:
+        raise BadInput(f"{at_once} images at once are not usable: give a positive number.")
+    path = Path(path)
+    if path.exists():
+        raise BadInput(f"{path} is there already: delete it, or write to another path.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, counted = (path.with_name(path.name + end) for end in (".part", ".part.rows"))
+    total = len(images)
+    finished, last = _finished(part, counted, total, np.dtype(dtype))
+    bar = tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not progress)
+    with ready(net, device), bar:
+        if last is not None:
+            ((_, now),) = described(net, images, range(finished - 1, finished), scales, 1)
+            _check_same(last, now[0], part, finished - 1)
+        for start in range(finished, total, at_once):
+            which = range(start, min(start + at_once, total))
+            block = None
+            for indices, batch in described(net, images, which, scales, batch_size):
+                if block is None:
+                    block = np.empty((len(which), batch.shape[1]), dtype)
+                block[indices - start] = batch
+                bar.update(len(indices))
+            assert block is not None
+            _write(part, start, block, total)
+            new = counted.with_name(counted.name + ".new")
+            new.write_text(f"{which.stop}\n", encoding="utf-8")
+            new.replace(counted)
+    part.replace(path)
+    counted.unlink()
+    return path
+
+
+def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[int, Tensor | None]:
+    """How many rows an earlier run finished, and the last of them."""
+    if not part.is_file() or not counted.is_file():
+        counted.unlink(missing_ok=True)  # it tells of a file that was deleted
+        return 0, None
+    try:
+        with part.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, begun = np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+        rows = int(counted.read_text(encoding="utf-8"))
+        last = np.memmap(part, begun, "r", start, (rows, shape[1]))[-1].astype(np.float32)
+    except ValueError as error:
+        raise BadInput(f"{part} was not written by extract_to_file ({error}): delete it to start again.") from error
+    if shape[0] != total or begun != dtype:
+        raise BadInput(
+            f"{part} was begun for {shape[0]} rows of {begun}, not for {total} of {dtype}: "
+            "go on with the same images and dtype, or delete it to start again."
+        )
+    return rows, torch.from_numpy(last)
+
+
+def _check_same(before: Tensor, now: Tensor, part: Path, row: int) -> None:
+    """Raise BadInput when the row of an image is not what it was."""
+    if before.shape != now.shape or bool(torch.linalg.vector_norm(before - now) > SAME_ROW):
+        raise BadInput(
+            f"{part} was begun with another network, other settings or other images, for row {row} is not what it was: "
+            "go on with the same, or delete the file to start again."
+        )
+
+
+def _write(part: Path, start: int, block: np.ndarray, total: int) -> None:
+    """Puts rows [n, D] at row `start` of the unfinished file, which begins with the first of them, safely onto the disk."""
+    with part.open("r+b" if start else "wb") as file:
+        if start == 0:
+            header = {"descr": block.dtype.str, "fortran_order": False, "shape": (total, block.shape[1])}
+            np.lib.format.write_array_header_1_0(file, header)
+        else:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+        # What an interrupted write left behind the finished rows is written over.
+        file.seek(start * block.shape[1] * block.itemsize, os.SEEK_CUR)
+        file.write(block.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
