@@ -10,9 +10,10 @@ stopped goes on where it was.
 
 Every image is sent to the teacher once, so queries are images; training never sees a label but in the supervised baseline.
 
-Settings are chosen on 30 rooms drawn with a seed of their own, by medium mAP on the evaluation rooms themselves: learning rate
-and steps of the supervised baseline, the learning rate of the distilled student. The student with interpolation and the
-trainings on other numbers of rooms use what was chosen there. The rows of that seed stay in the file and out of the summary.
+Settings are chosen on 30 rooms drawn with a seed of their own, by medium mAP on the evaluation rooms themselves: learning
+rate and steps of the supervised baseline, learning rate and temperature of the distilled student. The student with
+interpolation and the trainings on other numbers of rooms use what was chosen there. The rows of that seed stay in the file
+and out of the summary.
 
 All students train on the photographs as they are and are scored on photographs enlarged as the teacher's are: a network does
 better on larger images than it was trained on (Touvron et al., "Fixing the train-test resolution discrepancy", NeurIPS
@@ -29,7 +30,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ COLUMNS = ["method", "images", "teacher_queries", "seed", "easy", "medium", "har
 
 TUNING_SEED = 1000  # of the rows that choose settings; never among the rows that are reported
 TUNING_ROOMS = 30
-LEARNING_RATES = (3e-5, 1e-4, 3e-4)
+SUPERVISED_GRID = [(lr, steps) for lr in (3e-5, 1e-4, 3e-4) for steps in (60, 150, 500)]
+DISTILLED_GRID = [(lr, temperature) for lr in (1e-4, 3e-4) for temperature in (0.025, 0.04, 0.07)]
 SCALE = 1.6  # enlargement of the student's input when it is scored, the same as the teacher's
 AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 gives the same figures within their spread
 
@@ -124,14 +126,15 @@ class Study:
         if run.method == "frozen":
             return RetrievalNet(scale=run.settings["scale"])
         student = RetrievalNet()
-        settings = {name: value for name, value in run.settings.items() if name not in ("loss", "teacher", "scale")}
+        own = ("loss", "temperature", "teacher", "scale")
+        settings = {name: value for name, value in run.settings.items() if name not in own}
         index = self.chosen(run.rooms, run.seed)
         images = self.pixels[index]
         if run.method == "supervised-contrastive":
             labels = self.training.labels()[index]
             train_supervised(student, images, labels, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
         else:
-            loss = getattr(losses, run.settings["loss"])
+            loss = partial(getattr(losses, run.settings["loss"]), temperature=run.settings["temperature"])
             rows = self.teacher_rows[index]
             distill(student, images, rows, loss, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
         student.scale = run.settings["scale"]
@@ -213,8 +216,8 @@ def grid(method: str, steps: int, teacher: str) -> list[dict[str, Any]]:
     """The settings that a method's are chosen from. With labels a short training may be the best, so steps are tried too."""
     if method in DISTILLED:
         common = {**DISTILLED["listwise"], "steps": steps, "teacher": teacher, "scale": SCALE}
-        return [{**common, "lr": lr} for lr in LEARNING_RATES]
-    return [{"lr": lr, "steps": number, "scale": SCALE} for lr in LEARNING_RATES for number in (60, 150, steps)]
+        return [{**common, "lr": lr, "temperature": temperature} for lr, temperature in DISTILLED_GRID]
+    return [{"lr": lr, "steps": number, "scale": SCALE} for lr, number in SUPERVISED_GRID]
 
 
 def tuned(rows: list[dict[str, str]], tuning: list[Run]) -> dict[str, Any]:
