@@ -143,7 +143,7 @@ def slow_listwise(s, t, mask):
     per_row = []
     for i in range(len(s)):
         others = [j for j in range(len(s)) if j != i and mask[i][j]]
-        own, target = ([math.exp(dot(rows[i], rows[j]) / 0.07) for j in others] for rows in (s, t))
+        own, target = ([math.exp(dot(rows[i], rows[j]) / 0.04) for j in others] for rows in (s, t))
         p, q = ([x / sum(values) for x in values] for values in (target, own))
         per_row.append(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
     return mean(per_row)

@@ -171,7 +171,7 @@ def listwise(
     teacher_rows: Tensor,
     *,
     comparable: Tensor | None = None,
-    temperature: float = 0.07,
+    temperature: float = 0.04,
 ) -> Tensor:
     """KL divergence between softmax(similarity / temperature) over the other rows, teacher against student.
 
