@@ -254,9 +254,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--rooms", nargs="+", default=["30", "all"], help="numbers of training rooms, or `all`")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--steps", type=int, default=500, help="of a training; the supervised baseline tries fewer as well"
-    )
+    parser.add_argument("--steps", type=int, default=500, help="of a distillation")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--summary", action="store_true", help="only print the table of the rows that are there")
     args = parser.parse_args()

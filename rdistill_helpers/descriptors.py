@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.files import written_whole
 
 LENGTH_TOLERANCE = 1e-3  # of an L2-normalised row
 # A row that was divided by its length in half precision is off by two roundings, of the length and of the quotient, each
@@ -91,11 +92,8 @@ def save_descriptors(
     check_stored(dtype)
     array = check_descriptors(rows, "rows").detach().cpu().numpy().astype(dtype)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-    unfinished.replace(path)
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rdistill_helpers.data.pickles import read_plain_pickle
+from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
 from rdistill_helpers.errors import BadInput
 
 LISTS = ("easy", "hard", "junk")
@@ -30,19 +30,14 @@ def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:
         raise BadInput(f"{label} has not the layout of revisited Oxford/Paris: it needs imlist, qimlist and gnd.")
     names = {}
     for key in ("imlist", "qimlist"):
-        if not _is_list(loaded[key]) or not all(isinstance(n, str) and n for n in loaded[key]):
+        if not is_list(loaded[key]) or not all(isinstance(n, str) and n for n in loaded[key]):
             raise BadInput(f"{label}: {key} must be a list of image names.")
         names[key] = list(loaded[key])
     entries = loaded["gnd"]
-    if not _is_list(entries) or len(entries) != len(names["qimlist"]):
+    if not is_list(entries) or len(entries) != len(names["qimlist"]):
         raise BadInput(f"{label}: gnd must have one entry for each of the {len(names['qimlist'])} queries.")
     checked = [_check_entry(entry, i, len(names["imlist"]), label) for i, entry in enumerate(entries)]
     return {**names, "gnd": checked}
-
-
-def _is_list(value: Any) -> bool:
-    """Whether this is a list, tuple or array; a text is none, though one can walk through it."""
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
 
 
 def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, Any]:
@@ -61,7 +56,7 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
     seen: set[int] = set()
     for key in LISTS:
         values: Any = entry.get(key)
-        if not _is_list(values) or not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
+        if not is_list(values) or not all(map(is_whole_number, values)):
             raise BadInput(f"{where}: {key} must be a list of whole numbers, positions in imlist; it may be empty.")
         positions = [int(v) for v in values]
         wrong = next((v for v in positions if not 0 <= v < images), None)

@@ -2,6 +2,7 @@
 
 import codecs
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,3 +46,13 @@ def read_plain_pickle(source: str | Path | BinaryIO, label: str) -> Any:
         raise BadInput(f"{label} was refused because {error}: write it with plain lists and numbers.") from None
     except Exception as error:  # a damaged pickle fails in any way
         raise BadInput(f"{label} is no readable pickle ({type(error).__name__}): get the file again.") from error
+
+
+def is_list(value: Any) -> bool:
+    """Whether this is a list, tuple or array; a text is none, though one can walk through it."""
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether this is an int of Python or NumPy; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

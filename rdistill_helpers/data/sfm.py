@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 
 from rdistill_helpers.data.images import read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.data.pickles import read_plain_pickle
+from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
 from rdistill_helpers.data.sources import sfm_image
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -140,7 +139,7 @@ class SfMImages:
 
 def _column(part: dict[str, Any], key: str, path: Path) -> list[Any]:
     column = part.get(key)
-    if not isinstance(column, Sequence | np.ndarray) or isinstance(column, str | bytes) or len(column) == 0:
+    if not is_list(column) or len(column) == 0:
         raise BadInput(f"{path}: {key} must be a list and is not; get the file again.")
     return list(column)
 
@@ -148,7 +147,7 @@ def _column(part: dict[str, Any], key: str, path: Path) -> list[Any]:
 def _positions(part: dict[str, Any], key: str, path: Path, count: int | None) -> Tensor:
     """A column of whole numbers; positions below `count` where that is given."""
     column = _column(part, key, path)
-    if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in column):
+    if not all(map(is_whole_number, column)):
         raise BadInput(f"{path}: {key} must be a list of whole numbers and is not; get the file again.")
     numbers = torch.tensor([int(v) for v in column])
     if count is not None and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:

@@ -25,6 +25,7 @@ from rdistill_helpers.distil.tuples import class_batches, hard_negatives, tuple_
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
+from rdistill_helpers.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,10 +126,8 @@ def distill(
     if interpolated < 0:
         raise BadInput(f"interpolated={interpolated} mixtures in a batch cannot be made: give 0 or more.")
     settings = {
-        "loss": _name(loss), "steps": steps, "anchors": anchors, "neighbours": neighbours, "lr": lr,
-        "interpolated": interpolated, "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight,
-        "augment": augment, "seed": seed, "images": len(images), "targets": _digest(teacher_rows),
-        "autocast": str(autocast),
+        "loss": _name(loss), "anchors": anchors, "neighbours": neighbours, "interpolated": interpolated,
+        "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight, "targets": _digest(teacher_rows),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, steps, generator)
@@ -181,9 +180,8 @@ def train_supervised(
         raise BadInput(f"The labels are {labels.dtype} {list(labels.shape)}: give one integer for each image, [N].")
     _check_images(images, len(labels), "labels")
     settings = {
-        "loss": loss if isinstance(loss, str) else _name(loss), "steps": steps, "lr": lr, "classes": classes,
-        "per_class": per_class, "augment": augment, "seed": seed, "images": len(images),
-        "targets": _digest(labels), "autocast": str(autocast),
+        "loss": loss if isinstance(loss, str) else _name(loss), "classes": classes, "per_class": per_class,
+        "targets": _digest(labels),
     }  # fmt: skip
     metric_loss = _metric_loss(loss) if isinstance(loss, str) else loss
     generator = torch.Generator().manual_seed(seed)
@@ -255,9 +253,8 @@ def train_on_pairs(
         return (distance[:, 0].pow(2).sum() + (margin - distance[:, 1:]).clamp(min=0).pow(2).sum()) / (2 * tuples)
 
     settings = {
-        "loss": f"contrastive({margin})", "steps": steps, "lr": lr, "tuples": tuples, "negatives": negatives,
-        "pool": pool, "mine_every": mine_every, "augment": augment, "seed": seed, "images": len(images),
-        "autocast": str(autocast),
+        "loss": f"contrastive({margin})", "tuples": tuples, "negatives": negatives, "pool": pool,
+        "mine_every": mine_every,
     }  # fmt: skip
     history = fit(
         student, images, batches(), batch_loss, generator, steps=steps, lr=lr, augment=augment, device=device,
@@ -284,11 +281,13 @@ def fit(
     checkpoint: str | Path | None = None,
     callback: Callable[[History], None] | None = None,
 ) -> History:
-    """The training loop under `distill` and `train_supervised`; trains in place and leaves the student in eval mode.
+    """The training loop under all trainings here; trains in place and leaves the student in eval mode.
 
     batches: yields at least `steps` index tensors [B] into `images`; batch_loss(rows [B, D], index [B]) -> scalar.
     generator: the one source of chance for batches, augmentation and loss, so that its state is all there is to resume.
-    beside: something else to train along, such as a projection that the loss uses. For the rest see `distill`.
+    beside: something else to train along, such as a projection that the loss uses.
+    settings: what the caller set, kept in the history beside the loop's own and compared with a checkpoint's. For the
+        rest see `distill`.
     """
     if steps < 1 or not lr > 0:
         raise BadInput(f"{steps} steps with learning rate {lr} train nothing: give steps >= 1 and lr > 0.")
@@ -299,7 +298,11 @@ def fit(
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
     optimizer = torch.optim.AdamW(_parameter_groups(student, beside, lr))
-    history = History(settings=dict(settings or {}))
+    own = {
+        "steps": steps, "lr": lr, "augment": augment, "seed": generator.initial_seed(), "images": len(images),
+        "autocast": str(autocast),
+    }  # fmt: skip
+    history = History(settings=own | (settings or {}))
     # Layers with chance of their own, such as dropout, draw from torch's global state: give it back as it was.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator.initial_seed())
@@ -410,9 +413,6 @@ def _save(
     history: History,
 ) -> None:
     """Write a checkpoint; the old one stays until the new one is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
     state = {
         "student": student.state_dict(),
         "beside": {} if beside is None else beside.state_dict(),
@@ -421,8 +421,8 @@ def _save(
         "torch": torch.get_rng_state(),
         "history": asdict(history),
     }
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    with written_whole(Path(path)) as unfinished:
+        torch.save(state, unfinished)
 
 
 def _resume(

@@ -18,6 +18,7 @@ from rdistill_helpers.data.sources import PUBLISHED, PUBLISHED_URL
 from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
 from rdistill_helpers.embed.whitening import LearnedWhitening
 from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.files import written_whole
 
 POOLINGS: dict[str, type[nn.Module]] = {"gem": GeM, "mac": MAC, "spoc": SPoC, "rmac": RMAC}
 
@@ -132,11 +133,8 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
         name: (value.half() if half and value.is_floating_point() and value.ndim >= 2 else value).cpu().contiguous()
         for name, value in net.state_dict().items()
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    save_file(state, unfinished, {name: json.dumps(value) for name, value in header.items()})
-    unfinished.replace(path)
+    with written_whole(Path(path)) as unfinished:
+        save_file(state, unfinished, {name: json.dumps(value) for name, value in header.items()})
 
 
 def load_network(path: str | Path) -> RetrievalNet:

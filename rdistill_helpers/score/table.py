@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
 from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
 
 Level = Literal["easy", "medium", "hard"]
@@ -53,10 +54,8 @@ def write_scores(rows: Sequence[ScoreRow], path: str | Path | None = None) -> Pa
     """Writes the rows, at once or not at all, and gives the path (`course_scores_path()` unless another is named)."""
     path = course_scores_path() if path is None else Path(path)
     text = json.dumps([_checked(row) for row in rows], indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
     return path
 
 
