@@ -138,7 +138,7 @@ class SfMImages:
 
 
 def _column(part: dict[str, Any], key: str, path: Path) -> list[Any]:
-    column = part.get(key)
+    column: Any = part.get(key)
     if not is_list(column) or len(column) == 0:
         raise BadInput(f"{path}: {key} must be a list and is not; get the file again.")
     return list(column)
