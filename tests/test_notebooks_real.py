@@ -31,20 +31,22 @@ def write_photographs(folder: Path) -> None:
 
 
 def write_published(path: Path) -> None:
-    """A network with random weights and a whitening of its own, in the format of cnnimageretrieval-pytorch."""
+    """Random weights and a learned whitening to 300 dimensions, in the format of cnnimageretrieval-pytorch."""
     torch.manual_seed(0)
+    learned = {"m": np.zeros((512, 1)), "P": np.random.default_rng(0).normal(size=(300, 512))}
     meta = {
         "architecture": "squeezenet1_1",
         "pooling": "gem",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
-        "outputdim": 640,
+        "outputdim": 512,
         "local_whitening": False,
         "regional": False,
-        "whitening": True,
+        "whitening": False,
+        "Lw": {"retrieval-SfM-120k": {"ss": learned, "ms": learned}},
     }
     path.parent.mkdir()
-    torch.save({"meta": meta, "state_dict": RetrievalNet(dim=640, weights=None).state_dict()}, path)
+    torch.save({"meta": meta, "state_dict": RetrievalNet(weights=None).state_dict()}, path)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def executed(name: str, folders: tuple[Path, Path], monkeypatch) -> str:
 
 def test_notebook_1_takes_a_published_teacher_and_a_real_set(folders, monkeypatch):
     shown = executed("01_teacher_embeddings", folders, monkeypatch)
-    assert "teacher         database [12, 640]  queries [3, 640]" in shown
+    assert "teacher         database [12, 300]  queries [3, 300]" in shown
     assert "published:  medium 67.8, hard 41.7" in shown
     # What was paid to the rooms' teacher must not answer for this one.
     assert [path.name for path in (folders[1] / "course").glob("*.sqlite")] == [f"ledger_of_300_{TEACHER}.sqlite"]
