@@ -20,7 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--mirror", nargs="+", metavar="URL", default=[], help="addresses or folders with the same files, tried first"
     )
-    command.add_argument("--keep", action="store_true", help="keep archives that have been unpacked")
+    command.add_argument(
+        "--keep", action="store_true", help="keep archives that have been unpacked, or photographs picked out of"
+    )
     given = parser.parse_args(arguments)
     try:
         download(given.name, given.root, given.parts, given.mirror, keep=given.keep)

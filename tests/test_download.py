@@ -6,10 +6,12 @@ import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections import namedtuple
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +39,7 @@ class Served:
     headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"1"'})
     cuts: list[int] = field(default_factory=list)  # the next answers end after so many bytes
     always_cut: int | None = None
+    hang: int | None = None  # send so many bytes, and then nothing for a long time
     ranges: bool = True
     piece: int | None = None  # at most so many bytes of the range asked for
     declared: int | None = None  # Content-Length, where it is not the truth
@@ -87,6 +90,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(len(body) if served.declared is None else served.declared))
         self.end_headers()
+        if served.hang is not None:
+            self.wfile.write(body[: served.hang])
+            self.server.stopping.wait(60)
+            return
         cut = served.cuts.pop(0) if served.cuts else served.always_cut
         body = body if cut is None else body[:cut]
         self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body) + b"0\r\n\r\n" * (cut is None) if served.chunked else body)
@@ -97,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 def site(monkeypatch):
     """A server whose files are all that `download` finds; `site.log` holds (path, Range, If-Range) of every request."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files, server.log = {}, []
+    server.files, server.log, server.stopping = {}, [], threading.Event()
     server.address = f"http://127.0.0.1:{server.server_port}"
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -107,11 +114,14 @@ def site(monkeypatch):
     }
     monkeypatch.setattr(sources, "SOURCES", here)
     monkeypatch.setattr(sources, "SFM_IMAGES_URL", f"{server.address}/")
+    archive = replace(sources.SFM_ARCHIVE, url=f"{server.address}/{sources.SFM_ARCHIVE.path}")
+    monkeypatch.setattr(sources, "SFM_ARCHIVE", archive)
     monkeypatch.setattr(transfer, "PAUSE", 0)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     yield server
+    server.stopping.set()
     server.shutdown()
     server.server_close()
 
@@ -651,7 +661,7 @@ def test_lists_of_pairs_and_chosen_training_photographs(site, root, capsys):
     images = [f"train/ims/{cid[-2:]}/ee/dd/{cid}" for cid in cids]
     for i, path in enumerate(images[:-1]):
         site.files[path] = Served(photograph(i))
-    fails("sfm120k", root, "11aabbccddee11.*HTTP 404", parts=cids)
+    fails("sfm120k", root, r"ims\.tar\.gz.*HTTP 404", parts=cids)
     assert whole(root) == {*lists, *images[:-1], "downloads.lock.json"}  # what came is whole, and recorded
     assert {*lists, *images[:-1]} == set(json.loads((root / "downloads.lock.json").read_text()))
     site.files[images[-1]] = Served(photograph(11))
@@ -662,6 +672,150 @@ def test_lists_of_pairs_and_chosen_training_photographs(site, root, capsys):
     capsys.readouterr()
     download("sfm120k", root, parts=cids)
     assert "nothing to download" in capsys.readouterr().out
+
+
+# --- The one archive of training photographs
+
+CIDS = [f"{i:02d}aabbccddee{i:02d}" for i in range(12)]
+IMAGES = [f"train/ims/{cid[-2:]}/ee/dd/{cid}" for cid in CIDS]
+ARCHIVE = "train/ims/ims.tar.gz"
+
+
+@pytest.fixture
+def training(site):
+    """The lists, and the archive beside which no photograph is to be had singly."""
+    for file in sources.SOURCES["sfm120k"]:
+        site.files[file.path] = Served(b"\x80" + file.path.encode())
+    folders = [entry(f"./{cid[-2:]}", tarfile.DIRTYPE) for cid in CIDS]
+    photographs = [(path.replace("train/ims", "."), photograph(i)) for i, path in enumerate(IMAGES)]
+    site.files[ARCHIVE] = Served(tgz([entry(".", tarfile.DIRTYPE), *folders, *photographs]))
+    return site
+
+
+def photographs_in(root: Path) -> set[str]:
+    return {path for path in whole(root) if path.startswith("train/ims")}
+
+
+def test_only_the_wanted_photographs_leave_the_archive(training, root, monkeypatch, capsys):
+    written = []
+    write = unpack._write_member
+    monkeypatch.setattr(
+        unpack, "_write_member", lambda tar, member, target: written.append(target.name) or write(tar, member, target)
+    )
+    training.files[ARCHIVE].cuts = [500]
+    assert download("sfm120k", root, parts=[CIDS[7], CIDS[2], CIDS[7]]) == root / "train"
+    assert "reading ims.tar.gz" in capsys.readouterr().err
+    assert sorted(written) == [CIDS[2], CIDS[7]]
+    assert photographs_in(root) == {IMAGES[2], IMAGES[7]}
+    assert [(root / IMAGES[i]).read_bytes() for i in (2, 7)] == [photograph(2), photograph(7)]
+    assert ranges(training, ARCHIVE) == [None, "bytes=500-"]
+    assert [path for path, *_ in training.log if path in IMAGES] == [IMAGES[7]]  # one is asked for, and refused
+    assert ARCHIVE in json.loads((root / "downloads.lock.json").read_text())
+    requests = len(training.log)
+    download("sfm120k", root, parts=[CIDS[7], CIDS[2]])
+    assert "nothing to download" in capsys.readouterr().out and len(training.log) == requests
+
+
+def test_an_archive_that_is_there_is_used_where_it_is_and_stays(training, root, tmp_path):
+    elsewhere = tmp_path / "ims.tar.gz"
+    elsewhere.write_bytes(training.files.pop(ARCHIVE).content)
+    (root / ARCHIVE).parent.mkdir(parents=True)
+    (root / ARCHIVE).symlink_to(elsewhere)
+    download("sfm120k", root, parts=CIDS[:2], progress=False)
+    download("sfm120k", root, parts=CIDS[:3], progress=False)
+    assert photographs_in(root) == {*IMAGES[:3], ARCHIVE}
+    assert not [path for path, *_ in training.log if "ims" in path]
+
+
+def test_keep_keeps_the_archive_for_more_photographs(training, root):
+    download("sfm120k", root, parts=CIDS[:2], progress=False, keep=True)
+    download("sfm120k", root, parts=CIDS[:4], progress=False)
+    assert photographs_in(root) == {*IMAGES[:4], ARCHIVE} and len(ranges(training, ARCHIVE)) == 1
+
+
+def test_an_archive_in_a_local_mirror_needs_no_network(training, root, tmp_path, monkeypatch):
+    mirror = tmp_path / "mirror"
+    for path in [ARCHIVE, *(file.path for file in sources.SOURCES["sfm120k"])]:
+        (mirror / path).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / path).write_bytes(training.files[path].content)
+    monkeypatch.setattr(sources, "SFM_IMAGES_URL", "http://192.0.2.1/")
+    download("sfm120k", root, parts=CIDS[:2], mirrors=[mirror], progress=False)
+    assert photographs_in(root) == set(IMAGES[:2]) and training.log == []
+    (mirror / IMAGES[5]).parent.mkdir(parents=True)
+    (mirror / IMAGES[5]).write_bytes(photograph(5))  # a single photograph comes before the archive
+    download("sfm120k", root, parts=[CIDS[5]], mirrors=[mirror], progress=False)
+    assert IMAGES[5] in json.loads((root / "downloads.lock.json").read_text())
+
+
+def test_a_broken_photograph_is_no_reason_to_fetch_the_archive(training, root):
+    training.files[IMAGES[0]] = Served(photograph(0), always_cut=10)
+    fails("sfm120k", root, "00aabbccddee00.*connection broke", parts=CIDS[:2])
+    training.files[IMAGES[0]] = Served(b"<html>")
+    fails("sfm120k", root, "00aabbccddee00.*web page", parts=CIDS[:2])
+    assert ranges(training, ARCHIVE) == [] and photographs_in(root) == set()
+
+
+def test_photographs_that_the_archive_lacks_are_named(training, root):
+    message = fails("sfm120k", root, "2 photographs are not in", parts=[CIDS[3], "0123456789", "9876543210"])
+    assert "0123456789, 9876543210" in message
+    assert photographs_in(root) == {IMAGES[3]}
+
+
+@pytest.mark.parametrize(
+    "kind", ["parent", "absolute", "symlink", "folder_link", "hardlink", "device", "large_other_file"]
+)
+def test_a_malicious_archive_of_training_photographs_leaves_nothing_behind(training, root, tmp_path, monkeypatch, kind):
+    members, match = BAD_ARCHIVES[kind]
+    monkeypatch.setattr(unpack, "MAX_FILE_BYTES", 5000)
+    good = training.files[ARCHIVE]
+    training.files[ARCHIVE] = Served(tgz([(f"a/{CIDS[0]}", photograph(0)), *members]))
+    fails("sfm120k", root, rf"ims\.tar\.gz was not unpacked and is deleted .*{match}", parts=CIDS[:1])
+    assert photographs_in(root) == set() and not [path for path in tree(tmp_path) if "evil" in path]
+    assert ARCHIVE not in json.loads((root / "downloads.lock.json").read_text())
+    training.files[ARCHIVE] = good
+    download("sfm120k", root, parts=CIDS[:1], progress=False)
+    assert photographs_in(root) == {IMAGES[0]}
+
+
+def test_bounds_hold_for_what_is_picked_and_a_photograph_is_there_once(training, root, monkeypatch):
+    good = training.files[ARCHIVE].content
+    training.files[ARCHIVE] = Served(tgz([(f"{folder}/{CIDS[0]}", b"x") for folder in "ab"]))
+    fails("sfm120k", root, "holds 00aabbccddee00 twice", parts=CIDS[:1])
+    training.files[ARCHIVE] = Served(good[: len(good) // 2])
+    fails("sfm120k", root, "was not unpacked", parts=CIDS[:1])
+    training.files[ARCHIVE] = Served(good)
+    monkeypatch.setattr(unpack, "MAX_TOTAL_BYTES", 2 * len(photograph(0)) + 50)
+    fails("sfm120k", root, "larger", parts=CIDS[:6])
+    assert photographs_in(root) == set()
+    download("sfm120k", root, parts=CIDS[:2], progress=False)  # what is left out does not count
+    monkeypatch.setattr(unpack, "MAX_FILES", 20)
+    fails("sfm120k", root, "more than 20 files", parts=CIDS[:3])
+    assert photographs_in(root) == set(IMAGES[:2])
+
+
+def test_an_interrupt_while_picking_leaves_no_photograph(training, root, monkeypatch):
+    with monkeypatch.context() as stopped:
+        stopped.setattr(shutil, "copyfileobj", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            download("sfm120k", root, parts=CIDS[:2], progress=False)
+    assert photographs_in(root) == {ARCHIVE}  # whole, and not fetched again
+    download("sfm120k", root, parts=CIDS[:2], progress=False)
+    assert photographs_in(root) >= set(IMAGES[:2]) and ranges(training, ARCHIVE) == [None]
+
+
+def test_picking_needs_space_for_the_archive_alone(training, root, monkeypatch):
+    size = len(training.files[ARCHIVE].content)
+    usage_of(monkeypatch, size - 1)
+    fails("sfm120k", root, r"Downloading train/ims/ims\.tar\.gz needs", parts=CIDS[:1])
+    usage_of(monkeypatch, size)
+    download("sfm120k", root, parts=CIDS[:1], progress=False)
+    assert photographs_in(root) == {IMAGES[0]}
+
+
+def test_command_line_picks_photographs(training, root, capsys):
+    assert main(["download", "sfm120k", "--root", str(root), "--parts", *CIDS[4:6]]) == 0
+    assert "sfm120k: downloaded to" in capsys.readouterr().out
+    assert photographs_in(root) == set(IMAGES[4:6])
 
 
 def test_names_and_parts_that_do_not_exist_are_refused(site, root):
@@ -706,6 +860,33 @@ def test_command_line_downloads_and_says_so(paris, root, capsys):
     assert len(Benchmark.load("rparis6k", root).images()) == 10
     assert main(run[3:7]) == 0
     assert "nothing to download" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
+def test_an_interrupt_in_the_middle_of_a_transfer_is_one_line_and_the_next_call_goes_on(site, root):
+    first, second = (file.path for file in sources.SOURCES["sfm120k"])
+    site.files[first], site.files[second] = Served(hang=70_000), Served(b"\x80second")
+    run = [sys.executable, "-m", "rdistill_helpers", "download", "sfm120k", "--root", str(root)]
+    run += ["--mirror", site.address]
+    started = subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
+    part = root / f"{first}.part"
+    for _ in range(600):
+        if part.is_file() and part.stat().st_size:
+            break
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert started.returncode == 130 and out == ""
+    assert err.splitlines()[-1] == "Interrupted: the same command goes on from here." and "Traceback" not in err
+    arrived = part.stat().st_size
+    assert whole(root) == set() and 0 < arrived <= 70_000 and part.read_bytes() == CONTENT[:arrived]
+    site.files[first].hang = None
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert ranges(site, first) == [None, f"bytes={arrived}-"] and (root / first).read_bytes() == CONTENT
+    assert tree(root) == {first, second, "downloads.lock.json"}
 
 
 def test_command_line_ends_with_one_line_and_status_1(root):

@@ -13,8 +13,8 @@ from rdistill_helpers.data.benchmark import REVISITED
 from rdistill_helpers.data.ground_truth import read_ground_truth
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.sources import File
-from rdistill_helpers.data.transfer import fetch, read_lock, record
-from rdistill_helpers.data.unpack import unpack
+from rdistill_helpers.data.transfer import NotOffered, fetch, read_lock, record
+from rdistill_helpers.data.unpack import pick, unpack
 from rdistill_helpers.errors import BadInput, DownloadFailed
 
 Fetch = Callable[..., str]
@@ -33,7 +33,8 @@ def download(
     name: "roxford5k" or "rparis6k" (for `Benchmark.load`), "revisitop1m", "sfm120k", or a name in PUBLISHED (for
         `load_published`). root: the data folder (see `data_root`).
     parts: of revisitop1m the numbers of its archives, 1 to 100 (all when None); of sfm120k the ids of photographs, which
-        come in addition to its two lists of pairs.
+        come in addition to its two lists of pairs: one by one where a mirror or the server has them so, else picked out of
+        the one archive of all photographs, train/ims/ims.tar.gz, which is used where it is if it is there already.
     mirrors: addresses or local folders that have the files under the same names as the data folder; they come before the
         official address. keep: leave the archives where they are once they are unpacked.
     What is in place is not fetched again; a broken transfer goes on where it stopped. Checksums of first downloads are
@@ -53,11 +54,13 @@ def download(
         elif name == "revisitop1m":
             place = folder / name / "jpg"
             changed = _shards(files, place, folder, get, keep)
+        elif name == "sfm120k":
+            place = folder / "train"
+            local = any(Path(mirror, sources.SFM_ARCHIVE.path).expanduser().is_file() for mirror in mirrors)
+            changed = _training_set(files, folder, get, keep, progress, local)
         else:
-            place = folder / ("train" if name == "sfm120k" else files[0].path)
-            many = len(files) > 10  # one progress bar for all of them, then
-            bar = tqdm(files, "files", disable=not (progress and many))
-            changed = _plain_files(bar, folder, partial(get, progress=False) if many else get)
+            place = folder / files[0].path
+            changed = _plain_files(files, folder, get)
     if progress:
         print(f"{name}: {'downloaded to' if changed else 'nothing to download, everything is in place in'} {place}")
     return place
@@ -121,6 +124,37 @@ def _shards(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep: b
         _photographs([file], folder / Path(file.path).name.removesuffix(".tar.gz"), root, get, keep) for file in files
     ]
     return any(done)
+
+
+def _training_set(files: Sequence[File], root: Path, get: Fetch, keep: bool, progress: bool, local: bool) -> bool:
+    """Files one by one; photographs that nobody offers so out of the archive. local: a mirror on this disk has that."""
+    archive = sources.SFM_ARCHIVE
+    in_place = (root / archive.path).is_file()
+    lists = len(sources.SOURCES["sfm120k"])
+    there = [file for file in files[lists:] if (root / file.path).is_file()]
+    lacking = [file for file in files[lists:] if not (root / file.path).is_file()]
+    changed = _plain_files([*files[:lists], *there], root, get) or bool(lacking)
+    many = len(lacking) > 10  # one progress bar for all of them, then
+    if not in_place:
+        bar = tqdm(lacking, "files", disable=not (progress and many))
+        try:
+            _plain_files(bar, root, partial(get, progress=False) if many else get)
+        except DownloadFailed as error:
+            if not (isinstance(error, NotOffered) or local):
+                raise
+        lacking = [file for file in lacking if not (root / file.path).is_file()]
+    if lacking:
+        digest = get(archive)
+        missing = pick(root / archive.path, {Path(file.path).name: root / file.path for file in lacking}, progress)
+        record(root, {archive.path: digest})
+        if not (keep or in_place):
+            (root / archive.path).unlink()
+        if missing:
+            raise DownloadFailed(
+                f"{len(missing)} photographs are not in {archive.path} ({', '.join(missing[:3])}...): check their ids; what "
+                "else was asked for is in place."
+            )
+    return changed
 
 
 def _photographs(

@@ -9,18 +9,15 @@ class File:
     """A file to download.
 
     path: where it goes in the data folder, and where a mirror has it. size: in bytes, None where unknown. sha256: the
-    checksum's first hexadecimal digits, empty where unknown.
+    checksum's first hexadecimal digits, empty where unknown. unpacked: it is an archive whose photographs, all of them,
+    will take as much space again.
     """
 
     path: str
     url: str
     size: int | None = None
     sha256: str = ""
-
-    @property
-    def is_archive(self) -> bool:
-        """Whether it is to be unpacked."""
-        return self.path.endswith((".tgz", ".tar.gz"))
+    unpacked: bool = False
 
 
 PUBLISHED_URL = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/networks/"
@@ -50,15 +47,21 @@ def network_file(place: str) -> File:
 SOURCES: dict[str, list[File]] = {
     "roxford5k": [
         File("roxford5k/gnd_roxford5k.pkl", _TRUTH + "roxford5k/gnd_roxford5k.pkl"),
-        File("roxford5k/oxbuild_images-v1.tgz", _OXFORD + "oxbuildings/oxbuild_images-v1.tgz", size=1_938_238_004),
+        File(
+            "roxford5k/oxbuild_images-v1.tgz",
+            _OXFORD + "oxbuildings/oxbuild_images-v1.tgz",
+            1_938_238_004,
+            unpacked=True,
+        ),
     ],
     "rparis6k": [
         File("rparis6k/gnd_rparis6k.pkl", _TRUTH + "rparis6k/gnd_rparis6k.pkl"),
-        File("rparis6k/paris_1-v1.tgz", _OXFORD + "parisbuildings/paris_1-v1.tgz"),
-        File("rparis6k/paris_2-v1.tgz", _OXFORD + "parisbuildings/paris_2-v1.tgz"),
+        File("rparis6k/paris_1-v1.tgz", _OXFORD + "parisbuildings/paris_1-v1.tgz", unpacked=True),
+        File("rparis6k/paris_2-v1.tgz", _OXFORD + "parisbuildings/paris_2-v1.tgz", unpacked=True),
     ],
     "revisitop1m": [
-        File(f"revisitop1m/revisitop1m.{i}.tar.gz", f"{_SHARDS}revisitop1m.{i}.tar.gz") for i in range(1, 101)
+        File(f"revisitop1m/revisitop1m.{i}.tar.gz", f"{_SHARDS}revisitop1m.{i}.tar.gz", unpacked=True)
+        for i in range(1, 101)
     ],
     "sfm120k": [
         File(f"train/dbs/{name}", f"{_SFM}train/dbs/{name}")
@@ -67,6 +70,8 @@ SOURCES: dict[str, list[File]] = {
     **{name: [network_file(place)] for name, place in PUBLISHED.items()},
 }
 SFM_IMAGES_URL = _SFM
+# All photographs of sfm_image in one; those that are wanted are picked out of it.
+SFM_ARCHIVE = File("train/ims/ims.tar.gz", f"{_SFM}train/ims/ims.tar.gz")
 
 
 def sfm_image(cid: str) -> File:

@@ -25,8 +25,16 @@ TIMEOUT = (15, 60)  # seconds to connect, and to wait for a byte
 CHUNK = 1 << 16
 
 
+class NotOffered(DownloadFailed):
+    """No address has the file at all."""
+
+
 class _Refused(Exception):
     """This address does not give the file; another one may."""
+
+
+class _Absent(_Refused):
+    """This address has no such file."""
 
 
 class _Broken(Exception):
@@ -47,7 +55,8 @@ def fetch(
     lock: what `read_lock` gives. mirrors: addresses or local folders, tried in order, the file's own address last. check:
     called with a downloaded file before it is put in place; a BadInput from it refuses the file.
     A broken transfer leaves NAME.part and, saying where that came from, NAME.state.part; the next call goes on from there.
-    Raises DownloadFailed when no address gives the whole file with the checksum that is known or recorded.
+    Raises DownloadFailed when no address gives the whole file with the checksum that is known or recorded, NotOffered when
+    none has it.
     """
     target = root / file.path
     recorded = lock.get(file.path, {})
@@ -59,6 +68,7 @@ def fetch(
             raise DownloadFailed(f"{target} is there, but {error}: delete it to download it again.") from None
     part = target.with_name(target.name + ".part")
     reasons = []
+    failure: type[DownloadFailed] = NotOffered
     try:
         for source in [*(_below(mirror, file.path) for mirror in mirrors), file.url]:
             try:
@@ -66,6 +76,8 @@ def fetch(
                 digest = _verified(part, file, check)
             except _Refused as error:
                 reasons.append(f"{source}: {error}")
+                if not isinstance(error, _Absent):
+                    failure = DownloadFailed
             else:
                 part.replace(target)
                 _forget(part)
@@ -75,7 +87,7 @@ def fetch(
             f"{target} cannot be written ({error}): check the disk and the folder's rights."
         ) from error
     advice = f", or remove its entry from {LOCK_FILE} if the file was meant to change" if recorded else ""
-    raise DownloadFailed(
+    raise failure(
         f"{file.path} could not be downloaded ({'; '.join(reasons)}): call again to go on, give another mirror{advice}."
     )
 
@@ -139,7 +151,7 @@ def _transfer(source: str, file: File, part: Path, session: requests.Session, pr
 def _copy(source: Path, file: File, part: Path, progress: bool) -> None:
     """Copy from a local folder."""
     if not source.is_file():
-        raise _Refused("no such file")
+        raise _Absent("no such file")
     total = _expected(source.stat().st_size, file)
     part.parent.mkdir(parents=True, exist_ok=True)
     _forget(part)
@@ -193,7 +205,7 @@ def _start_and_total(response: requests.Response) -> tuple[int | None, int | Non
         return (int(found[1]) if found and found[1] else None), (int(found[2]) if found else None)
     if code in (408, 429) or code >= 500:
         raise _Broken(f"HTTP {code}")
-    raise _Refused(f"HTTP {code}")
+    raise _Absent(f"HTTP {code}")
 
 
 def _expected(total: int | None, file: File) -> int | None:
@@ -206,7 +218,7 @@ def _expected(total: int | None, file: File) -> int | None:
 def _write(pieces: Iterable[bytes], file: File, part: Path, offset: int, total: int | None, progress: bool) -> None:
     """Write pieces to the part file from `offset` on; raises _Broken when they end too early."""
     if total is not None:
-        unpacked = total if file.is_archive else 0  # photographs are compressed already: they stay as large
+        unpacked = total if file.unpacked else 0  # photographs are compressed already: they stay as large
         need_space(part.parent, total - offset + unpacked, f"Downloading {file.path}")
     bar = tqdm(total=total, initial=offset, desc=part.stem, unit="B", unit_scale=True, disable=not progress)
     with part.open("ab" if offset else "wb") as out, bar:

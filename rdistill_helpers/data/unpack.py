@@ -1,20 +1,23 @@
-"""Archives of photographs unpacked safely: nothing but photographs, nothing outside the folder, all of them or none."""
+"""Archives of photographs unpacked safely: nothing but photographs, nothing outside the folder, none of them half."""
 
 import gzip
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+
+from tqdm.auto import tqdm
 
 from rdistill_helpers.data.transfer import need_space
 from rdistill_helpers.errors import DownloadFailed
 
 ENDINGS = (".jpg", ".jpeg")
-# Far above what the real archives hold, far below what fills a disk.
-MAX_FILES = 100_000
+# Far above what the real archives hold, far below what fills a disk. SfM-120k has most entries: nearly each of its
+# photographs lies in a folder of its own.
+MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 200_000_000
-MAX_TOTAL_BYTES = 20_000_000_000
+MAX_TOTAL_BYTES = 20_000_000_000  # written, not read: what is left out costs only time
 
 
 class _BadArchive(Exception):
@@ -36,8 +39,13 @@ def unpack(
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
     try:
         aside.mkdir()
+
+        def place(name: PurePosixPath) -> Path | None:
+            photograph = name.suffix.lower() in ENDINGS and not name.name.startswith(".")
+            return aside / (name.name if flat else name) if photograph else None
+
         for archive in archives:
-            _unpack_one(archive, aside, flat)
+            _unpack_one(archive, place)
         if check is not None:
             check(aside)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,19 +58,53 @@ def unpack(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _unpack_one(archive: Path, folder: Path, flat: bool) -> None:
+def pick(archive: Path, targets: Mapping[str, Path], progress: bool = False) -> list[str]:
+    """Write single photographs of a .tar.gz archive where they belong; the names that it does not hold.
+
+    targets: {file name in the archive, in whatever folder: its place}. The archive is read once, to its end, and nothing
+    else of it is written; photographs appear in their places whole, and after all of it was read.
+    Raises DownloadFailed for what `unpack` refuses, having written none.
+    """
+    aside = archive.with_name(archive.name + ".unpacking")
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    try:
+        aside.mkdir()
+        _unpack_one(archive, lambda name: aside / name.name if name.name in targets else None, progress)
+        found = [name for name in targets if (aside / name).is_file()]
+        for name in found:
+            targets[name].parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).replace(targets[name])
+    except OSError as error:
+        raise DownloadFailed(
+            f"{archive.parent} cannot be filled ({error}): check the disk and the folder's rights."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return sorted(targets.keys() - set(found))
+
+
+def _unpack_one(archive: Path, place: Callable[[PurePosixPath], Path | None], progress: bool = False) -> None:
+    """Write the files of an archive where `place` says, None leaves one out; a bad archive is deleted."""
+    size = archive.stat().st_size
     try:
         # Not tarfile's own decompression: it takes an archive that was cut between two files for a whole one.
-        with gzip.open(archive) as plain, tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
+        with (
+            tqdm(total=size, desc=f"reading {archive.name}", unit="B", unit_scale=True, disable=not progress) as bar,
+            archive.open("rb") as packed,
+            gzip.open(packed) as plain,
+            tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar,
+        ):
             count = total = 0
             for member in tar:
-                count, total = count + 1, total + member.size
+                target = place(PurePosixPath(member.name)) if member.isreg() else None
+                count, total = count + 1, total + (member.size if target else 0)
                 _check_member(member, count, total)
-                name = PurePosixPath(member.name)
-                if member.isreg() and name.suffix.lower() in ENDINGS and not name.name.startswith("."):
-                    _write_member(tar, member, folder / (name.name if flat else name))
+                if target:
+                    _write_member(tar, member, target)
+                bar.update(packed.tell() - bar.n)
             while plain.read(1 << 20):  # the checksum is compared at the very end
                 pass
+            bar.update(packed.tell() - bar.n)
     except (_BadArchive, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         archive.unlink()
         raise DownloadFailed(

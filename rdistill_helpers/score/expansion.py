@@ -8,7 +8,7 @@ from torch import Tensor
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.rows import Array, Rows, each_named
-from rdistill_helpers.score.search import nearest
+from rdistill_helpers.score.search import check_count, nearest
 
 QUERIES = 1024  # expanded at a time
 
@@ -26,7 +26,8 @@ def expand_queries(queries: Array, database: Array | Sequence[Array], n: int, al
     """
     q = check_descriptors(queries, "queries").detach().cpu()
     rows = Rows(each_named("database", database), dim=q.shape[1])
-    _check_settings(n, alpha, len(rows))
+    check_count(n, len(rows))
+    _check_exponent(alpha)
     expanded = [_mean(part, *nearest(part, rows, n), rows, alpha) for part in q.split(QUERIES)]
     return torch.cat(expanded)
 
@@ -39,7 +40,8 @@ def augment_database(database: Array | Sequence[Array], n: int, alpha: float = 0
     Source: Arandjelovic and Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
     """
     rows = Rows(each_named("database", database))
-    _check_settings(n, alpha, len(rows) - 1)
+    check_count(n, len(rows) - 1)
+    _check_exponent(alpha)
     augmented = []
     for numbers in torch.arange(len(rows)).split(QUERIES):
         part = rows.take(numbers)
@@ -62,9 +64,7 @@ def _mean(own: Tensor, similarities: Tensor, found: Tensor, rows: Rows, alpha: f
     return torch.where(lengths > 1e-6, total / lengths, own)
 
 
-def _check_settings(n: int, alpha: float, size: int) -> None:
-    """Raise BadInput for expansions that cannot be computed."""
-    if not 1 <= n <= size:
-        raise BadInput(f"{n} neighbours cannot be found among {size} database rows: give n from 1 to {size}.")
+def _check_exponent(alpha: float) -> None:
+    """Raise BadInput for an exponent that gives no weights."""
     if not 0 <= alpha < float("inf"):
         raise BadInput(f"The exponent alpha={alpha} is not usable: give 0 for the plain mean, or a positive number.")

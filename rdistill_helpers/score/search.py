@@ -25,7 +25,7 @@ def search(
     """
     q = check_descriptors(queries, "queries").detach().cpu()
     if index is not None:
-        _check_count(k, index.ntotal)
+        check_count(k, index.ntotal)
         if index.d != q.shape[1]:
             raise BadInput(
                 f"queries have {q.shape[1]} dimensions where {index.d} are needed: use the network that made the index."
@@ -35,14 +35,14 @@ def search(
     if database is None:
         raise BadInput("There is neither a database nor an index to search: give one of them.")
     rows = Rows(each_named("database", database), dim=q.shape[1])
-    _check_count(k, len(rows))
+    check_count(k, len(rows))
     return nearest(q, rows, k)
 
 
-def _check_count(k: int, size: int) -> None:
+def check_count(k: int, size: int) -> None:
     """Raise BadInput unless a database of this size has k rows to be found."""
     if not 1 <= k <= size:
-        raise BadInput(f"{k} neighbours cannot be found among {size} database rows: give k from 1 to {size}.")
+        raise BadInput(f"{k} neighbours cannot be found among {size} database rows: give a number from 1 to {size}.")
 
 
 def nearest(queries: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,107 @@
+"""Notebooks 1 and 5 on a dozen invented photographs in the layout of the real sets: one line changed, nothing else."""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+from PIL import Image
+
+from rdistill_helpers import RetrievalNet, save_network
+from rdistill_helpers.data.ground_truth import write_ground_truth
+from rdistill_helpers.data.sources import PUBLISHED
+
+ROOT = Path(__file__).resolve().parents[1]
+DATABASE, QUERIES = [f"place_{i:06d}" for i in range(12)], [f"query_{i:06d}" for i in range(3)]
+TEACHER = "rSfM120k-tl-resnet101-gem-w"  # the name of a published network, and here the file of a small one
+
+
+def write_photographs(folder: Path) -> None:
+    """A few coloured fields each; neighbours look alike."""
+    folder.mkdir(parents=True)
+    for number, name in enumerate([*DATABASE, *QUERIES]):
+        fields = np.random.default_rng(number // 2).integers(30, 220, (3, 4, 3))
+        fields += np.random.default_rng(number).integers(0, 30, (3, 4, 3))
+        size = (96, 72) if number % 3 else (72, 96)
+        Image.fromarray(fields.astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(folder / f"{name}.jpg")
+
+
+def write_published(path: Path) -> None:
+    """Random weights and a learned whitening to 300 dimensions, in the format of cnnimageretrieval-pytorch."""
+    torch.manual_seed(0)
+    learned = {"m": np.zeros((512, 1)), "P": np.random.default_rng(0).normal(size=(300, 512))}
+    meta = {
+        "architecture": "squeezenet1_1",
+        "pooling": "gem",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "outputdim": 512,
+        "local_whitening": False,
+        "regional": False,
+        "whitening": False,
+        "Lw": {"retrieval-SfM-120k": {"ss": learned, "ms": learned}},
+    }
+    path.parent.mkdir()
+    torch.save({"meta": meta, "state_dict": RetrievalNet(weights=None).state_dict()}, path)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    """A data folder with the rooms, a tiny roxford5k and a published network, and a folder of runs with a student."""
+    data, runs = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
+    for name in ("rooms.zip", "rooms.zip.sha256", "rooms_train_labels.csv"):
+        shutil.copy(ROOT / "data" / name, data)
+    shutil.copytree(ROOT / "data" / "models", data / "models")
+    write_photographs(data / "roxford5k" / "jpg")
+    gnd = [
+        {"bbx": [4.0, 4.0, 60.0, 64.0], "easy": [0, 1], "hard": [2], "junk": [3]},
+        {"bbx": [10.0, 8.0, 70.0, 70.0], "easy": [4], "hard": [5, 6], "junk": []},
+        {
+            "bbx": [0.0, 0.0, 71.5, 40.0],
+            "easy": [7, 8],
+            "hard": [],
+            "junk": [9, 10],
+        },  # no score under the hard protocol
+    ]
+    write_ground_truth(data / "roxford5k" / "gnd_roxford5k.pkl", DATABASE, QUERIES, gnd)
+    write_published(data / "networks" / Path(PUBLISHED[TEACHER]).name)
+    save_network(RetrievalNet(), runs / "course" / "student.safetensors", steps=0)
+    return data, runs
+
+
+def executed(name: str, folders: tuple[Path, Path], monkeypatch) -> str:
+    """What a notebook prints and shows on roxford5k, as text."""
+    monkeypatch.setenv("RDISTILL_DATA", str(folders[0]))
+    monkeypatch.setenv("RDISTILL_RUNS", str(folders[1]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    swap = re.compile(r'^(DATASET = \(?\s*)"rooms"', re.MULTILINE)
+    changed = [swap.subn(r'\1"roxford5k"', cell.source) for cell in notebook.cells]
+    assert sum(count for _, count in changed) == 1, "DATASET must be the one line to change"
+    for cell, (source, _) in zip(notebook.cells, changed, strict=True):
+        cell.source = source
+    where = {"metadata": {"path": str(folders[1])}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+
+
+def test_notebook_1_takes_a_published_teacher_and_a_real_set(folders, monkeypatch):
+    shown = executed("01_teacher_embeddings", folders, monkeypatch)
+    assert "teacher         database [12, 300]  queries [3, 300]" in shown
+    assert "published:  medium 67.8, hard 41.7" in shown
+    # What was paid to the rooms' teacher must not answer for this one.
+    assert [path.name for path in (folders[1] / "course").glob("*.sqlite")] == [f"ledger_of_300_{TEACHER}.sqlite"]
+
+
+def test_notebook_5_scores_a_real_set_beside_the_published_figures(folders, monkeypatch):
+    shown = executed("05_score_it", folders, monkeypatch)
+    assert "roxford5k: 3 queries, 12 database images" in shown
+    assert "roxford5k: ready" in shown
+    assert "rparis6k: not here" in shown
+    assert "hard    queries with a positive: 2" in shown
+    assert re.search(r"^measured here +\d+\.\d +\d+\.\d +NaN +NaN", shown, re.MULTILINE)
