@@ -104,7 +104,7 @@ def lambda_slider(
         view.value, text.value = pictures[change["new"]], texts[change["new"]]
 
     slider.observe(show, names="value")
-    return ipywidgets.VBox([slider, view, text])
+    return _column([slider, view, text])
 
 
 def result_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywidgets.VBox":
@@ -158,7 +158,18 @@ def result_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywidg
 
     slider.observe(show, names="value")
     switch.observe(show, names="value")
-    return ipywidgets.VBox([ipywidgets.HBox([slider, switch]), view, text])
+    return _column([ipywidgets.HBox([slider, switch]), view, text])
+
+
+def _column(children: list[Any]) -> "ipywidgets.VBox":
+    """The parts of a widget below each other; a page without a kernel shows its one sentence instead."""
+    import ipywidgets
+
+    class Column(ipywidgets.VBox):
+        def __repr__(self) -> str:
+            return "<a widget to move: run this notebook to see it>"
+
+    return Column(children)
 
 
 def _tile(image: Image.Image) -> Image.Image:
