@@ -164,6 +164,15 @@ def test_forward_equals_its_parts_written_out():
         torch.testing.assert_close(net(pixels()), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_frozen_parts_keep_their_weights_and_the_rest_learns():
+    net = RetrievalNet(weights=None).freeze(6)
+    frozen = [parameter.requires_grad for part in net.features[:6] for parameter in part.parameters()]
+    learning = [parameter.requires_grad for part in net.features[6:] for parameter in part.parameters()]
+    assert frozen and not any(frozen) and all(learning) and net.pool.p.requires_grad
+    with pytest.raises(BadInput, match="from 0 to 13"):
+        net.freeze(14)
+
+
 @pytest.mark.parametrize(("pooling", "reduce"), [("mac", torch.amax), ("spoc", torch.mean)])
 def test_other_poolings(pooling, reduce):
     net = RetrievalNet("resnet18", pooling=pooling, weights=None).eval()

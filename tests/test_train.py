@@ -255,6 +255,26 @@ def test_the_learning_rate_rises_shortly_and_falls_as_a_cosine():
 # --- augmentation --------------------------------------------------------------------------------------------------
 
 
+def test_the_student_returned_is_partly_what_it_started_as():
+    start = TinyStudent().state_dict()
+    whole, _ = short(start_weight=0)
+    mixed, _ = short(start_weight=0.25)
+    for name, value in mixed.state_dict().items():
+        expected = 0.75 * whole.state_dict()[name] + 0.25 * start[name] if value.is_floating_point() else value
+        assert torch.allclose(value, expected, atol=1e-6)
+    assert not equal_weights(mixed, whole)
+
+
+def test_a_resumed_student_is_mixed_with_what_the_first_run_started_as(tmp_path, frequent_checkpoints):
+    whole, _ = short()
+    with pytest.raises(Interrupted):
+        short(checkpoint=tmp_path / "c", callback=interrupt_at(4))
+    other = TinyStudent()
+    nn.init.zeros_(other.layers[0].weight)
+    resumed, _ = short(other, checkpoint=tmp_path / "c")
+    assert equal_weights(resumed, whole)
+
+
 def test_augmentation_keeps_the_shape_and_range_and_varies_each_image():
     image = data()[0][:1]
     out = augmented(image.repeat(12, 1, 1, 1), torch.Generator().manual_seed(0))
@@ -415,7 +435,9 @@ def test_a_student_whose_rows_are_not_normalised_is_refused():
         short(student)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"lr": 0.0}, {"interpolated": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"lr": 0.0}, {"interpolated": -1}, {"start_weight": 1.0}, {"start_weight": -0.1}]
+)
 def test_settings_that_train_nothing_are_refused(settings):
     with pytest.raises(BadInput, match="give"):
         short(**settings)

@@ -170,20 +170,9 @@ def train(
     return losses
 
 
-def average(net, start: Path, part: float) -> None:
-    """Replace the weights of `net` by part * its own + (1 - part) * those of the ImageNet classifier at `start`, in place."""
-    from rdistill_helpers.embed.networks import RetrievalNet
-
-    before = RetrievalNet(net.backbone, weights=start).state_dict()
-    mixed = {
-        name: torch.lerp(before[name].float(), value.float(), part) if value.is_floating_point() else value
-        for name, value in net.state_dict().items()
-    }
-    net.load_state_dict(mixed)
-
-
 def main() -> None:
     from rdistill_helpers import Benchmark, TrainingImages, evaluate, extract
+    from rdistill_helpers.distil.train import average_weights
     from rdistill_helpers.embed.networks import RetrievalNet, load_network, save_network
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,7 +199,7 @@ def main() -> None:
         print(report)
         return {"easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP}
 
-    before = score()
+    untrained = score()
     start = time.time()
     losses = []
     if args.steps:
@@ -218,12 +207,13 @@ def main() -> None:
             net, training.pixels(), training.labels(), args.steps, args.lr, args.temperature, args.seed, args.early
         )
     if args.average:
-        average(net, args.average, args.part)
+        before = RetrievalNet(net.backbone, weights=args.average).state_dict()
+        average_weights(net, before, 1 - args.part)
     seconds = time.time() - start
     save_network(net, args.out, half=True)
     reached = score()
     record = {
-        "before": before,
+        "before": untrained,
         "after": reached,
         "seconds": seconds,
         "loss": losses,

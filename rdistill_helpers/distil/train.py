@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 WEIGHT_DECAY = 1e-4
 FAST = 10.0  # learning rate of GeM's p and of a new projection, as a multiple of the network's
 CHECKPOINT_EVERY = 100  # steps
+START_WEIGHT = 0.2  # of the weights a training started with, in the student that it returns
 
 
 @dataclass
@@ -94,6 +95,7 @@ def distill(
     alpha: str | float = "uniform",
     joint_weight: float = 1.0,
     augment: bool = True,
+    start_weight: float = START_WEIGHT,
     seed: int = 0,
     progress: bool = True,
     checkpoint: str | Path | None = None,
@@ -111,6 +113,9 @@ def distill(
     interpolated: mixtures in each batch, 0 for none; then the loss of a batch is loss(real rows) + joint_weight *
         loss(joint space). pairs, alpha: which mixtures, see `interpolate`.
     augment: show each image flipped, cropped and exposed at random; see `augmented`.
+    start_weight: w, from 0 to below 1; the student returned has (1 - w) * trained + w * start for each of its weights, which
+        takes back some of what training on few images forgets. Source: Wortsman et al., "Robust fine-tuning of
+        zero-shot models", CVPR 2022.
     checkpoint: a file to go on from when it is there, written as the training goes; a resumed run equals an
         uninterrupted one, on the CPU bit for bit.
     device: where to train, by default where the student is.
@@ -144,9 +149,9 @@ def distill(
         return value
 
     history = fit(
-        student, images, batches, batch_loss, generator, steps=steps, lr=lr, augment=augment, beside=projection,
-        device=device, autocast=autocast, settings=settings, progress=progress, checkpoint=checkpoint,
-        callback=callback,
+        student, images, batches, batch_loss, generator, steps=steps, lr=lr, augment=augment,
+        start_weight=start_weight, beside=projection, device=device, autocast=autocast, settings=settings,
+        progress=progress, checkpoint=checkpoint, callback=callback,
     )  # fmt: skip
     return student, history
 
@@ -161,6 +166,7 @@ def train_supervised(
     classes: int = 12,
     per_class: int = 4,
     augment: bool = True,
+    start_weight: float = START_WEIGHT,
     seed: int = 0,
     progress: bool = True,
     checkpoint: str | Path | None = None,
@@ -189,8 +195,8 @@ def train_supervised(
     labels = labels.to(device)
     history = fit(
         student, images, batches, lambda rows, index: metric_loss(rows, labels[index]), generator, steps=steps, lr=lr,
-        augment=augment, device=device, autocast=autocast, settings=settings, progress=progress, checkpoint=checkpoint,
-        callback=callback,
+        augment=augment, start_weight=start_weight, device=device, autocast=autocast, settings=settings,
+        progress=progress, checkpoint=checkpoint, callback=callback,
     )  # fmt: skip
     return student, history
 
@@ -209,6 +215,7 @@ def train_on_pairs(
     mine_every: int = 100,
     margin: float = 0.85,
     augment: bool = True,
+    start_weight: float = START_WEIGHT,
     seed: int = 0,
     progress: bool = True,
     device: str | torch.device | None = None,
@@ -257,8 +264,8 @@ def train_on_pairs(
         "mine_every": mine_every,
     }  # fmt: skip
     history = fit(
-        student, images, batches(), batch_loss, generator, steps=steps, lr=lr, augment=augment, device=device,
-        autocast=autocast, settings=settings, progress=progress, callback=callback,
+        student, images, batches(), batch_loss, generator, steps=steps, lr=lr, augment=augment,
+        start_weight=start_weight, device=device, autocast=autocast, settings=settings, progress=progress, callback=callback,
     )  # fmt: skip
     return student, history
 
@@ -273,6 +280,7 @@ def fit(
     steps: int,
     lr: float,
     augment: bool = True,
+    start_weight: float = START_WEIGHT,
     beside: nn.Module | None = None,
     device: str | torch.device = "cpu",
     autocast: torch.dtype | None = None,
@@ -291,6 +299,8 @@ def fit(
     """
     if steps < 1 or not lr > 0:
         raise BadInput(f"{steps} steps with learning rate {lr} train nothing: give steps >= 1 and lr > 0.")
+    if not 0 <= start_weight < 1:
+        raise BadInput(f"start_weight={start_weight} leaves nothing of the training: give 0 or more, and less than 1.")
     device = torch.device(device)
     student.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for module in student.modules():
@@ -300,14 +310,15 @@ def fit(
     optimizer = torch.optim.AdamW(_parameter_groups(student, beside, lr))
     own = {
         "steps": steps, "lr": lr, "augment": augment, "seed": generator.initial_seed(), "images": len(images),
-        "autocast": str(autocast),
+        "autocast": str(autocast), "start_weight": start_weight,
     }  # fmt: skip
+    start_state = {name: value.clone() for name, value in student.state_dict().items()} if start_weight else {}
     history = History(settings=own | (settings or {}))
     # Layers with chance of their own, such as dropout, draw from torch's global state: give it back as it was.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator.initial_seed())
         if checkpoint is not None and Path(checkpoint).exists():
-            history = _resume(checkpoint, student, beside, optimizer, generator, history.settings)
+            history, start_state = _resume(checkpoint, student, beside, optimizer, generator, history.settings)
         done = len(history.step)
         start = time.perf_counter() - (history.seconds[-1] if done else 0.0)
         bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=not progress)
@@ -337,14 +348,28 @@ def fit(
             history.lr.append(lr * schedule(step, steps))
             history.seconds.append(time.perf_counter() - start)
             if checkpoint is not None and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
-                _save(checkpoint, student, beside, optimizer, generator, history)
+                _save(checkpoint, student, start_state, beside, optimizer, generator, history)
             if callback is not None:
                 callback(history)
             bar.update()
             bar.set_postfix(loss=f"{value:.4f}", refresh=False)
         bar.close()
+    if start_weight:
+        average_weights(student, start_state, start_weight)
     student.eval()
     return history
+
+
+def average_weights(net: nn.Module, start: Mapping[str, Tensor], start_weight: float = START_WEIGHT) -> None:
+    """Replace every weight by (1 - start_weight) * itself + start_weight * that of `start`, in place.
+
+    start: a state dict with the same names; entries that are no floating-point numbers stay as they are.
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    with torch.no_grad():
+        for name, value in net.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(start[name].to(value), start_weight)
 
 
 def schedule(step: int, steps: int) -> float:
@@ -407,6 +432,7 @@ def _parameter_groups(student: nn.Module, beside: nn.Module | None, lr: float) -
 def _save(
     path: str | Path,
     student: nn.Module,
+    start_state: Mapping[str, Tensor],
     beside: nn.Module | None,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -415,6 +441,7 @@ def _save(
     """Write a checkpoint; the old one stays until the new one is whole."""
     state = {
         "student": student.state_dict(),
+        "start": start_state,
         "beside": {} if beside is None else beside.state_dict(),
         "optimizer": optimizer.state_dict(),
         "generator": generator.get_state(),
@@ -432,8 +459,11 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     settings: dict[str, Any],
-) -> History:
-    """Bring everything to where the checkpoint was written; BadInput when it is of another training."""
+) -> tuple[History, dict[str, Tensor]]:
+    """Bring everything to where the checkpoint was written; BadInput when it is of another training.
+
+    Returns the history so far and the weights that the training started with.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         history = History(**state["history"])
@@ -454,7 +484,7 @@ def _resume(
         raise BadInput(f"The checkpoint {path} is of another student: give another file or delete it.") from error
     generator.set_state(state["generator"])
     torch.set_rng_state(state["torch"])
-    return history
+    return history, state["start"]
 
 
 def _check_images(images: Tensor, count: int, beside: str) -> None:

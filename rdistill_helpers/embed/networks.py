@@ -96,6 +96,19 @@ class RetrievalNet(nn.Module):
         self.metadata: dict[str, Any] = {}
         self.learned_whitening: dict[str, LearnedWhitening] = {}
 
+    def freeze(self, blocks: int) -> RetrievalNet:
+        """Keep the first `blocks` parts of the convolutions as they are in all later training; returns the network.
+
+        Training is faster, needs less memory and forgets less; `net.requires_grad_(True)` undoes it.
+        Raises BadInput for fewer than none or more than there are.
+        """
+        parts = list(self.features.children())
+        if not 0 <= blocks <= len(parts):
+            raise BadInput(f"{blocks} parts of {self.backbone} cannot be frozen: give a number from 0 to {len(parts)}.")
+        for part in parts[:blocks]:
+            part.requires_grad_(False)
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         """Float images [B, 3, H, W] in [0, 1] -> descriptors [B, dim], rows L2-normalised."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
