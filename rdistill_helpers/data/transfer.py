@@ -1,4 +1,7 @@
-"""One file from the network or a mirror: resumed where it broke, checked, and put in place whole or not at all."""
+"""One file from the network or a mirror: resumed where it broke, checked, and put in place whole or not at all.
+
+On requests, not on pooch: a broken transfer of many gigabytes has to go on where it stopped, and pooch (1.9) starts again.
+"""
 
 import hashlib
 import json
