@@ -89,7 +89,7 @@ def distill(
     steps: int = 500,
     anchors: int = 8,
     neighbours: int = 5,
-    lr: float = 1e-4,
+    lr: float = 3e-4,
     interpolated: int = 0,
     pairs: str = "random",
     alpha: str | float = "uniform",
