@@ -11,11 +11,11 @@ stopped goes on where it was.
 Every image is sent to the teacher once, so queries are images; training never sees a label but in the supervised baseline.
 
 Settings are chosen on 30 rooms drawn with a seed of their own, by medium mAP on the evaluation rooms themselves: learning
-rate, steps and the part of the start weights in the result for the supervised baseline; learning rate, temperature and the
-same part for the distilled student. The student with interpolation and the trainings on other numbers of rooms use what was
-chosen there. The rows of that seed stay in the file and out of the summary. The first six of the thirteen parts of SqueezeNet
-stay frozen in all trainings: that is a third faster, and did no harm in the runs of results/explored.csv, which holds what was
-tried on the way here.
+rate, steps, the part of the start weights in the result and frozen parts for the supervised baseline; learning rate,
+temperature and the part of the start weights for the distilled student. The student with interpolation and the trainings on
+other numbers of rooms use what was chosen there. The rows of that seed stay in the file and out of the summary. For
+distillation the first six of the thirteen parts of SqueezeNet are frozen: that is a third faster, and did no harm in the runs of
+results/explored.csv, which holds what was tried on the way here.
 
 All students train on the photographs as they are and are scored on photographs enlarged as the teacher's are: a network does
 better on larger images than it was trained on (Touvron et al., "Fixing the train-test resolution discrepancy", NeurIPS
@@ -54,9 +54,14 @@ COLUMNS = ["method", "images", "teacher_queries", "seed", "easy", "medium", "har
 TUNING_SEED = 1000  # of the rows that choose settings; never among the rows that are reported
 TUNING_ROOMS = 30
 START_WEIGHTS = (0.0, 0.2)  # part of the start weights in the student returned
-SUPERVISED_GRID = list(itertools.product((3e-5, 1e-4, 3e-4), (60, 150, 500), START_WEIGHTS))  # lr, steps
-DISTILLED_GRID = list(itertools.product((1e-4, 3e-4), (0.025, 0.04, 0.07), START_WEIGHTS))  # lr, temperature
 FROZEN = 6  # parts of the student's convolutions that are not trained
+SUPERVISED_GRID = [  # lr, steps, start weight, frozen parts
+    (lr, steps, *kept)
+    for lr in (3e-5, 1e-4, 3e-4)
+    for steps in (60, 150, 500)
+    for kept in ((0.0, 0), *itertools.product(START_WEIGHTS, (FROZEN,)))
+]
+DISTILLED_GRID = list(itertools.product((1e-4, 3e-4), (0.025, 0.04, 0.07), START_WEIGHTS))  # lr, temperature
 SCALE = 1.6  # enlargement of the student's input when it is scored, the same as the teacher's
 AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 gives the same figures within their spread
 
@@ -223,9 +228,8 @@ def grid(method: str, steps: int, teacher: str) -> list[dict[str, Any]]:
         common = {**DISTILLED["listwise"], "steps": steps, "teacher": teacher, "scale": SCALE, "frozen": FROZEN}
         names = ("lr", "temperature", "start_weight")
         return [common | dict(zip(names, values, strict=True)) for values in DISTILLED_GRID]
-    names = ("lr", "steps", "start_weight")
-    common = {"scale": SCALE, "frozen": FROZEN}
-    return [common | dict(zip(names, values, strict=True)) for values in SUPERVISED_GRID]
+    names = ("lr", "steps", "start_weight", "frozen")
+    return [{"scale": SCALE} | dict(zip(names, values, strict=True)) for values in SUPERVISED_GRID]
 
 
 def tuned(rows: list[dict[str, str]], tuning: list[Run]) -> dict[str, Any]:
