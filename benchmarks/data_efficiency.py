@@ -14,7 +14,7 @@ Settings are chosen on 30 rooms drawn with a seed of their own, by medium mAP on
 rate, steps, the part of the start weights in the result and frozen parts for the supervised baseline; learning rate,
 temperature and the part of the start weights for the distilled student. The student with interpolation and the trainings on
 other numbers of rooms use what was chosen there. The rows of that seed stay in the file and out of the summary. For
-distillation the first six of the thirteen parts of SqueezeNet are frozen: that is a third faster, and did no harm in the runs of
+distillation the first six of the thirteen parts of SqueezeNet are frozen: a third faster, and no worse in the runs of
 results/explored.csv, which holds what was tried on the way here.
 
 All students train on the photographs as they are and are scored on photographs enlarged as the teacher's are: a network does
