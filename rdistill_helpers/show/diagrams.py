@@ -116,7 +116,7 @@ def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
     a, b = (np.array([np.sin(angle), np.cos(angle)]) for angle in (-half, half))
     chord = weight * a + (1 - weight) * b
     back = chord / np.linalg.norm(chord)
-    fig, ax = _canvas((5.2, 2.6), (-1.75, 1.75), (-0.12, 1.32))
+    fig, ax = _canvas((5.6, 2.3), (-1.75, 1.75), (-0.08, 1.3))
     ax.set_aspect("equal")
     around = np.linspace(-np.pi / 2, np.pi / 2, 200)
     ax.plot(np.sin(around), np.cos(around), color="0.8", linestyle="-", linewidth=1)
@@ -131,8 +131,10 @@ def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
         ax.text(float(x), float(y), text, ha="center", va="center", color=PALETTE["blue"])
     length, away = float(np.linalg.norm(chord)), -0.08 if back[0] >= 0 else 0.08
     near, far = ("right", "left") if away < 0 else ("left", "right")
-    ax.text(float(chord[0]) + away, float(chord[1]) + 0.05, f"mixture, length {length:.2f}", ha=near, va="bottom")
-    ax.text(float(back[0]), float(back[1]) + 0.08, "brought back to length 1", ha=far, va="bottom")
+    ax.text(
+        float(chord[0]) + away, float(chord[1]) + 0.05, f"mixture, length {length:.2f}", ha=near, va="bottom", size=9
+    )
+    ax.text(float(back[0]), float(back[1]) + 0.08, "brought back to length 1", ha=far, va="bottom", size=9)
     fig.set_label(
         f"Two arrows of length one, a and b, {degrees:.0f} degrees apart on a circle. Their mixture with lambda "
         f"{weight:g} lies on the straight line between their tips, inside the circle, with length {length:.2f}; brought "

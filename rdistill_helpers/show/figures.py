@@ -185,7 +185,8 @@ def filmstrip(
             ax.set_title(names[which], fontsize=9)
             _outline(ax, *PLACES[0 if places is None else which][1:])
     if places is not None:
-        _legend_below(fig, [entry for number, entry in enumerate(PLACES) if any(number in column for column in places)])
+        shown = {place for column in places for place in column} | (set() if ends is None else {0, 1})
+        _legend_below(fig, [PLACES[place] for place in sorted(shown)])
     _title(fig, title)
     steps = ", ".join(f"{weight:.2f}" for weight in weights)
     return _described(
