@@ -20,12 +20,15 @@ from rdistill_helpers.distil.interpolate import mix
 from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.show import (
+    course_map,
     doctor,
     filmstrip,
     history_plot,
     image_grid,
     lambda_slider,
+    ledger_diagram,
     map_figure,
+    mixture_diagram,
     nearest_to_mixtures,
     outcomes,
     protocol_examples,
@@ -131,6 +134,36 @@ def test_results_differ_by_line_and_sign_as_well_as_colour(benchmark, ranking):
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["✓ right", "✗ wrong", "– ignored"]
 
 
+def test_the_key_names_only_what_occurs_and_a_title_stands_above(benchmark, ranking):
+    fig = ranked_list(benchmark, 0, ranking, k=4, title="four right ones")
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["✓ right"]
+    assert fig.get_suptitle() == "four right ones"
+    drawn(fig)
+
+
+def test_examples_leave_no_column_empty(benchmark):
+    assert len(protocol_examples(benchmark, 0, per_row=5).axes) == 3 * 2 + 1
+
+
+def test_filmstrip_frames_tell_places_apart_by_line_and_colour():
+    images = [colour(i) for i in range(2)]
+    fig = filmstrip([0.9, 0.1], [images] * 2, (images[0], images[1]), places=[[0, 2], [0, 2]])
+    looks = [(ax.spines["left"].get_edgecolor(), ax.spines["left"].get_linestyle()) for ax in fig.axes]
+    # Two rows of four: the first photograph, two columns, the second photograph.
+    first, by_first, _, second, _, third = looks[:6]
+    assert first == by_first
+    assert len({first, second, third}) == len({line for _, line in (first, second, third)}) == 3
+    assert len(fig.legends[0].get_texts()) == 3
+    drawn(fig)
+
+
+def test_diagrams_describe_themselves():
+    assert "gradient trains the student" in drawn(course_map())
+    assert "free; if not, the teacher is asked" in drawn(ledger_diagram())
+    # Half way between two arrows at a right angle, the chord is as far from the centre as the root of one half.
+    assert "with length 0.71" in drawn(mixture_diagram(0.5, 90))
+
+
 def test_a_query_without_box_and_images_is_drawn(benchmark, ranking):
     assert "0 easy, 1 hard, 2 junk" in drawn(protocol_examples(benchmark, 1, per_row=2))
     drawn(ranked_list(benchmark, 1, ranking, "easy", k=1))
@@ -154,6 +187,8 @@ def test_filmstrip_puts_the_ends_where_lambda_says(benchmark):
         (lambda b, r: ranked_list(b, 0, r[0]), "give [Q, n]"),
         (lambda b, r: ranked_list(b, 0, r + N), "beyond the 24"),
         (lambda b, r: filmstrip([0.5], []), "1 weights and 0 columns"),
+        (lambda b, r: filmstrip([0.5], [[colour(0)]], places=[[0, 1]]), "places do not fit"),
+        (lambda b, r: mixture_diagram(0.5, 180), "cannot be drawn"),
         (lambda b, r: history_plot({}), "no loss to draw"),
         (lambda b, r: scores_plot([]), "no score to draw"),
         (lambda b, r: map_figure(np.zeros((3, 2)), ["a"]), "for 1 groups"),
@@ -218,7 +253,8 @@ def test_colours_of_the_outcomes_are_told_apart_by_lightness_or_line():
 # Maps
 
 
-def test_umap_gives_one_place_a_row_without_a_warning(capsys, recwarn):
+def test_umap_gives_one_place_a_row_without_a_warning(capsys, recwarn, monkeypatch):
+    monkeypatch.delitem(sys.modules, "umap", raising=False)
     rows = torch.cat([unit_rows(15, 8) * 0.05 + 1, unit_rows(15, 8) * 0.05 - 1])
     rows = torch.nn.functional.normalize(rows, dim=1)
     places = umap_map(rows, seed=1, neighbours=5)
@@ -231,6 +267,7 @@ def test_umap_gives_one_place_a_row_without_a_warning(capsys, recwarn):
     assert ((distance.argmin(1) < 15) == (np.arange(30) < 15)).all()
     threads = torch.get_num_threads()
     assert umap_map(unit_rows(5, 4)).shape == (5, 2)
+    assert capsys.readouterr().out == "", "the wait is announced once"
     assert torch.get_num_threads() == threads
 
 

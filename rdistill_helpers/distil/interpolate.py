@@ -38,7 +38,7 @@ class JointSpace:
         """[B+K, B+K] bool: which rows a loss may compare, those that share no part.
 
         False on the diagonal, between a mixture and its own two rows, and between mixtures with a row in common: those
-        similarities follow from lambda alone, are high in every space, and would fill the top of each ranking.
+        similarities say more of lambda than of what a network has learned, and would fill the top of each ranking.
         """
         parts = self.parts
         return (parts[:, None, :, None] != parts[None, :, None, :]).all(dim=3).all(dim=2)

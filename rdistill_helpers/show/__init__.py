@@ -1,5 +1,6 @@
-"""Figures, maps, widgets and the doctor of the environment. May look at everything; nothing imports it."""
+"""Figures, diagrams, maps, widgets and the doctor of the environment. May look at everything; nothing imports it."""
 
+from rdistill_helpers.show.diagrams import course_map, ledger_diagram, mixture_diagram
 from rdistill_helpers.show.doctor import doctor
 from rdistill_helpers.show.figures import (
     filmstrip,
@@ -16,12 +17,15 @@ from rdistill_helpers.show.widgets import lambda_slider, nearest_to_mixtures, re
 
 __all__ = [
     "PALETTE",
+    "course_map",
     "doctor",
     "filmstrip",
     "history_plot",
     "image_grid",
     "lambda_slider",
+    "ledger_diagram",
     "map_figure",
+    "mixture_diagram",
     "nearest_to_mixtures",
     "outcomes",
     "protocol_examples",

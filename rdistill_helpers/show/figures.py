@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,7 @@ from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.report import PROTOCOLS
 from rdistill_helpers.score.table import LEVELS, ScoreRow
-from rdistill_helpers.show.style import COLOURS, HATCHES, LINES, MARKS, PALETTE
+from rdistill_helpers.show.style import COLOURS, GREY, HATCHES, LINES, MARKS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 TILE = 1.35  # width of one photograph in inches, less where they would not fit beside each other
 PAD = 0.04  # inches around a photograph, enough for two frames side by side
 WIDEST = 9.5  # inches that a notebook shows without making it smaller
+# How a filmstrip frames photographs: of the first place, of the second, of any other.
+PLACES: tuple[tuple[str, str, Literal["-", "--", ":"]], ...] = (
+    ("the first room", PALETTE["blue"], "-"),
+    ("the second room", PALETTE["orange"], "--"),
+    ("a third room", GREY, ":"),
+)
 
 
 def outcomes(
@@ -67,9 +73,10 @@ def image_grid(
 
 
 def protocol_examples(benchmark: Benchmark, query: int = 0, per_row: int = 5, alt: str | None = None) -> "Figure":
-    """A query with its box, and beside it examples of its easy, hard and junk images, one row each."""
+    """A query with its box, and beside it examples of its easy, hard and junk images, one row each of up to `per_row`."""
     _check_query(benchmark, query)
     truth = benchmark.ground_truth[query]
+    per_row = max(1, min(per_row, max(len(truth[part]) for part in LISTS)))
     parts = {part: [int(image) for image in truth[part][:per_row]] for part in LISTS}
     full = benchmark.query(query, crop=False)
     fig, axes = _tiles(3, per_row + 2, full.size, 3)
@@ -103,12 +110,14 @@ def ranked_list(
     ranking: Any,
     protocol: str = "medium",
     k: int = 10,
+    title: str | None = None,
     alt: str | None = None,
 ) -> "Figure":
     """A query and the first k images of its ranked list, framed by what they are.
 
     ranking: [Q, n] database positions, best first, of all queries, as `search` gives them. Right: green solid frame and
-    a tick; wrong: red dashed frame and a cross; ignored by the protocol: grey dotted frame and a bar.
+    a tick; wrong: red dashed frame and a cross; ignored by the protocol: grey dotted frame and a bar. The key below
+    names those that occur.
     """
     order = first_of_list(benchmark, query, ranking, k)
     kinds = outcomes(benchmark, query, order, protocol)
@@ -128,7 +137,10 @@ def ranked_list(
         _photograph(ax, benchmark.image(image))
         _frame(ax, kind)
         ax.set_title(f"{place + 1} {MARKS[kind].sign}", fontsize=9, color=_dark(kind))
-    _outcome_legend(fig)
+    _legend_below(
+        fig, [(f"{mark.sign} {mark.meaning}", mark.colour, mark.line) for kind, mark in MARKS.items() if kind in kinds]
+    )
+    _title(fig, title)
     said = ", ".join(f"{place} {MARKS[kind].meaning}" for place, kind in enumerate(kinds, 1))
     return _described(
         fig, alt, f"Query {query} of {benchmark.name} and its first {len(order)} results, {protocol} protocol: {said}."
@@ -139,31 +151,43 @@ def filmstrip(
     weights: Sequence[float],
     neighbours: Sequence[Sequence[Image.Image]],
     ends: tuple[Image.Image, Image.Image] | None = None,
+    places: Sequence[Sequence[int]] | None = None,
+    title: str | None = None,
     alt: str | None = None,
 ) -> "Figure":
     """What lies between two photographs: for each mixing weight, its nearest photographs in a column, the nearest on top.
 
     weights: lambda of the first photograph for each column; neighbours: the photographs of each column, nearest first;
-    ends: the two mixed photographs, (first, second), drawn at the sides where lambda is 1 and 0.
+    ends: the two mixed photographs, (first, second), drawn at the sides where lambda is 1 and 0; places: what each
+    neighbour shows, 0 the place of the first photograph, 1 that of the second, 2 another one. It gets a frame by it, and
+    so do the ends.
     """
     if not weights or len(weights) != len(neighbours) or not all(neighbours):
         raise BadInput(
             f"There are {len(weights)} weights and {len(neighbours)} columns of photographs: give each weight at least one."
         )
+    if places is not None and [len(column) for column in places] != [len(column) for column in neighbours]:
+        raise BadInput("The places do not fit the columns of photographs: give one of 0, 1 and 2 for each photograph.")
     depth = max(len(column) for column in neighbours)
     side = 0 if ends is None else 1
     fig, axes = _tiles(depth, len(weights) + 2 * side, neighbours[0][0].size, 1)
     for number, (weight, column) in enumerate(zip(weights, neighbours, strict=True)):
         for row, image in enumerate(column):
             _photograph(axes[row, number + side], image)
+            if places is not None:
+                _outline(axes[row, number + side], *PLACES[places[number][row]][1:])
         axes[0, number + side].set_title(f"λ = {weight:.2f}", fontsize=9)
     if ends is not None:
         rising = weights[0] < weights[-1]
-        names = ("second (λ = 0)", "first (λ = 1)") if rising else ("first (λ = 1)", "second (λ = 0)")
-        for ax, end, name in zip(axes[0, [0, -1]], ends[::-1] if rising else ends, names, strict=True):
-            _photograph(ax, end)
-            ax.set_title(name, fontsize=9, color=PALETTE["blue"])
-            _outline(ax, PALETTE["blue"], "-")
+        names = ("first (λ = 1)", "second (λ = 0)")
+        for ax, which in zip(axes[0, [0, -1]], (1, 0) if rising else (0, 1), strict=True):
+            _photograph(ax, ends[which])
+            ax.set_title(names[which], fontsize=9)
+            _outline(ax, *PLACES[0 if places is None else which][1:])
+    if places is not None:
+        shown = {place for column in places for place in column} | (set() if ends is None else {0, 1})
+        _legend_below(fig, [PLACES[place] for place in sorted(shown)])
+    _title(fig, title)
     steps = ", ".join(f"{weight:.2f}" for weight in weights)
     return _described(
         fig, alt, f"Filmstrip: for each weight lambda = {steps} the {depth} photographs nearest to the mixture."
@@ -305,12 +329,19 @@ def _box(ax: "Axes", box: Sequence[float]) -> None:
         )
 
 
-def _outcome_legend(fig: "Figure") -> None:
+def _title(fig: "Figure", title: str | None) -> None:
+    """A title above all photographs, with room of its own."""
+    if title is not None:
+        fig.set_figheight(fig.get_figheight() + 0.3)
+        fig.suptitle(title, fontsize=10)
+
+
+def _legend_below(fig: "Figure", entries: Sequence[tuple[str, str, Literal["-", "--", ":"]]]) -> None:
+    """A key of frames below all photographs: (text, colour, line)."""
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=mark.colour, linestyle=mark.line, linewidth=3, label=f"{mark.sign} {mark.meaning}")
-        for mark in MARKS.values()
-    ]
+    handles = [Line2D([], [], color=colour, linestyle=line, linewidth=3, label=text) for text, colour, line in entries]
     fig.set_figheight(fig.get_figheight() + 0.3)
-    fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False, handlelength=3)
+    fig.legend(
+        handles=handles, loc="outside lower center", ncols=len(entries), fontsize=9, frameon=False, handlelength=3
+    )

@@ -1,5 +1,6 @@
 """Maps: descriptors laid out in the plane by UMAP."""
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ def umap_map(rows: Any, seed: int = 0, neighbours: int = 15, min_dist: float = 0
             f"A map of {len(values)} rows with {neighbours} neighbours each cannot be drawn: "
             f"give at least {FEWEST} rows and 2 neighbours."
         )
-    print(f"Laying out {len(values)} descriptors with UMAP; its first call compiles for about 10 s.")
+    if "umap" not in sys.modules:
+        print(f"Laying out {len(values)} descriptors with UMAP; its first call compiles for about 10 s.")
     with warnings.catch_warnings():
         # Any seed makes UMAP warn that it gives up parallelism, which is what a seed is for.
         warnings.filterwarnings("ignore", message=".*n_jobs value .* overridden to 1.*")

@@ -1,0 +1,166 @@
+"""Diagrams: the way through the course, a photograph's way through the ledger, and a mixture on the circle.
+
+Each function gives a matplotlib Figure that carries its description, as those of `figures` do.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.show.style import PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Point = tuple[float, float]
+INK = "0.3"
+
+
+def course_map() -> "Figure":
+    """The stages from a photograph to a score, each with the notebooks that treat it."""
+    fig, ax = _canvas((8.4, 3.3), (-0.5, 5.2), (-0.15, 2.4))
+    _boxes(
+        ax,
+        [
+            ("photographs", 0, 1, "sky"),
+            ("student", 1.1, 1.7, "green"),
+            ("teacher\n(black box)", 1.1, 0.3, "orange"),
+            ("descriptors\nin two spaces", 2.3, 1, "sky"),
+            ("joint space:\nreal + interpolated", 3.5, 1.7, "sky"),
+            ("ranking\nloss", 4.7, 1.7, "purple"),
+            ("score\nE / M / H", 3.5, 0.3, "yellow"),
+        ],
+        size=10,
+    )
+    notebooks = [
+        ("notebook 0", 0, 1),
+        ("notebooks 1, 4", 1.1, 1.7),
+        ("notebook 1", 1.1, 0.3),
+        ("notebook 1", 2.3, 1),
+        ("notebook 2", 3.5, 1.7),
+        ("notebooks 3, 4", 4.7, 1.7),
+        ("notebook 5", 3.5, 0.3),
+    ]
+    for text, x, y in notebooks:
+        ax.text(x, y - 0.36, text, ha="center", va="center", fontsize=8, color="0.35")
+    ways: list[tuple[Point, Point]] = [
+        ((0.35, 1.2), (0.8, 1.57)),
+        ((0.35, 0.8), (0.7, 0.48)),
+        ((1.4, 1.57), (1.95, 1.25)),
+        ((1.5, 0.48), (1.95, 0.75)),
+        ((2.65, 1.25), (3.0, 1.5)),
+        ((2.65, 0.75), (3.1, 0.48)),
+        ((4.05, 1.7), (4.37, 1.7)),
+    ]
+    for start, end in ways:
+        _arrow(ax, start, end)
+    _arrow(ax, (4.7, 1.95), (1.1, 1.9), colour=PALETTE["purple"], bend=0.1)
+    ax.text(2.9, 2.27, "gradient: trains the student, never the teacher", ha="center", fontsize=9, color="0.25")
+    fig.set_label(
+        "Photographs go to the student and to the teacher; both give descriptors, in two spaces; a joint space of real "
+        "and interpolated samples is made of them; a ranking loss compares both spaces, and its gradient trains the "
+        "student; descriptors are scored under three protocols."
+    )
+    return fig
+
+
+def ledger_diagram() -> "Figure":
+    """The way of a photograph through the ledger of a teacher that costs."""
+    fig, ax = _canvas((8.4, 2.2), (-0.5, 5.1), (-0.2, 1.2))
+    _boxes(
+        ax,
+        [
+            ("photograph", 0, 0.5, "sky"),
+            ("hash of\nits pixels", 1.1, 0.5, "sky"),
+            ("in the\nledger?", 2.2, 0.5, "yellow"),
+            ("descriptor\nfrom the file", 4.5, 0.95, "green"),
+            ("ask the\nteacher", 3.3, 0.05, "orange"),
+            ("write answer\nand charge", 4.5, 0.05, "orange"),
+        ],
+        size=9,
+    )
+    ways: list[tuple[Point, Point]] = [
+        ((0.4, 0.5), (0.75, 0.5)),
+        ((1.45, 0.5), (1.85, 0.5)),
+        ((2.5, 0.65), (4.0, 0.95)),
+        ((2.5, 0.35), (2.95, 0.1)),
+        ((3.65, 0.05), (4.0, 0.05)),
+        ((4.5, 0.28), (4.5, 0.7)),
+    ]
+    for start, end in ways:
+        _arrow(ax, start, end)
+    for text, x, y in (("yes: free", 3.2, 0.94), ("no", 2.68, 0.34)):
+        ax.text(x, y, text, ha="right" if text != "no" else "left", fontsize=8, color="0.25")
+    fig.set_label(
+        "The hash of a photograph's pixels is looked up in the ledger; if it is there, the descriptor comes from the "
+        "file, free; if not, the teacher is asked, answer and charge are written, and then the descriptor comes from "
+        "the file."
+    )
+    return fig
+
+
+def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
+    """Two descriptors on the circle, their mixture on the chord between them, and the same brought back to length 1.
+
+    weight: lambda of a, between 0 and 1; degrees: the angle between a and b, more than 0 and less than 180.
+    """
+    if not 0 <= weight <= 1 or not 0 < degrees < 180:
+        raise BadInput(
+            f"A mixture with lambda {weight} at {degrees} degrees cannot be drawn: give a lambda from 0 to 1 and an angle "
+            "between 0 and 180."
+        )
+    half = np.deg2rad(degrees) / 2
+    a, b = (np.array([np.sin(angle), np.cos(angle)]) for angle in (-half, half))
+    chord = weight * a + (1 - weight) * b
+    back = chord / np.linalg.norm(chord)
+    fig, ax = _canvas((5.6, 2.3), (-1.75, 1.75), (-0.08, 1.3))
+    ax.set_aspect("equal")
+    around = np.linspace(-np.pi / 2, np.pi / 2, 200)
+    ax.plot(np.sin(around), np.cos(around), color="0.8", linestyle="-", linewidth=1)
+    ax.plot(*zip(a, b, strict=True), color=PALETTE["black"], linestyle=":", linewidth=1.5)
+    # From the chord outwards to the circle: what renormalising does.
+    ax.plot(*zip(np.zeros(2), back, strict=True), color=PALETTE["orange"], linestyle="--", linewidth=1.5)
+    for end in (a, b):
+        _arrow(ax, (0, 0), (float(end[0]), float(end[1])), colour=PALETTE["blue"])
+    ax.plot(*chord, marker="o", markerfacecolor="white", markeredgecolor=PALETTE["orange"], markersize=8)
+    ax.plot(*back, marker="s", color=PALETTE["orange"], markersize=8)
+    for text, (x, y) in (("a", 1.1 * a), ("b", 1.1 * b)):
+        ax.text(float(x), float(y), text, ha="center", va="center", color=PALETTE["blue"])
+    length, away = float(np.linalg.norm(chord)), -0.08 if back[0] >= 0 else 0.08
+    near, far = ("right", "left") if away < 0 else ("left", "right")
+    ax.text(
+        float(chord[0]) + away, float(chord[1]) + 0.05, f"mixture, length {length:.2f}", ha=near, va="bottom", size=9
+    )
+    ax.text(float(back[0]), float(back[1]) + 0.08, "brought back to length 1", ha=far, va="bottom", size=9)
+    fig.set_label(
+        f"Two arrows of length one, a and b, {degrees:.0f} degrees apart on a circle. Their mixture with lambda "
+        f"{weight:g} lies on the straight line between their tips, inside the circle, with length {length:.2f}; brought "
+        "back to length one it lies on the circle, in the same direction, nearer to the heavier of the two."
+    )
+    return fig
+
+
+def _canvas(size: Point, across: Point, up: Point) -> tuple["Figure", "Axes"]:
+    """An empty figure without axes, of a size in inches, that shows these ranges."""
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=size, layout="constrained")
+    ax = fig.subplots()
+    ax.set(xlim=across, ylim=up)
+    ax.axis("off")
+    return fig, ax
+
+
+def _boxes(ax: "Axes", boxes: Sequence[tuple[str, float, float, str]], size: float) -> None:
+    """Texts in rounded boxes: (text, x, y, colour of the palette)."""
+    for text, x, y, colour in boxes:
+        frame = {"boxstyle": "round,pad=0.42", "facecolor": PALETTE[colour] + "55", "edgecolor": PALETTE[colour]}
+        ax.text(x, y, text, ha="center", va="center", fontsize=size, linespacing=1.1, bbox=frame)
+
+
+def _arrow(ax: "Axes", start: Point, end: Point, colour: str = INK, bend: float = 0) -> None:
+    look = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops={**look, "connectionstyle": f"arc3,rad={bend}"})
