@@ -61,12 +61,10 @@ def extract_to_file(
             _write_share(net, images, share, parts[rank()], np.dtype(dtype), scales, batch_size, at_once, progress)
     if world() == 1:
         parts[0].replace(path)
+        _count_of(parts[0]).unlink()
     else:
         added(torch.zeros(1))  # nobody goes on before all have come here
         from_first(lambda: _join([part for part in parts if part.exists()], path, len(images)))
-    for part in parts if rank() == 0 else []:
-        part.unlink(missing_ok=True)
-        _count_of(part).unlink(missing_ok=True)
     return path
 
 
@@ -111,7 +109,7 @@ def _count_of(part: Path) -> Path:
 
 
 def _join(parts: Sequence[Path], path: Path, total: int) -> None:
-    """Writes the rows of all parts, one behind the other, to the one file."""
+    """Writes the rows of all parts, one behind the other, to the one file, and removes the parts."""
     rows = [open_descriptors(part) for part in parts]
     if sum(map(len, rows)) != total or len({array.shape[1] for array in rows}) != 1:
         raise DataMissing(
@@ -125,6 +123,9 @@ def _join(parts: Sequence[Path], path: Path, total: int) -> None:
             joined[start : start + len(array)] = array
             start += len(array)
         joined.flush()
+    for part in parts:
+        part.unlink()
+        _count_of(part).unlink()
 
 
 def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[int, Tensor | None]:
