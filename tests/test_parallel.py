@@ -28,6 +28,7 @@ from rdistill_helpers import (
     train_on_pairs,
     train_supervised,
 )
+from rdistill_helpers.__main__ import main
 from rdistill_helpers.distil import train
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.parallel import (
@@ -208,6 +209,9 @@ def small_things():
     }  # fmt: skip
 
 
+EXTRACT = ["--part", "queries", "--at-once", "32", "--net", "squeezenet1_1", "--quiet"]
+
+
 def everything(folder):
     """All that must not depend on the number of processes, and `small`, which tells of it."""
     results = {
@@ -215,7 +219,9 @@ def everything(folder):
         "weights": resumed_and_whole(folder),
         "files": files_of_descriptors(folder),
         "scores": scores(),
+        "status": main(["extract", "rooms", str(folder / "queries.npy"), *EXTRACT]),
     }
+    results["command"] = open_descriptors(folder / "queries.npy").tobytes()
     if world() > 1:
         results["small"] = small_things()
     return results
@@ -263,6 +269,12 @@ def test_descriptors_are_those_of_one_process_bit_for_bit(one, two):
         assert files["whole"] == files["resumed"] == one["files"]["whole"]
         assert torch.equal(files["one block"], one["files"]["one block"])  # all in one share, none in the other
         assert files["files"] == ["one.npy", "resumed.npy", "whole.npy"]
+
+
+def test_the_command_extract_writes_the_file_of_one_process(one, two, folder):
+    assert [results["status"] for results in (one, *two)] == [0, 0, 0]
+    assert [results["command"] for results in two] == [one["command"]] * 2
+    assert [file.name for file in folder.glob("queries.npy*.json")] == ["queries.npy.names.json"]
 
 
 def test_each_process_goes_on_behind_its_own_finished_rows(two):
