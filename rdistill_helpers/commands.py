@@ -53,7 +53,7 @@ def add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ledger", type=Path, metavar="FILE", help="what the teacher was paid for (default: in OUT)")
     command.add_argument("--budget", type=int, help="teacher queries of this ledger, ever (default: one each image)")
     command.add_argument("--student", metavar="NET", default="squeezenet1_1", help=f"{NETWORK}, or a backbone")
-    command.add_argument("--dim", type=int, help="size of the student's descriptors, with a new linear layer")
+    command.add_argument("--dim", type=int, help="descriptor size of a backbone, by a new linear layer")
     command.add_argument("--scale", type=float, default=1.0, help="enlargement in front of a backbone (default: 1)")
     command.add_argument("--loss", choices=LOSSES, default="listwise")
     command.add_argument("--steps", type=int, default=500)
@@ -88,7 +88,6 @@ def run_train(given: argparse.Namespace) -> None:
         if precision == "auto":
             able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             precision = "bfloat16" if able else "float32"
-        given.out.mkdir(parents=True, exist_ok=True)
         _, history = distill(
             student, images, rows, getattr(losses, given.loss), steps=given.steps, anchors=given.anchors,
             neighbours=given.neighbours, lr=given.lr, interpolated=given.interpolated, augment=not given.no_augment,
@@ -237,5 +236,9 @@ def _images(given: argparse.Namespace) -> tuple[Tensor | Sequence[Photo], list[s
         return benchmark.lazy_images(given.imsize), benchmark.image_names
     if given.part == "queries":
         raise BadInput(f"{given.images} is no benchmark with queries: choose rooms or {' or '.join(REVISITED)}.")
+    if given.images == "sfm120k":
+        raise BadInput("sfm120k has training images only: give --part training, or the folder of its photographs.")
+    if given.imsize is not None:
+        raise BadInput("--imsize is for benchmarks: photographs of a folder keep their size, give --scales instead.")
     paths = photographs(given.images)
     return paths, [path.relative_to(given.images).as_posix() for path in paths]

@@ -134,6 +134,8 @@ def test_the_rooms_are_a_training_set_and_a_benchmark(run):
         (["train", "photos", "out", "--budget", "3"], "more than the 3 left of its budget of 3"),
         (["extract", "photos", "new.npy", "--part", "queries"], "photos is no benchmark with queries"),
         (["extract", "photos", "new.npy", "--scales", "0"], "scales"),
+        (["extract", "photos", "new.npy", "--imsize", "64"], "--imsize is for benchmarks"),
+        (["extract", "sfm120k", "new.npy"], "give --part training"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(run, arguments, words):
