@@ -24,7 +24,7 @@ from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, 
 from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, RDistillError
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
-from rdistill_helpers.score.search import build_index, search
+from rdistill_helpers.score.search import build_index, recall, search
 
 __all__ = [
     "BadInput",
@@ -60,6 +60,7 @@ __all__ = [
     "losses",
     "open_descriptors",
     "pca_whitening",
+    "recall",
     "recommended_scales",
     "save_descriptors",
     "save_network",

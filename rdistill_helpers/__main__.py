@@ -1,15 +1,16 @@
-"""The shell command: python -m rdistill_helpers download NAME."""
+"""The shell commands: python -m rdistill_helpers download, train or extract; `--help` behind each says more."""
 
 import argparse
 import sys
 
-from rdistill_helpers import RDistillError, download
+from rdistill_helpers import RDistillError, commands, download
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; its exit status, 1 after an error, which is one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m rdistill_helpers", description="Tools of the rdistill package.")
-    command = parser.add_subparsers(dest="command", required=True).add_parser(
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    command = subparsers.add_parser(
         "download", help="get a benchmark, distractors, training photographs or a published network"
     )
     command.add_argument("name", help="roxford5k, rparis6k, revisitop1m, sfm120k or the name of a published network")
@@ -23,9 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--keep", action="store_true", help="keep archives that have been unpacked, or photographs picked out of"
     )
+    commands.add_train(subparsers.add_parser("train", help="distil a student, alone or under torchrun"))
+    commands.add_extract(subparsers.add_parser("extract", help="write descriptors to a file, alone or under torchrun"))
     given = parser.parse_args(arguments)
     try:
-        download(given.name, given.root, given.parts, given.mirror, keep=given.keep)
+        if given.command == "train":
+            commands.run_train(given)
+        elif given.command == "extract":
+            commands.run_extract(given)
+        else:
+            download(given.name, given.root, given.parts, given.mirror, keep=given.keep)
     except RDistillError as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdistill_helpers.descriptors import open_descriptors, save_descriptors
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score import rows as module
-from rdistill_helpers.score.search import build_index, search
+from rdistill_helpers.score import search as search_module
+from rdistill_helpers.score.search import build_index, recall, search
 
 
 def rows(count, dim=16, seed=0):
@@ -54,6 +56,44 @@ def test_ties_rank_by_position_whatever_the_block(seed, k, at_once):
         _, positions = search(queries, database, k)
     order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
     assert positions.tolist() == order[:, :k].tolist()
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
+def test_an_index_is_built_from_shards_on_disk_in_blocks(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_module, "ADDED_AT_ONCE", 700)
+    monkeypatch.setattr(search_module, "LEARNED_FROM", 2600)
+    database = rows(3000, seed=1)
+    shards = [
+        open_descriptors(save_descriptors(tmp_path / f"{i}.npy", part, "float32"))
+        for i, part in enumerate(database.split([1100, 1, 1899]))
+    ]
+    queries = F.normalize(database[:50] + 0.05 * rows(50, seed=2), dim=1)
+    exact = search(queries, database, k=10)[1]
+    found = search(queries, None, k=10, index=build_index(shards, kind))[1]
+    assert recall(found, exact) >= {"flat": 1.0, "hnsw": 0.9, "ivfpq": 0.3}[kind]
+    again = search(queries, None, k=10, index=build_index(shards, kind))[1]
+    assert kind == "hnsw" or torch.equal(found, again)  # the graph grows in several threads
+
+
+def test_a_bad_row_of_a_shard_is_named():
+    database = rows(3000, seed=1)
+    database[2000] = torch.nan
+    with pytest.raises(BadInput, match=r"database\[1\] hold NaN or infinite values, first in row 500"):
+        build_index([database[:1500], database[1500:]], "ivfpq")
+
+
+def test_several_indexes_are_one_behind_the_other():
+    queries, database = rows(5), rows(100, seed=1)
+    parts = [build_index(part) for part in database.split([30, 3, 67])]
+    for one, several in zip(search(queries, database), search(queries, None, index=parts), strict=True):
+        torch.testing.assert_close(one, several)
+    assert search(queries, None, k=100, index=parts)[1].sort(1).values.tolist() == [list(range(100))] * 5
+    with pytest.raises(BadInput, match="101 neighbours cannot be found among 100"):
+        search(queries, None, k=101, index=parts)
+
+
+def test_recall_is_the_share_of_exact_neighbours_found():
+    assert recall(torch.tensor([[3, 1, -1], [0, 1, 2]]), torch.tensor([[1, 2, 3], [2, 1, 0]])) == pytest.approx(5 / 6)
 
 
 def test_a_database_may_lie_in_several_arrays():

@@ -12,13 +12,12 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_truth
-from rdistill_helpers.data.images import crop_box, query_size, read_image, resize_longest
+from rdistill_helpers.data.images import ENDINGS, crop_box, query_size, read_image, resize_longest
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import read_member, verify_archive
 from rdistill_helpers.errors import BadInput, DataMissing
 
 REVISITED = ("roxford5k", "rparis6k")
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from rdistill_helpers.errors import BadInput, DataMissing
 
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
 Source = Path | str | bytes | BinaryIO | Image.Image
 
 
@@ -93,6 +95,31 @@ def resize_longest(image: Image.Image, imsize: int) -> Image.Image:
     smaller = image.copy()
     smaller.thumbnail((imsize, imsize), Image.Resampling.LANCZOS)
     return smaller
+
+
+def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image scaled to cover `size` (height, width), the rest cut off evenly: one size, so that images share batches."""
+    if min(size) < 1:
+        raise BadInput(f"The image size {size} is not usable: give height and width in pixels, at least 1.")
+    return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+
+
+def photographs(folder: str | Path) -> list[Path]:
+    """The files of photographs in a folder and its sub-folders, by path; hidden ones are left out.
+
+    Raises DataMissing when there is no such folder, BadInput when it holds no photograph.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataMissing(f"The folder {folder} is not there: check the path.")
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in ENDINGS and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise BadInput(f"{folder} holds no photograph ({' '.join(ENDINGS)}): give another folder.")
+    return found
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:

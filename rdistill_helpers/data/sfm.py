@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.data.images import fitted, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
 from rdistill_helpers.data.sources import sfm_image
@@ -107,11 +107,8 @@ class SfMImages:
 
         One size for all, so that they can meet in a batch. For descriptors in their own shape give `extract` the paths.
         """
-        fitted = [
-            ImageOps.fit(self.image(int(i)), (size[1], size[0]), Image.Resampling.LANCZOS)
-            for i in tqdm(indices, "decoding", unit="image", disable=not progress)
-        ]
-        return to_tensor(fitted)
+        chosen = tqdm(indices, "decoding", unit="image", disable=not progress)
+        return to_tensor([fitted(self.image(int(i)), size) for i in chosen])
 
     def draw(self, images: int, seed: int = 0) -> Tensor:
         """About `images` photographs in whole clusters, as ascending positions int64 [n]: the few-samples setting.

@@ -26,6 +26,16 @@ from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
 from rdistill_helpers.files import written_whole
+from rdistill_helpers.parallel import (
+    added,
+    average_gradients,
+    from_first,
+    gather_rows,
+    own_share,
+    rank,
+    start_alike,
+    world,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -249,7 +259,7 @@ def train_on_pairs(
             drawn = torch.randint(len(queries), (count * tuples,), generator=generator)
             among = torch.randperm(len(images), generator=generator)[:pool]
             asked, place = queries[drawn].unique(return_inverse=True)
-            rows, pool_rows = (extract(student, images[index], progress=False) for index in (asked, among))
+            rows, pool_rows = (_described(student, images, index) for index in (asked, among))
             mined = hard_negatives(rows, clusters[asked], pool_rows, clusters[among], negatives)
             whole = torch.cat([queries[drawn, None], positives[drawn, None], among[mined[place]]], dim=1)
             yield from whole.view(count, tuples * (2 + negatives))
@@ -296,6 +306,7 @@ def fit(
     beside: something else to train along, such as a projection that the loss uses.
     settings: what the caller set, kept in the history beside the loop's own and compared with a checkpoint's. For the
         rest see `distill`.
+    Under `parallel.processes` each process describes its share of every batch; the loss is that of the whole batch.
     """
     if steps < 1 or not lr > 0:
         raise BadInput(f"{steps} steps with learning rate {lr} train nothing: give steps >= 1 and lr > 0.")
@@ -307,6 +318,9 @@ def fit(
         # Batches are made of look-alikes: their statistics are not those of the images the student will see.
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+    start_alike(student)
+    if beside is not None:
+        start_alike(beside)
     optimizer = torch.optim.AdamW(_parameter_groups(student, beside, lr))
     own = {
         "steps": steps, "lr": lr, "augment": augment, "seed": generator.initial_seed(), "images": len(images),
@@ -317,18 +331,23 @@ def fit(
     # Layers with chance of their own, such as dropout, draw from torch's global state: give it back as it was.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator.initial_seed())
-        if checkpoint is not None and Path(checkpoint).exists():
-            history, start_state = _resume(checkpoint, student, beside, optimizer, generator, history.settings)
+        state = None if checkpoint is None else from_first(lambda: _saved(checkpoint))
+        if checkpoint is not None and state is not None:
+            history, start_state = _resume(checkpoint, state, student, beside, optimizer, generator, history.settings)
         done = len(history.step)
         start = time.perf_counter() - (history.seconds[-1] if done else 0.0)
-        bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=not progress)
+        bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=not progress or rank() > 0)
         for step, index in zip(range(done, steps), batches, strict=False):
-            pixels = images[index].to(device)
-            pixels = augmented(pixels, generator) if augment else _as_float(pixels)
+            index, mine = _shared(index)
+            if world() > 1:  # each process has noise of its own in dropout, the same again after a resume
+                torch.manual_seed(generator.initial_seed() + step * world() + rank())
+            pixels = images[index[mine]].to(device)
+            pixels = augmented(pixels, generator, len(index), mine) if augment else _as_float(pixels)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 rows = student(pixels)
             if autocast is not None:
                 rows = rows.float()
+            rows = gather_rows(rows, len(index))
             if step == done:
                 check_descriptors(rows, "the student's rows")
             loss = batch_loss(rows, index)
@@ -336,6 +355,7 @@ def fit(
                 group["lr"] = group["peak"] * schedule(step, steps)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            average_gradients(p for group in optimizer.param_groups for p in group["params"])
             optimizer.step()
 
             value = loss.item()
@@ -347,7 +367,8 @@ def fit(
             history.loss.append(value)
             history.lr.append(lr * schedule(step, steps))
             history.seconds.append(time.perf_counter() - start)
-            if checkpoint is not None and ((step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps):
+            due = (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps
+            if checkpoint is not None and due and rank() == 0:
                 _save(checkpoint, student, start_state, beside, optimizer, generator, history)
             if callback is not None:
                 callback(history)
@@ -380,18 +401,21 @@ def schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
 
 
-def augmented(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def augmented(
+    images: Tensor, generator: torch.Generator | None = None, count: int | None = None, which: slice = slice(None)
+) -> Tensor:
     """Each image mirrored or not, cropped to 80-100 % of its sides, with new brightness and contrast (+-20 %).
 
     uint8 [B, 3, H, W] -> float [B, 3, H, W] in [0, 1], channels_last. Mirror, crop and resize are one bilinear sampling
-    of the whole batch.
+    of the whole batch. count, which: the images are these of a batch of `count`, and change as they would in it.
     """
-    count, _, height, width = images.shape
+    height, width = images.shape[2:]
+    count = len(images) if count is None else count
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return (low + (high - low) * torch.rand(count, *shape, generator=generator)).to(images.device)
+        return (low + (high - low) * torch.rand(count, *shape, generator=generator))[which].to(images.device)
 
-    mirror = (torch.rand(count, 1, generator=generator) < 0.5).to(images.device) * -2.0 + 1.0
+    mirror = (torch.rand(count, 1, generator=generator) < 0.5)[which].to(images.device) * -2.0 + 1.0
     zoom = uniform(0.8, 1.0, 1)
     # The corners of an axis-aligned crop need no general affine grid: positions along x and along y are enough.
     x = mirror * zoom * _pixel_centres(width, images) + uniform(-1, 1, 1) * (1 - zoom)
@@ -407,6 +431,26 @@ def augmented(images: Tensor, generator: torch.Generator | None = None) -> Tenso
 def _pixel_centres(size: int, like: Tensor) -> Tensor:
     """Positions of `size` pixels in [-1, 1], as grid_sample counts them."""
     return (torch.arange(size, device=like.device) * 2 + 1) / size - 1
+
+
+def _shared(index: Tensor) -> tuple[Tensor, slice]:
+    """The batch [B] of process 0, and which of its images this process describes; BadInput when there are too few."""
+    if len(index) < world():
+        raise BadInput(
+            f"A batch of {len(index)} images cannot be shared by {world()} processes: give a larger batch or fewer processes."
+        )
+    if world() > 1:  # ties between neighbours may fall otherwise on another processor; the batches must not
+        index = added(index * (rank() == 0))
+    share = own_share(len(index))
+    return index, slice(share.start, share.stop)
+
+
+def _described(student: nn.Module, images: Tensor, index: Tensor) -> Tensor:
+    """The student's descriptors of images[index], [n, D], each process describing its share."""
+    if len(index) < world():
+        return extract(student, images[index], progress=False)
+    share = own_share(len(index))
+    return gather_rows(extract(student, images[index[share.start : share.stop]], progress=False), len(index))
 
 
 def _as_float(images: Tensor) -> Tensor:
@@ -452,8 +496,20 @@ def _save(
         torch.save(state, unfinished)
 
 
+def _saved(path: str | Path) -> dict[str, Any] | None:
+    """What is in a checkpoint, None where there is none; BadInput when it cannot be read."""
+    if not Path(path).exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {**state, "history": History(**state["history"])}
+    except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
+        raise BadInput(f"The checkpoint {path} cannot be read: delete it to start again.") from error
+
+
 def _resume(
     path: str | Path,
+    state: dict[str, Any],
     student: nn.Module,
     beside: nn.Module | None,
     optimizer: torch.optim.Optimizer,
@@ -464,11 +520,7 @@ def _resume(
 
     Returns the history so far and the weights that the training started with.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        history = History(**state["history"])
-    except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
-        raise BadInput(f"The checkpoint {path} cannot be read: delete it to start again.") from error
+    history: History = state["history"]
     different = [name for name in settings | history.settings if settings.get(name) != history.settings.get(name)]
     if different:
         raise BadInput(

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from rdistill_helpers.descriptors import check_stored
+from rdistill_helpers.descriptors import check_stored, open_descriptors
 from rdistill_helpers.embed.extract import Photo, check_settings, described, ready
-from rdistill_helpers.errors import BadInput
+from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.files import written_whole
+from rdistill_helpers.parallel import added, from_first, own_share, rank, world
 
 # How far the last finished row may lie from the row of its image now. Half precision in the network and batches of another
 # size move rows by less, another network or another image by much more.
@@ -37,6 +39,10 @@ def extract_to_file(
     call goes on behind them. Only the last finished image is described once more: BadInput when its row has changed, for then
     network, settings or images have. Raises BadInput also when `path` is there already, when an unfinished file was begun for
     another number of images or another dtype, and for what `extract` refuses; nothing that is finished is lost by it.
+
+    Under `parallel.processes` each process describes its share of the images, in whole blocks of `at_once` so that batches are
+    those of one process, into `path`.R-of-W.part; process 0 joins them to the one file. All must see one folder, and as many
+    processes go on after an interruption as began.
     """
     check_settings(images, scales, batch_size)
     check_stored(dtype)
@@ -46,30 +52,80 @@ def extract_to_file(
     if path.exists():
         raise BadInput(f"{path} is there already: delete it, or write to another path.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, counted = (path.with_name(path.name + end) for end in (".part", ".part.rows"))
-    total = len(images)
-    finished, last = _finished(part, counted, total, np.dtype(dtype))
-    bar = tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not progress)
-    with ready(net, device), bar:
+    parts = [path.with_name(f"{path.name}.{turn}-of-{world()}.part") for turn in range(world())]
+    if world() == 1:
+        parts = [path.with_name(path.name + ".part")]
+    share = own_share(len(images), at_once)
+    with ready(net, device):
+        if share:
+            _write_share(net, images, share, parts[rank()], np.dtype(dtype), scales, batch_size, at_once, progress)
+    if world() == 1:
+        parts[0].replace(path)
+        _count_of(parts[0]).unlink()
+    else:
+        added(torch.zeros(1))  # nobody goes on before all have come here
+        from_first(lambda: _join([part for part in parts if part.exists()], path, len(images)))
+    return path
+
+
+def _write_share(
+    net: nn.Module,
+    images: Tensor | Sequence[Photo],
+    share: range,
+    part: Path,
+    dtype: np.dtype,
+    scales: Sequence[float],
+    batch_size: int,
+    at_once: int,
+    progress: bool,
+) -> None:
+    """Writes the rows of the images `share` to the file `part`, behind those that are finished."""
+    total, counted = len(share), _count_of(part)
+    finished, last = _finished(part, counted, total, dtype)
+    shown = progress and rank() == 0
+    with tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not shown) as bar:
         if last is not None:
-            ((_, now),) = described(net, images, range(finished - 1, finished), scales, 1)
+            image = share[finished - 1]
+            ((_, now),) = described(net, images, range(image, image + 1), scales, 1)
             _check_same(last, now[0], part, finished - 1)
         for start in range(finished, total, at_once):
-            which = range(start, min(start + at_once, total))
+            which = share[start : start + at_once]
             block = None
             for indices, batch in described(net, images, which, scales, batch_size):
                 if block is None:
                     block = np.empty((len(which), batch.shape[1]), dtype)
-                block[indices - start] = batch
+                block[indices - which.start] = batch
                 bar.update(len(indices))
             assert block is not None
             _write(part, start, block, total)
             new = counted.with_name(counted.name + ".new")
-            new.write_text(f"{which.stop}\n", encoding="utf-8")
+            new.write_text(f"{start + len(which)}\n", encoding="utf-8")
             new.replace(counted)
-    part.replace(path)
-    counted.unlink()
-    return path
+
+
+def _count_of(part: Path) -> Path:
+    """The file that says how many rows of an unfinished file are finished."""
+    return part.with_name(part.name + ".rows")
+
+
+def _join(parts: Sequence[Path], path: Path, total: int) -> None:
+    """Writes the rows of all parts, one behind the other, to the one file, and removes the parts."""
+    rows = [open_descriptors(part) for part in parts]
+    if sum(map(len, rows)) != total or len({array.shape[1] for array in rows}) != 1:
+        raise DataMissing(
+            f"{path.parent} has {sum(map(len, rows))} of the {total} rows of {path.name}: give all processes one folder, and "
+            "the same command."
+        )
+    with written_whole(path) as unfinished:
+        joined = np.lib.format.open_memmap(unfinished, "w+", rows[0].dtype, (total, rows[0].shape[1]))
+        start = 0
+        for array in rows:
+            joined[start : start + len(array)] = array
+            start += len(array)
+        joined.flush()
+    for part in parts:
+        part.unlink()
+        _count_of(part).unlink()
 
 
 def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[int, Tensor | None]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.parallel import added
 from rdistill_helpers.score.rows import Rows
 
 CELLS = 2**23  # of the tables by which similarities are placed, all queries together: 32 MB
@@ -38,6 +39,9 @@ def count_ranks(
     first. Returns Q int64 tensors, 0-based ranks in the order of `wanted`. Counting over blocks of at most `block` database
     rows needs memory for one block of similarities only, and its counts are exactly the positions of a stable full sort.
     Rows behind the block with the last wanted one are read once, the others twice.
+
+    A count over all rows is the sum of the counts over parts of them. So under `parallel.processes` each process reads and
+    counts its own part of the blocks, the counts are added, and every process has the ranks.
     """
     rows = database if isinstance(database, Rows) else Rows([("database", database)], normalised=False)
     longest = max(map(len, wanted), default=0)
@@ -48,11 +52,13 @@ def count_ranks(
     behind = int(numbers.max()) + 1  # from here on, no row is wanted
 
     # The wanted rows' similarities come from the products that they are compared with: another shape may round otherwise.
-    own = torch.full(numbers.shape, torch.inf)
-    for part, similarities in rows.similarities(queries, block, behind):
+    mine = rows.own_part(len(queries), block)
+    own = torch.zeros(numbers.shape)
+    for part, similarities in rows.similarities(queries, block, min(behind, mine.stop), mine.start):
         inside = (numbers >= part.start) & (numbers < part.stop)
         places = (numbers - part.start).clamp(0, similarities.shape[1] - 1)
         own = torch.where(inside, similarities.gather(1, places), own)
+    own = added(own).masked_fill_(numbers < 0, torch.inf)  # a row is one process's, and zero for the others
     keys = torch.where(numbers < 0, torch.iinfo(torch.int64).max, order_keys(own, numbers))  # no key of a row is larger
     keys, order = keys.sort(dim=1)
     places_behind = _Places(own.gather(1, order), len(rows) - behind)
@@ -60,7 +66,7 @@ def count_ranks(
     # How many wanted rows each database row stands above; from these counts, how many rows stand above each wanted one.
     first = torch.arange(len(keys))[:, None] * keys.shape[1]
     beaten = torch.zeros(keys.numel(), dtype=torch.int64)
-    for part, similarities in rows.similarities(queries, block):
+    for part, similarities in rows.similarities(queries, block, mine.stop, mine.start):
         before = min(max(0, behind - part.start), part.stop - part.start)
         if before:
             numbered = order_keys(similarities[:, :before], torch.arange(part.start, part.start + before))
@@ -68,6 +74,7 @@ def count_ranks(
             beaten += torch.bincount(places.flatten(), minlength=len(beaten))
         if part.stop > behind:
             beaten += torch.bincount(places_behind(similarities[:, before:].contiguous()), minlength=len(beaten))
+    beaten = added(beaten)
     ranks = torch.empty_like(order).scatter_(1, order, len(rows) - beaten.view(keys.shape).cumsum(1))
     return [line[: len(found)] for line, found in zip(ranks, wanted, strict=True)]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rdistill_helpers.descriptors import check_shape, check_values, length_tolerance
+from rdistill_helpers.parallel import own_share
 
 Array = Tensor | np.ndarray
 
@@ -49,12 +50,17 @@ class Rows:
         step = min(most, whole_tiles(NUMBERS // self.dim, down=True))
         return min(step, whole_tiles(math.ceil(len(self) / math.ceil(len(self) / step))))  # blocks of nearly one length
 
+    def own_part(self, queries: int, most: int | None = None) -> range:
+        """The rows that this process reads of all, whole blocks of `similarities`: see `parallel.own_share`."""
+        return own_share(len(self), self.block_length(most or whole_tiles(SIMILARITIES // queries, down=True)))
+
     def similarities(
-        self, queries: Tensor, most: int | None = None, end: int | None = None
+        self, queries: Tensor, most: int | None = None, end: int | None = None, start: int = 0
     ) -> Iterator[tuple[slice, Tensor]]:
         """The dot products of the queries [Q, D] with ranges of rows: pairs (which rows, float32 [Q, how many]).
 
-        most: rows in a range, at most; by default what `SIMILARITIES` allows. end: stop with the block of row end - 1.
+        most: rows in a range, at most; by default what `SIMILARITIES` allows. start, end: begin with row `start`, which must be
+        the first of a block, as in `own_part`, and stop with the block of row end - 1.
         The next range is written over the last one: copy what is to be kept.
         Raises BadInput, with the array and the row in it, for rows that are not finite or not normalised.
         """
@@ -65,13 +71,21 @@ class Rows:
         length = step * min(most // step, math.ceil(len(self) / step))
         products = torch.empty(len(queries), length + len(block) - step)
         end = len(self) if end is None else end
-        for first in range(0, end, length):
+        for first in range(start, end, length):
             last = first
             while last < min(first + length, end):
-                start, last = last, min(last + step, len(self))
-                self._read(slice(start, last), block)
-                torch.mm(queries, block.T, out=products[:, start - first : start - first + len(block)])
+                at, last = last, min(last + step, len(self))
+                self._read(slice(at, last), block)
+                torch.mm(queries, block.T, out=products[:, at - first : at - first + len(block)])
             yield slice(first, last), products[:, : last - first]
+
+    def blocks(self, most: int) -> Iterator[Tensor]:
+        """All rows in order, checked, as float32 [at most `most`, D]; the next block is written over the last one."""
+        buffer = torch.empty(min(most, len(self)), self.dim)
+        for start in range(0, len(self), most):
+            stop = min(start + most, len(self))
+            self._read(slice(start, stop), buffer)
+            yield buffer[: stop - start]
 
     def take(self, numbers: Tensor) -> Tensor:
         """The rows with these numbers, int64 [M], as float32 [M, D]."""

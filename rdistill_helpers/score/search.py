@@ -5,12 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.parallel import stacked, world
 from rdistill_helpers.score.ranks import order_keys
 from rdistill_helpers.score.rows import Array, Rows, each_named
+
+LEARNED_FROM = 2**16  # rows, 512 MB of 2,048 dimensions
+ADDED_AT_ONCE = 2**15  # rows
 
 
 def search(
@@ -19,24 +24,39 @@ def search(
     """The k most similar database rows of each query, best first: (similarities [Q, k], positions int64 [Q, k]).
 
     queries [Q, D], database [N, D], rows L2-normalised; the database may be a list of arrays, one behind the other, and
-    memory-mapped. Exact, in blocks of the database; equal similarities rank by position, the lower first. With an `index` of
-    `build_index` the database is not needed and may be None; an approximate index that finds fewer than k fills the line
-    with position -1.
+    memory-mapped. Exact, in blocks of the database; equal similarities rank by position, the lower first. Under
+    `parallel.processes` each process searches its own part of the blocks, and every process gets the whole result.
+    index: of `build_index`, or a list of them, one for each part of the database, one behind the other; then the database is
+    not needed and may be None. Where approximate indexes find fewer than k, position -1 fills the line.
     """
     q = check_descriptors(queries, "queries").detach().cpu()
     if index is not None:
-        check_count(k, index.ntotal)
-        if index.d != q.shape[1]:
-            raise BadInput(
-                f"queries have {q.shape[1]} dimensions where {index.d} are needed: use the network that made the index."
-            )
-        similarities, positions = index.search(np.ascontiguousarray(q.numpy()), k)
-        return torch.from_numpy(similarities), torch.from_numpy(positions)
+        return _search_indexes(q, index if isinstance(index, list | tuple) else [index], k)
     if database is None:
         raise BadInput("There is neither a database nor an index to search: give one of them.")
     rows = Rows(each_named("database", database), dim=q.shape[1])
     check_count(k, len(rows))
     return nearest(q, rows, k)
+
+
+def _search_indexes(queries: Tensor, indexes: Sequence[Any], k: int) -> tuple[Tensor, Tensor]:
+    """The best of what each FAISS index finds, positions counted through all of them."""
+    check_count(k, sum(index.ntotal for index in indexes))
+    values, numbers, first = [], [], 0
+    for index in indexes:
+        if index.d != queries.shape[1]:
+            raise BadInput(
+                f"queries have {queries.shape[1]} dimensions where {index.d} are needed: use the network that made the index."
+            )
+        found, positions = map(
+            torch.from_numpy, index.search(np.ascontiguousarray(queries.numpy()), min(k, index.ntotal))
+        )
+        values.append(found)
+        numbers.append(torch.where(positions < 0, positions, positions + first))
+        first += index.ntotal
+    # What was not found has the lowest similarity there is; the sort is stable, so the lower position stays first.
+    best, order = torch.cat(values, 1).sort(dim=1, descending=True, stable=True)
+    return best[:, :k], torch.cat(numbers, 1).gather(1, order)[:, :k]
 
 
 def check_count(k: int, size: int) -> None:
@@ -49,23 +69,31 @@ def nearest(queries: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
     """What `search` gives, of checked queries."""
     best = torch.empty(len(queries), 0, dtype=torch.int64)
     values = torch.empty(len(queries), 0)
-    for part, similarities in rows.similarities(queries):
+    mine = rows.own_part(len(queries))
+    for part, similarities in rows.similarities(queries, None, mine.stop, mine.start):
         keys = order_keys(similarities, torch.arange(part.start, part.stop))
         found, places = keys.topk(min(k, keys.shape[1]), dim=1)
         best, order = torch.cat([best, found], 1).topk(min(k, best.shape[1] + found.shape[1]), dim=1)
         values = torch.cat([values, similarities.gather(1, places)], 1).gather(1, order)
+    if world() > 1:
+        lacking = k - best.shape[1]  # the part of a process may have fewer than k rows
+        best, values = F.pad(best, (0, lacking), value=torch.iinfo(best.dtype).min), F.pad(values, (0, lacking))
+        best, order = torch.cat([*stacked(best)], 1).topk(k, dim=1)
+        values = torch.cat([*stacked(values)], 1).gather(1, order)
     return values, -best & 0xFFFFFFFF
 
 
-def build_index(database: Tensor | np.ndarray, kind: str = "flat") -> Any:
+def build_index(database: Array | Sequence[Array], kind: str = "flat", seed: int = 0) -> Any:
     """A FAISS index of L2-normalised rows [N, D] by inner product.
 
-    kind: "flat" (exact), "hnsw" (graph) or "ivfpq" (compressed; needs some thousand rows to learn from).
+    database: one array or a list of shards, one behind the other, memory-mapped ones included; they are read in blocks.
+    kind: "flat" (exact) and "hnsw" (graph) keep all rows as float32; "ivfpq" keeps at most 64 bytes of each and learns its
+        codes from all rows, or from 65,536 random ones, but from 2,560 at least. seed: what these are drawn by.
     """
     import faiss
 
-    rows = np.ascontiguousarray(check_descriptors(database, "database").detach().cpu().numpy())
-    count, dim = rows.shape
+    rows = Rows(each_named("database", database))
+    count, dim = len(rows), rows.dim
     if kind == "flat":
         index: Any = faiss.IndexFlatIP(dim)
     elif kind == "hnsw":
@@ -76,12 +104,18 @@ def build_index(database: Tensor | np.ndarray, kind: str = "flat") -> Any:
             raise BadInput(
                 f"An ivfpq index cannot be learned from {count} rows: give at least 2560, or take kind='flat'."
             )
-        index = faiss.IndexIVFPQ(
-            faiss.IndexFlatIP(dim), dim, max(1, count // 256), parts, 8, faiss.METRIC_INNER_PRODUCT
-        )
+        cells = max(1, min(count // 256, LEARNED_FROM // 64))
+        index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, cells, parts, 8, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = 16
-        index.train(rows)
+        drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:LEARNED_FROM].sort().values
+        index.train(rows.take(drawn).nan_to_num().numpy())  # a row that is not finite is named when it is added
     else:
         raise BadInput(f"The index kind {kind!r} is not known: choose flat, hnsw or ivfpq.")
-    index.add(rows)
+    for block in rows.blocks(ADDED_AT_ONCE):
+        index.add(block.numpy())
     return index
+
+
+def recall(found: Tensor, exact: Tensor) -> float:
+    """Share of the exact neighbours that were found: positions [Q, k] of an index against those of exact search, in [0, 1]."""
+    return float((found[:, :, None] == exact[:, None, :]).any(1).float().mean())

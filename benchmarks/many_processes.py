@@ -1,0 +1,157 @@
+"""What two processes of torchrun gain over one, and what FAISS indexes built from shards find of the exact neighbours.
+
+    python benchmarks/many_processes.py
+
+Three works are timed, alone and in two processes of this machine, one thread for each process: steps of distillation, images
+written to a file of descriptors, and the exact scores of a file of rows. Rounds of one and of two processes alternate, each
+work counts with its best one. The ratio of the seconds is 2 at best, and near it only where two cores are idle; the ratio of
+processor seconds, of the one process to the busier of the two, says what a busy machine hides: how evenly work is shared and
+how much of it both must do.
+The indexes are built from four memory-mapped shards of seeded rows in clusters; recall is the share of the 10 exact
+neighbours among the 10 that the index finds.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rdistill_helpers import (
+    Benchmark,
+    RetrievalNet,
+    build_index,
+    distill,
+    evaluate,
+    extract_to_file,
+    open_descriptors,
+    recall,
+    search,
+)
+from rdistill_helpers.parallel import added, processes, rank, stacked
+
+PARTS = {"easy": 100, "hard": 80, "junk": 120}  # wanted images of a query
+
+
+def clustered(count: int, dim: int, seed: int) -> Tensor:
+    """Seeded L2-normalised rows [count, dim] around 1,000 centres."""
+    centres = torch.randn(1000, dim, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(1000, (count,), generator=generator)
+    return F.normalize(centres[which] + 0.7 * torch.randn(count, dim, generator=generator), dim=1)
+
+
+def works(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """What is timed; all processes together do each once."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (args.images, 3, 120, 160), generator=generator).to(torch.uint8)
+    teacher = F.normalize(torch.randn(args.images, 64, generator=generator), dim=1)
+    rows = open_descriptors(folder / "rows.npy")
+    own = np.random.default_rng(0)
+    ends = np.cumsum(list(PARTS.values()))[:-1]
+    truth = [
+        {"bbx": None, **dict(zip(PARTS, np.split(own.permutation(5000)[: sum(PARTS.values())], ends), strict=True))}
+        for _ in range(70)
+    ]
+    benchmark = Benchmark("made up", [f"q{i}" for i in range(70)], [f"d{i}" for i in range(5000)], truth, read=None)
+    queries = clustered(70, rows.shape[1], seed=9)
+    net = RetrievalNet("squeezenet1_1")
+
+    def write() -> None:
+        extract_to_file(net, images, folder / "images.npy", at_once=64, progress=False)
+        added(torch.zeros(1))
+        if rank() == 0:
+            (folder / "images.npy").unlink()
+        added(torch.zeros(1))
+
+    return {
+        "training": lambda: distill(net, images, teacher, steps=args.steps, progress=False),
+        "extraction": write,
+        "exact scores": lambda: evaluate(queries, rows, benchmark),
+    }
+
+
+def timed(folder: Path, args: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """Seconds of each work from when all processes begin until all are done, and processor seconds of the busiest one."""
+    seconds = {}
+    for name, work in works(folder, args).items():
+        for _ in range(2):  # the first time warms up
+            added(torch.zeros(1))
+            start, busy = time.perf_counter(), time.process_time()
+            work()
+            own = torch.tensor([time.process_time() - busy])
+            seconds[name] = (time.perf_counter() - start, float(stacked(own).max()))
+    return seconds
+
+
+def in_processes(count: int, folder: Path) -> dict[str, tuple[float, float]]:
+    """`timed` in processes of their own, one thread each."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command = [sys.executable, *torchrun, __file__, *sys.argv[1:], "--worker", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return dict(json.loads(done.stdout))
+
+
+def indexes(folder: Path) -> None:
+    """Builds each index from shards and prints its size, and what it finds of the exact neighbours."""
+    import faiss
+
+    rows = open_descriptors(folder / "rows.npy")
+    shards = np.array_split(rows, 4)
+    queries = clustered(200, rows.shape[1], seed=10)
+    _, exact = search(queries, shards, k=10)
+    ways = {
+        "ivfpq": lambda: build_index(shards, "ivfpq"),
+        "hnsw": lambda: build_index(shards, "hnsw"),
+        "one hnsw for each shard": lambda: [build_index(shard, "hnsw") for shard in shards],
+    }
+    for name, build in ways.items():
+        start = time.perf_counter()
+        built = build()
+        spent = time.perf_counter() - start
+        found = search(queries, None, k=10, index=built)[1]
+        each = built if isinstance(built, list) else [built]
+        size = sum(faiss.serialize_index(index).nbytes for index in each) / len(rows)
+        print(f"{name}: recall@10 {recall(found, exact):.3f}, {size:.0f} bytes a row, built in {spent:.0f} s")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000, help="of the file that is scored and indexed")
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # a process that is timed
+    args = parser.parse_args()
+    if args.worker:
+        with processes():
+            seconds = timed(args.worker, args)
+            if rank() == 0:
+                print(json.dumps(seconds))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "rows.npy", clustered(args.rows, args.dim, seed=1).half().numpy())
+        rounds = [(in_processes(1, folder), in_processes(2, folder)) for _ in range(args.rounds)]
+        print(f"{os.cpu_count()} cores; of one process, of two, and one to two:")
+        for work in rounds[0][0]:
+            for kind, measure in enumerate(("seconds", "processor seconds")):
+                one, two = (min(times[i][work][kind] for times in rounds) for i in range(2))
+                print(f"{work}, {measure}: {one:.2f}, {two:.2f}, {one / two:.2f}")
+        indexes(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The shell commands `train` and `extract`: what the notebooks do by hand, alone or in the processes of torchrun."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from rdistill_helpers.data.benchmark import REVISITED, Benchmark
+from rdistill_helpers.data.images import fitted, photographs, read_image, to_tensor
+from rdistill_helpers.data.rooms import TrainingImages
+from rdistill_helpers.data.sfm import SfMImages
+from rdistill_helpers.data.sources import PUBLISHED
+from rdistill_helpers.descriptors import check_descriptors, open_descriptors
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.train import distill
+from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
+from rdistill_helpers.embed.networks import (
+    RetrievalNet,
+    load_network,
+    load_published,
+    load_teacher,
+    save_network,
+    teacher_version,
+)
+from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.embed.to_file import extract_to_file
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.files import written_whole
+from rdistill_helpers.parallel import from_first, gather_rows, own_device, own_share, processes, rank, world
+
+# those that need no projection beside the student
+LOSSES = [
+    "listwise", "similarity", "rkd_distance", "rkd_angle", "darkrank_hard", "darkrank_soft", "similarity_preserving", "pkt",
+]  # fmt: skip
+TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NETWORK = "'teacher' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
+
+
+def add_train(command: argparse.ArgumentParser) -> None:
+    """The arguments of `train`."""
+    _add_training_images(command)
+    command.add_argument("out", type=Path, help="folder for student.safetensors, history.json and checkpoint.pt")
+    command.add_argument("--teacher", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
+    command.add_argument("--teacher-rows", type=Path, metavar="FILE", help=".npy of one descriptor for each image")
+    command.add_argument("--ledger", type=Path, metavar="FILE", help="what the teacher was paid for (default: in OUT)")
+    command.add_argument("--budget", type=int, help="teacher queries of this ledger, ever (default: one each image)")
+    command.add_argument("--student", metavar="NET", default="squeezenet1_1", help=f"{NETWORK}, or a backbone")
+    command.add_argument("--dim", type=int, help="descriptor size of a backbone, by a new linear layer")
+    command.add_argument("--scale", type=float, default=1.0, help="enlargement in front of a backbone (default: 1)")
+    command.add_argument("--loss", choices=LOSSES, default="listwise")
+    command.add_argument("--steps", type=int, default=500)
+    command.add_argument("--anchors", type=int, default=8, help="of a batch, of all processes together")
+    command.add_argument("--neighbours", type=int, default=5, help="of each anchor, by the teacher")
+    command.add_argument("--interpolated", type=int, default=0, help="mixtures in a batch")
+    command.add_argument("--lr", type=float, default=1e-4)
+    command.add_argument("--no-augment", action="store_true", help="show the images as they are")
+    command.add_argument(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="of the student's products; auto: bfloat16 where an accelerator computes with it, else float32",
+    )
+    _add_common(command)
+
+
+def run_train(given: argparse.Namespace) -> None:
+    """Distil a student and write it; the same command goes on where it was interrupted."""
+    with processes():
+        device = _device(given)
+        # Process 0 draws a random layer; training starts from its weights everywhere.
+        torch.manual_seed(given.seed)
+        student = _network(given.student, dim=given.dim, scale=given.scale, root=given.root).to(device)
+        images, _ = _training_images(given)
+        if given.teacher_rows is not None:
+            rows = check_descriptors(open_descriptors(given.teacher_rows), str(given.teacher_rows))
+            rows = F.normalize(rows, dim=1)  # those of half precision have length 1 within half precision only
+        else:
+            rows = from_first(lambda: _asked(given, images, device))
+        precision = given.precision
+        if precision == "auto":
+            able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bfloat16" if able else "float32"
+        _, history = distill(
+            student, images, rows, getattr(losses, given.loss), steps=given.steps, anchors=given.anchors,
+            neighbours=given.neighbours, lr=given.lr, interpolated=given.interpolated, augment=not given.no_augment,
+            seed=given.seed, progress=not given.quiet, checkpoint=given.out / "checkpoint.pt", device=device,
+            autocast=TYPES[precision],
+        )  # fmt: skip
+        if rank() == 0:
+            save_network(student, given.out / "student.safetensors", training=history.settings)
+            with written_whole(given.out / "history.json") as unfinished:
+                history.save(unfinished)
+            print(f"{given.out / 'student.safetensors'}: {len(history.loss)} steps, last loss {history.loss[-1]:.4f}")
+
+
+def add_extract(command: argparse.ArgumentParser) -> None:
+    """The arguments of `extract`."""
+    _add_training_images(command, f", or the benchmark {' or '.join(REVISITED)}")
+    command.add_argument("out", type=Path, help="the .npy file; FILE.names.json says which image each row is of")
+    command.add_argument(
+        "--part",
+        choices=["database", "queries", "training"],
+        default="database",
+        help="of a benchmark; training: the images that `train` takes, as it takes them (default: database)",
+    )
+    command.add_argument("--net", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
+    command.add_argument("--imsize", type=int, help="longer side in pixels to which a benchmark's images are reduced")
+    command.add_argument("--scales", type=float, nargs="+", metavar="S", help="image scales (default: 1)")
+    command.add_argument("--recommended-scales", action="store_true", help="those of the network's published figures")
+    command.add_argument("--batch-size", type=int, default=32)
+    command.add_argument("--at-once", type=int, default=256, help="images in a block; processes share whole blocks")
+    command.add_argument("--dtype", choices=["float16", "float32"], default="float16", help="of the file")
+    command.add_argument("--precision", choices=list(TYPES), default="float32", help="of the network's products")
+    _add_common(command)
+
+
+def run_extract(given: argparse.Namespace) -> None:
+    """Describe images and write the descriptors to a file; the same command goes on where it was interrupted."""
+    with processes():
+        device = _device(given)
+        images, names = _images(given)
+        net = _network(given.net, root=given.root)
+        scales = given.scales or (recommended_scales(net) if given.recommended_scales else (1,))
+        with _products(device, given.precision):
+            extract_to_file(
+                net, images, given.out, given.dtype, scales, given.batch_size, not given.quiet, device, given.at_once
+            )
+        if rank() == 0:
+            with written_whole(given.out.with_name(given.out.name + ".names.json")) as unfinished:
+                unfinished.write_text(json.dumps(names, indent=0), encoding="utf-8")
+            print(f"{given.out}: {len(images)} descriptors")
+
+
+def _add_training_images(command: argparse.ArgumentParser, others: str = "") -> None:
+    command.add_argument("images", help=f"rooms, sfm120k, a folder of photographs{others}")
+    command.add_argument(
+        "--draw", type=int, metavar="N", help="train with N rooms of the rooms, or N photographs, drawn by the seed"
+    )
+    command.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), default=[272, 362], help="of training images; rooms have their own"
+    )  # fmt: skip
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", help="where to compute (default: the process's accelerator, else the processor)")
+    command.add_argument(
+        "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
+    )
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _device(given: argparse.Namespace) -> torch.device:
+    """The device asked for, or this process's own."""
+    try:
+        return own_device() if given.device is None else torch.device(given.device)
+    except RuntimeError as error:
+        raise BadInput(f"The device {given.device!r} is not known: give cpu, cuda or cuda:0.") from error
+
+
+def _products(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Inside, matrix products of this precision."""
+    return torch.autocast(device.type, TYPES[precision], enabled=TYPES[precision] is not None)
+
+
+def _network(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
+    """A network by what the shell calls it."""
+    if name == "teacher":
+        return load_teacher(root)
+    if name.endswith(".safetensors"):
+        return load_network(name)
+    if name in PUBLISHED or name.endswith((".pth", ".pth.tar")):
+        return load_published(name)
+    return RetrievalNet(name, **backbone)
+
+
+def _asked(given: argparse.Namespace, images: Tensor, device: torch.device) -> Tensor:
+    """The teacher's answers; what the ledger has is not asked again."""
+    teacher = _network(given.teacher, given.root).to(device)
+    name = f"teacher {teacher_version(given.root)}" if given.teacher == "teacher" else Path(given.teacher).name
+    ledger = given.ledger or given.out / "ledger.sqlite"
+    budget = len(images) if given.budget is None else given.budget
+    with BlackBoxTeacher(lambda batch: extract(teacher, batch, progress=False), budget, ledger, name) as black_box:
+        return black_box.query(images, progress=not given.quiet)
+
+
+def _training_set(given: argparse.Namespace) -> tuple[Callable[[int], Image.Image], list[int], list[str]]:
+    """How to read photograph i of the training set, which photographs are chosen, and their names."""
+    size = (given.size[0], given.size[1])
+    if given.images == "rooms":
+        rooms = TrainingImages.load("rooms", given.root)
+        chosen = range(len(rooms)) if given.draw is None else rooms.draw(given.draw, given.seed).tolist()
+        return rooms.image, list(chosen), [rooms.names[i] for i in chosen]
+    if given.images == "sfm120k":
+        sfm = SfMImages.load("train", given.root)
+        chosen = range(len(sfm)) if given.draw is None else sfm.draw(given.draw, given.seed).tolist()
+        return lambda i: fitted(sfm.image(i), size), list(chosen), [sfm.names[i] for i in chosen]
+    paths = photographs(given.images)
+    count = len(paths) if given.draw is None else given.draw
+    if not 1 <= count <= len(paths):
+        raise BadInput(f"{count} photographs cannot be drawn from {len(paths)}: give a number from 1 to {len(paths)}.")
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(given.seed))
+    chosen = order[:count].sort().values.tolist()
+    names = [paths[i].relative_to(given.images).as_posix() for i in chosen]
+    return lambda i: fitted(read_image(paths[i], upright=True), size), chosen, names
+
+
+def _training_images(given: argparse.Namespace) -> tuple[Tensor, list[str]]:
+    """uint8 [N, 3, H, W] and the names: each process decodes its share, and all get all."""
+    read, chosen, names = _training_set(given)
+    if len(chosen) < world():
+        raise BadInput(
+            f"{len(chosen)} images cannot be shared by {world()} processes: start fewer, or give more images."
+        )
+    own = [chosen[i] for i in own_share(len(chosen))]
+    shown = tqdm(own, "decoding", unit="image", disable=given.quiet or rank() > 0)
+    return gather_rows(to_tensor([read(i) for i in shown]), len(chosen)), names
+
+
+def _images(given: argparse.Namespace) -> tuple[Tensor | Sequence[Photo], list[str]]:
+    """What `extract` describes, and the names."""
+    if given.part == "training":
+        return _training_images(given)
+    if given.images in ("rooms", *REVISITED):
+        benchmark = Benchmark.load(given.images, given.root)
+        if given.part == "queries":
+            return benchmark.queries(given.imsize), benchmark.query_names
+        return benchmark.lazy_images(given.imsize), benchmark.image_names
+    if given.part == "queries":
+        raise BadInput(f"{given.images} is no benchmark with queries: choose rooms or {' or '.join(REVISITED)}.")
+    if given.images == "sfm120k":
+        raise BadInput("sfm120k has training images only: give --part training, or the folder of its photographs.")
+    if given.imsize is not None:
+        raise BadInput("--imsize is for benchmarks: photographs of a folder keep their size, give --scales instead.")
+    paths = photographs(given.images)
+    return paths, [path.relative_to(given.images).as_posix() for path in paths]

@@ -1,0 +1,147 @@
+"""The shell commands train and extract, alone and under torchrun, on a folder of a few photographs."""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rdistill_helpers import History, RetrievalNet, extract, load_network, open_descriptors, save_descriptors
+from rdistill_helpers.__main__ import main
+from rdistill_helpers.embed.networks import save_network
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNT = 14
+TRAIN = ["--size", "48", "64", "--anchors", "2", "--neighbours", "3", "--steps", "2", "--quiet"]
+EXTRACT = ["--net", "net.safetensors", "--batch-size", "2", "--at-once", "4", "--dtype", "float32", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with photographs of two sizes in sub-folders, beside other files, and a small network."""
+    folder = tmp_path_factory.mktemp("place")
+    random = np.random.default_rng(0)
+    for number in range(COUNT):
+        fields = Image.fromarray(random.integers(0, 255, (3, 4, 3), np.uint8))
+        path = folder / "photos" / f"{number % 3}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fields.resize((80, 60) if number % 4 else (60, 80)).save(path)
+    (folder / "photos" / "notes.txt").write_text("no photograph")
+    (folder / "photos" / ".hidden.png").write_text("none either")
+    torch.manual_seed(0)
+    save_network(RetrievalNet("squeezenet1_1", weights=None, dim=8), folder / "net.safetensors")
+    return folder
+
+
+@pytest.fixture
+def run(place, monkeypatch, capsys):
+    """Runs a command in the folder: its exit status, and what it said."""
+    monkeypatch.chdir(place)
+
+    def call(*arguments):
+        status = main(list(map(str, arguments)))
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return call
+
+
+def torchrun(folder, *arguments):
+    """Runs a command in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "-m", "rdistill_helpers", *arguments], capture_output=True, text=True, cwd=folder, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def paid(ledger):
+    return sqlite3.connect(ledger).execute("SELECT count(*) FROM paid").fetchone()[0]
+
+
+def test_two_processes_train_one_student_with_one_ledger(place, run):
+    said = torchrun(place, "train", "photos", "two", *TRAIN, "--teacher", "net.safetensors")
+    assert said.count("two/student.safetensors: 2 steps") == 1
+    assert (
+        run("train", "photos", "one", *TRAIN, "--teacher", "net.safetensors", "--ledger", "two/ledger.sqlite")[0] == 0
+    )
+    assert paid(place / "two" / "ledger.sqlite") == COUNT and not (place / "one" / "ledger.sqlite").exists()
+    two, one = (History.load(place / name / "history.json") for name in ("two", "one"))
+    assert two.settings == one.settings and two.settings["images"] == COUNT
+    assert two.loss == pytest.approx(one.loss, rel=1e-5)
+    students = [load_network(place / name / "student.safetensors") for name in ("two", "one")]
+    torch.testing.assert_close(*(student.state_dict() for student in students), rtol=0, atol=4e-4)  # Adam's two steps
+
+
+def test_a_folder_is_described_with_names(place, run):
+    assert run("extract", "photos", "one.npy", *EXTRACT) == (0, f"one.npy: {COUNT} descriptors\n")
+    names = json.loads((place / "one.npy.names.json").read_text())
+    assert names == sorted(f"{i % 3}/{i}.png" for i in range(COUNT))
+    expected = extract(load_network(place / "net.safetensors"), [place / "photos" / n for n in names], progress=False)
+    np.testing.assert_allclose(open_descriptors(place / "one.npy"), expected, atol=1e-5)
+    refusal = "one.npy is there already: delete it, or write to another path.\n"
+    assert run("extract", "photos", "one.npy", *EXTRACT) == (1, refusal)
+
+
+def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
+    small = ["--size", "48", "64", "--part", "training", "--draw", "10", "--seed", "3", "--quiet"]
+    assert run("extract", "photos", "rows.npy", "--net", "net.safetensors", *small)[0] == 0
+    settings = [*TRAIN, "--teacher-rows", "rows.npy", "--draw", "10", "--seed", "3", "--student", "net.safetensors"]
+    status, said = run("train", "photos", "rows", *settings)
+    assert status == 0 and said.startswith("rows/student.safetensors: 2 steps")
+    first = load_network("rows/student.safetensors").state_dict()
+    assert sorted(p.name for p in Path("rows").iterdir()) == ["checkpoint.pt", "history.json", "student.safetensors"]
+    Path("rows/student.safetensors").unlink()
+    assert run("train", "photos", "rows", *settings)[1] == said
+    torch.testing.assert_close(load_network("rows/student.safetensors").state_dict(), first, rtol=0, atol=0)
+    assert load_network("rows/student.safetensors").metadata["training"]["seed"] == 3
+    status, said = run("train", "photos", "rows", *settings, "--lr", "0.5")
+    assert (status, "another training (lr differ)" in said) == (1, True)
+
+
+def test_the_rooms_are_a_training_set_and_a_benchmark(run):
+    save_descriptors("rooms.npy", torch.eye(8)[torch.arange(20) % 8])
+    settings = [*TRAIN, "--teacher-rows", "rooms.npy", "--draw", "2", "--precision", "bfloat16"]
+    assert run("train", "rooms", "rooms", *settings)[0] == 0
+    history = History.load("rooms/history.json")
+    assert (history.settings["images"], history.settings["autocast"]) == (20, "torch.bfloat16")
+    assert run("extract", "rooms", "q.npy", "--part", "queries", "--net", "net.safetensors", "--quiet")[0] == 0
+    half = ["--precision", "bfloat16", "--net", "net.safetensors", "--quiet"]
+    assert run("extract", "rooms", "half.npy", "--part", "queries", *half)[0] == 0
+    whole, half = open_descriptors("q.npy"), open_descriptors("half.npy")
+    assert whole.shape == (70, 8) and 0 < np.abs(whole - half).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "nowhere", "out"], "The folder nowhere is not there"),
+        (["train", "empty", "out"], "empty holds no photograph"),
+        (["train", "photos", "out", "--draw", "15"], "15 photographs cannot be drawn from 14"),
+        (["train", "photos", "out", "--size", "0", "64"], r"The image size \(0, 64\) is not usable"),
+        (["train", "photos", "out", "--device", "abacus"], "The device 'abacus' is not known"),
+        (["train", "photos", "out", "--teacher-rows", "three.npy"], "14 images and 3 teacher rows"),
+        (["train", "photos", "out", "--teacher-rows", "none.npy"], "No descriptors at none.npy"),
+        (["train", "photos", "out", "--budget", "3"], "more than the 3 left of its budget of 3"),
+        (["extract", "photos", "new.npy", "--part", "queries"], "photos is no benchmark with queries"),
+        (["extract", "photos", "new.npy", "--scales", "0"], "scales"),
+        (["extract", "photos", "new.npy", "--imsize", "64"], "--imsize is for benchmarks"),
+        (["extract", "sfm120k", "new.npy"], "give --part training"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(run, arguments, words):
+    Path("empty").mkdir(exist_ok=True)
+    save_descriptors("three.npy", torch.eye(3))
+    status, said = run(*arguments, *(["--size", "48", "64", "--quiet"] if "--size" not in arguments else ["--quiet"]))
+    assert status == 1 and len(said.splitlines()) == 1
+    assert re.search(words, said)
+    assert not list(Path().glob("new.npy*"))
