@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from rdistill_helpers.descriptors import check_stored
 from rdistill_helpers.embed.extract import Photo, check_settings, described, ready
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.files import only_writer, writing
 
 # How far the last finished row may lie from the row of its image now. Half precision in the network and batches of another
 # size move rows by less, another network or another image by much more.
@@ -36,7 +37,8 @@ def extract_to_file(
     file is called `path`.part, and `path`.part.rows says how many of its rows are finished; after an interruption the same
     call goes on behind them. Only the last finished image is described once more: BadInput when its row has changed, for then
     network, settings or images have. Raises BadInput also when `path` is there already, when an unfinished file was begun for
-    another number of images or another dtype, and for what `extract` refuses; nothing that is finished is lost by it.
+    another number of images or another dtype, when the disk is full, and for what `extract` refuses; what is finished is not
+    lost by it. Raises InUse while another process writes the same file.
     """
     check_settings(images, scales, batch_size)
     check_stored(dtype)
@@ -45,12 +47,11 @@ def extract_to_file(
     path = Path(path)
     if path.exists():
         raise BadInput(f"{path} is there already: delete it, or write to another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part, counted = (path.with_name(path.name + end) for end in (".part", ".part.rows"))
     total = len(images)
-    finished, last = _finished(part, counted, total, np.dtype(dtype))
-    bar = tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not progress)
-    with ready(net, device), bar:
+    with only_writer(part), ready(net, device):
+        finished, last = _finished(part, counted, total, np.dtype(dtype))
+        bar = tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not progress)
         if last is not None:
             ((_, now),) = described(net, images, range(finished - 1, finished), scales, 1)
             _check_same(last, now[0], part, finished - 1)
@@ -63,12 +64,15 @@ def extract_to_file(
                 block[indices - start] = batch
                 bar.update(len(indices))
             assert block is not None
-            _write(part, start, block, total)
-            new = counted.with_name(counted.name + ".new")
-            new.write_text(f"{which.stop}\n", encoding="utf-8")
-            new.replace(counted)
-    part.replace(path)
-    counted.unlink()
+            with writing(part):
+                _write(part, start, block, total)
+                new = counted.with_name(counted.name + ".new")
+                new.write_text(f"{which.stop}\n", encoding="utf-8")
+                new.replace(counted)
+        bar.close()
+        with writing(path):
+            part.replace(path)
+            counted.unlink()
     return path
 
 
@@ -83,8 +87,10 @@ def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[i
             shape, _, begun = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
         rows = int(counted.read_text(encoding="utf-8"))
+        if not 1 <= rows <= shape[0]:
+            raise ValueError(f"{rows} of its {shape[0]} rows are finished")
         last = np.memmap(part, begun, "r", start, (rows, shape[1]))[-1].astype(np.float32)
-    except ValueError as error:
+    except Exception as error:  # a damaged file fails in any way
         raise BadInput(f"{part} was not written by extract_to_file ({error}): delete it to start again.") from error
     if shape[0] != total or begun != dtype:
         raise BadInput(
