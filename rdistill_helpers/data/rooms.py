@@ -114,7 +114,7 @@ class TrainingImages:
             raise BadInput(f"{self.labels_file} has no room for {missing}: {RESTORE}.")
         try:
             return torch.tensor([rooms[name] for name in self.names])
-        except (OverflowError, RuntimeError):
+        except (OverflowError, RuntimeError, ValueError):
             raise BadInput(f"{self.labels_file} holds a number that is too large: {RESTORE}.") from None
 
     def draw(self, rooms: int = 30, seed: int = 0) -> Tensor:

@@ -151,7 +151,7 @@ def _positions(part: dict[str, Any], key: str, path: Path, count: int | None) ->
         raise BadInput(f"{path}: {key} must be a list of whole numbers and is not; get the file again.")
     try:
         numbers = torch.tensor([int(v) for v in column])
-    except (OverflowError, RuntimeError):
+    except (OverflowError, RuntimeError, ValueError):
         raise BadInput(f"{path}: {key} holds a number that is too large; get the file again.") from None
     if count is not None and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
         raise BadInput(f"{path}: {key} names photographs beyond the {count} of its list; get the file again.")

@@ -74,6 +74,9 @@ class History:
             raise ValueError("its lists differ in length")
         if not all(isinstance(value, int | float) for values in lists for value in values):
             raise TypeError("its lists hold something else than numbers")
+        if not all(isinstance(name, str) for name in history.settings):
+            raise TypeError("its settings have no names")
+        json.dumps(history.settings)  # settings are plain values, which can be compared
         return history
 
     def plot(self, ax: Axes | None = None, window: int = 25) -> Axes:

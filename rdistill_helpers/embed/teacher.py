@@ -139,6 +139,8 @@ class BlackBoxTeacher:
                 raise BadInput(f"{self.ledger} is a database of something else, no ledger: give another path.")
         if self._execute("PRAGMA quick_check(1)") != [("ok",)]:
             raise self._damaged("its check fails")
+        if self._execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"):
+            raise self._damaged("it holds statements of its own, which no ledger does")
         owner = self._owner()[0]
         if owner != self.name:
             raise BadInput(
@@ -200,10 +202,10 @@ class BlackBoxTeacher:
 
     def _row(self, key: bytes) -> np.ndarray:
         """The descriptor [D] of a paid image."""
-        stored = self._execute("SELECT row FROM paid WHERE image = ?", (key,))[0][0]
-        if not isinstance(stored, bytes) or len(stored) != 4 * (self.dim or 0):
+        found = self._execute("SELECT row FROM paid WHERE image = ?", (key,))
+        if len(found) != 1 or not isinstance(found[0][0], bytes) or len(found[0][0]) != 4 * (self.dim or 0):
             raise self._damaged(f"a descriptor is not {self.dim} numbers")
-        row = np.frombuffer(stored, dtype="<f4")
+        row = np.frombuffer(found[0][0], dtype="<f4")
         if not abs(float(np.linalg.norm(row)) - 1) <= LENGTH_TOLERANCE:
             raise self._damaged("a descriptor is not finite, or has not length 1")
         return row
