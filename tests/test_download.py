@@ -869,7 +869,13 @@ def test_an_interrupt_in_the_middle_of_a_transfer_is_one_line_and_the_next_call_
     run = [sys.executable, "-m", "rdistill_helpers", "download", "sfm120k", "--root", str(root)]
     run += ["--mirror", site.address]
     started = subprocess.Popen(
-        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+        run,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        # What runs in the background of a shell ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     part = root / f"{first}.part"
     for _ in range(600):

@@ -103,5 +103,5 @@ def test_notebook_5_scores_a_real_set_beside_the_published_figures(folders, monk
     assert "roxford5k: 3 queries, 12 database images" in shown
     assert "roxford5k: ready" in shown
     assert "rparis6k: not here" in shown
-    assert "hard    queries with a positive: 2" in shown
+    assert "hard    sorting 2 queries by hand agrees with counting" in shown
     assert re.search(r"^measured here +\d+\.\d +\d+\.\d +NaN +NaN", shown, re.MULTILINE)
