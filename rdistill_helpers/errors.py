@@ -6,6 +6,7 @@ LONGEST = 1000  # characters of a message; names and values from outside can be 
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlevel = 2
 
 
 class RDistillError(Exception):

@@ -431,13 +431,11 @@ def _read_pth(path: Path) -> dict[str, Any]:
         raise DataMissing(f"The network file {path} is not there: check the path.")
     allowed: list[Any] = [PlainArray, PlainType]
     allowed += [(stand_in, f"{module}.{name}") for (module, name), stand_in in ARRAYS.items()]
+    refuse_packed(path)
     try:
-        refuse_packed(path)
         with torch.serialization.safe_globals(allowed):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
         _check_views(loaded)
-    except BadInput:
-        raise
     except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path} is no whole file of plain weights ({reason}): fetch it again.") from error
