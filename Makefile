@@ -1,5 +1,6 @@
 # make course: run every notebook and print the table of scores     make test: every check that CI runs
 # make lab: open the notebooks in JupyterLab                         make lint: the quick checks only
+# make torture: kill processes and feed hostile files for half an hour, and write docs/reliability.md
 # make clean: remove .venv and everything that was built or computed
 PYTHON ?= python3
 # Notebooks run one after another by default, so that the seconds in the JUnit file are their run times on the whole machine.
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
 
-.PHONY: course test lab lint clean
+.PHONY: course test lab lint torture clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -26,6 +27,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+torture: $(READY)
+	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python benchmarks/torture.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

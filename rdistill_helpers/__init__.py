@@ -21,7 +21,7 @@ from rdistill_helpers.embed.networks import (
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
-from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, RDistillError
+from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, InUse, RDistillError
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, recall, search
@@ -34,6 +34,7 @@ __all__ = [
     "DataMissing",
     "DownloadFailed",
     "History",
+    "InUse",
     "JointSpace",
     "LearnedWhitening",
     "RDistillError",

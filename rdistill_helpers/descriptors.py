@@ -113,7 +113,7 @@ def open_descriptors(path: str | Path) -> np.ndarray:
         raise DataMissing(f"No descriptors at {path}: write them there with save_descriptors or extract_to_file.")
     try:
         rows = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError) as error:
+    except Exception as error:  # its header is a Python literal, and a damaged one fails in any way
         raise BadInput(f"{path} is no whole .npy file ({error}): write it again with save_descriptors.") from error
     if rows.ndim != 2 or rows.dtype not in (np.float16, np.float32):
         raise BadInput(

@@ -1,14 +1,88 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, each written by one process at a time; files of others that are refused."""
 
+import os
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rdistill_helpers.errors import BadInput, InUse, RDistillError
+
+SECONDS_TO_WAIT = 60  # for another process that writes the same small file
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that then takes the name `path`, with its folder made; what was there stays until then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Where to write a file that then takes the name `path`, with its folder made; what was there stays until then.
+
+    Processes that write the same file take turns. Raises BadInput when it cannot be written; then nothing is left of it.
+    """
     unfinished = path.with_name(path.name + ".part")
-    yield unfinished
-    unfinished.replace(path)
+    with only_writer(path, SECONDS_TO_WAIT), writing(path):
+        try:
+            yield unfinished
+            with unfinished.open("r+b") as file:
+                os.fsync(file.fileno())  # a crash of the machine must not leave the new name without its content
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def only_writer(path: Path, wait: float = 0) -> Iterator[None]:
+    """Keeps other processes away from a file, whose folder is made: the one that holds PATH.lock is alone.
+
+    The system frees the lock of a process that dies. wait: seconds for another process to finish, after which InUse is
+    raised. Raises BadInput when the folder cannot be written.
+    """
+    lock = path.with_name(path.name + ".lock")
+    with ExitStack() as held:
+        try:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(lock, timeout=wait))
+            held.callback(_delete, lock)
+        except Timeout:
+            raise InUse(
+                f"Another process is writing {path}: wait until it is done and call again, or write to another place."
+            ) from None
+        except NotImplementedError:  # some network file systems know no locks: there it is the user's to take turns
+            pass
+        yield
+
+
+def refuse_packed(path: Path) -> None:
+    """Raise BadInput for a file of torch.save that is compressed: PyTorch writes none, and a small one can fill the memory."""
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            return
+        try:
+            entries = zipfile.ZipFile(file).infolist()
+        except Exception as error:  # a damaged archive fails in any way
+            raise BadInput(f"{path} is no whole file of weights ({error}): get it again.") from error
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise BadInput(f"{path} is compressed, which PyTorch's files never are: get it again.")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise BadInput(f"{path} says that it holds more than it is long: get it again.")
+
+
+def _delete(lock: Path) -> None:
+    """Deletes a lock that is held; others that wait for it see that it has no name any more, and begin again."""
+    with suppress(OSError):  # Windows deletes no open file; there the lock deletes itself
+        lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns failures of the disk into BadInput that names the file; PyTorch reports them as RuntimeError."""
+    try:
+        yield
+    except (RDistillError, NotImplementedError, RecursionError, Timeout):
+        raise
+    except (OSError, RuntimeError) as error:
+        raise BadInput(
+            f"{path} cannot be written ({error}): check the space on the disk and the rights of the folder."
+        ) from error

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_truth
 from rdistill_helpers.data.images import ENDINGS, crop_box, query_size, read_image, resize_longest
-from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.paths import data_root, name_problem
 from rdistill_helpers.data.rooms import read_member, verify_archive
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -75,7 +75,7 @@ class Benchmark:
         if (folder / "gnd.json").is_file():
             try:
                 loaded = json.loads((folder / "gnd.json").read_text(encoding="utf-8-sig"))
-            except ValueError as error:
+            except (ValueError, RecursionError, OSError) as error:
                 raise BadInput(f"{folder / 'gnd.json'} is no readable JSON ({error}): mend the file.") from error
             return cls._from_truth(folder.name, check_ground_truth(loaded, str(folder / "gnd.json")), folder)
         places = [
@@ -175,9 +175,9 @@ def _read_from_archive(archive: Path, name: str) -> Image.Image:
 
 def _find(folder: Path, name: str) -> Path | None:
     """The file of an image name, which may lack its ending; never outside the folder."""
+    if problem := name_problem(name):
+        raise BadInput(f"The image name {name!r} {problem} {folder}: use short names inside the folder.")
     path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise BadInput(f"The image name {name!r} leads out of {folder}: use names inside the folder.")
     return next((p for p in (path, *(folder / f"{name}{ending}" for ending in ENDINGS)) if p.is_file()), None)
 
 

@@ -13,7 +13,7 @@ from rdistill_helpers.data.benchmark import REVISITED
 from rdistill_helpers.data.ground_truth import read_ground_truth
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.sources import File
-from rdistill_helpers.data.transfer import NotOffered, fetch, read_lock, record
+from rdistill_helpers.data.transfer import NotOffered, alone, fetch, read_lock, record
 from rdistill_helpers.data.unpack import pick, unpack
 from rdistill_helpers.errors import BadInput, DownloadFailed
 
@@ -40,7 +40,7 @@ def download(
     What is in place is not fetched again; a broken transfer goes on where it stopped. Checksums of first downloads are
     recorded in downloads.lock.json, and later downloads must agree.
     Raises BadInput for names and parts that do not exist, DownloadFailed when something could not be had; then nothing is
-    left half done.
+    left half done. Raises InUse while another process downloads the same.
     """
     folder = data_root(root)
     if name not in sources.SOURCES:
@@ -74,7 +74,7 @@ def _wanted(name: str, parts: Sequence[int | str] | None) -> list[File]:
     if isinstance(parts, str) or name not in ("revisitop1m", "sfm120k"):
         raise BadInput(f"parts={parts!r} cannot be used: give a list, and only with revisitop1m or sfm120k.")
     chosen = list(dict.fromkeys(str(part) for part in parts))
-    known = re.compile(r"[1-9]\d?|100" if name == "revisitop1m" else r"[0-9A-Za-z_-]{6,}")
+    known = re.compile(r"[1-9]\d?|100" if name == "revisitop1m" else r"[0-9A-Za-z_-]{6,64}")
     wrong = next((part for part in chosen if not known.fullmatch(part)), None)
     if wrong is not None:
         kind = "an archive from 1 to 100" if name == "revisitop1m" else "the id of a photograph"
@@ -144,11 +144,12 @@ def _training_set(files: Sequence[File], root: Path, get: Fetch, keep: bool, pro
                 raise
         lacking = [file for file in lacking if not (root / file.path).is_file()]
     if lacking:
-        digest = get(archive)
-        missing = pick(root / archive.path, {Path(file.path).name: root / file.path for file in lacking}, progress)
-        record(root, {archive.path: digest})
-        if not (keep or in_place):
-            (root / archive.path).unlink()
+        with alone(root / archive.path):
+            digest = get(archive)
+            missing = pick(root / archive.path, {Path(file.path).name: root / file.path for file in lacking}, progress)
+            record(root, {archive.path: digest})
+            if not (keep or in_place):
+                (root / archive.path).unlink()
         if missing:
             raise DownloadFailed(
                 f"{len(missing)} photographs are not in {archive.path} ({', '.join(missing[:3])}...): check their ids; what "
@@ -171,10 +172,11 @@ def _photographs(
         if check is not None:
             check(folder)
         return False
-    digests = {archive.path: get(archive) for archive in archives}
-    unpack([root / path for path in digests], folder, flat, check)
-    record(root, digests)
-    if not keep:
-        for path in digests:
-            (root / path).unlink()
+    with alone(folder):
+        digests = {archive.path: get(archive) for archive in archives}
+        unpack([root / path for path in digests], folder, flat, check)
+        record(root, digests)
+        if not keep:
+            for path in digests:
+                (root / path).unlink()
     return True

@@ -8,8 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
-from rdistill_helpers.errors import BadInput
+from rdistill_helpers.errors import BadInput, shown
+from rdistill_helpers.files import written_whole
 
 LISTS = ("easy", "hard", "junk")
 
@@ -18,7 +20,8 @@ def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) ->
     """{imlist, qimlist, gnd} of a ground-truth file, checked; gnd[i] = {bbx, easy, hard, junk}.
 
     bbx: four floats (x1, y1, x2, y2 in pixels) or None for the whole frame; lists: int64 positions in imlist.
-    Raises DataMissing where there is no such file, BadInput when it carries code or breaks the layout.
+    Raises DataMissing where there is no such file, BadInput when it carries code or breaks the layout; names in it that
+    lead out of a folder break it.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "the ground truth")
     return check_ground_truth(read_plain_pickle(source, label), label)
@@ -32,6 +35,9 @@ def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:
     for key in ("imlist", "qimlist"):
         if not is_list(loaded[key]) or not all(isinstance(n, str) and n for n in loaded[key]):
             raise BadInput(f"{label}: {key} must be a list of image names.")
+        for name in loaded[key]:
+            if problem := name_problem(name):
+                raise BadInput(f"{label}: {key} names an image {shown(name)}, which {problem}; correct the name.")
         names[key] = list(loaded[key])
     entries = loaded["gnd"]
     if not is_list(entries) or len(entries) != len(names["qimlist"]):
@@ -48,10 +54,10 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
     if entry.get("bbx") is not None:
         try:
             box = [float(v) for v in entry["bbx"]]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise BadInput(f"{where}: bbx must be four numbers x1, y1, x2, y2.") from error
         if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-            raise BadInput(f"{where}: bbx {box} is no box, it needs x1 < x2 and y1 < y2.")
+            raise BadInput(f"{where}: bbx {shown(box)} is no box, it needs x1 < x2 and y1 < y2.")
         result["bbx"] = box
     seen: set[int] = set()
     for key in LISTS:
@@ -61,7 +67,9 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
         positions = [int(v) for v in values]
         wrong = next((v for v in positions if not 0 <= v < images), None)
         if wrong is not None:
-            raise BadInput(f"{where}: {key} names image {wrong}, but imlist has {images} images; correct the index.")
+            raise BadInput(
+                f"{where}: {key} names image {shown(wrong)}, but imlist has {images} images; correct the index."
+            )
         if len(set(positions)) < len(positions) or seen & set(positions):
             raise BadInput(f"{where}: an image stands twice in easy, hard and junk; keep it in one list only.")
         seen |= set(positions)
@@ -75,4 +83,5 @@ def write_ground_truth(
     """Write a ground-truth file of plain Python objects that `read_ground_truth`, and any other tool, reads."""
     checked = check_ground_truth({"imlist": list(imlist), "qimlist": list(qimlist), "gnd": list(gnd)}, str(path))
     plain = [{"bbx": g["bbx"], **{k: g[k].tolist() for k in LISTS}} for g in checked["gnd"]]
-    Path(path).write_bytes(pickle.dumps({**checked, "gnd": plain}, protocol=2))
+    with written_whole(Path(path)) as unfinished:
+        unfinished.write_bytes(pickle.dumps({**checked, "gnd": plain}, protocol=2))

@@ -17,20 +17,27 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 Source = Path | str | bytes | BinaryIO | Image.Image
 
+# Pillow knows more, and would have some of them drawn by other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+MAX_PIXELS = 100_000_000  # of a photograph; a small file can unfold to far more
+
 
 def read_image(source: Source, name: str | None = None, upright: bool = False) -> Image.Image:
     """A photograph as 8-bit RGB, whatever it was: grey, CMYK, 16 bit (scaled), palette, transparent (on white).
 
     source: a path, the bytes of a file, an open file, or an image. name: what errors call it. upright: turn it as its
         EXIF data say that the camera was held; the benchmarks' boxes are in the pixels as they are stored.
-    Raises DataMissing where a path leads nowhere, BadInput naming the file when it is empty, cut off or no picture.
+    Raises DataMissing where a path leads nowhere, BadInput naming the file when it is empty, cut off, no picture of the
+    kinds in FORMATS, or larger than MAX_PIXELS.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "the image")
     try:
         if isinstance(source, Image.Image):
             image = source
         else:
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} of a photograph")
         image.load()
         rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
 """Where the data folder is."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from rdistill_helpers.errors import DataMissing
 
@@ -24,3 +24,16 @@ def data_root(root: str | Path | None = None) -> Path:
     raise DataMissing(
         "No data folder was found: work inside a clone of the project, or set RDISTILL_DATA to its data folder."
     )
+
+
+def name_problem(name: str) -> str | None:
+    """What keeps a name from a file of others from being a path inside a folder, on any system; None if nothing does."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    if posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts):
+        return "leads out of the folder"
+    if not name.isprintable():
+        return "holds characters that cannot be printed"
+    # The first bound is that of most file systems.
+    if max(map(len, map(os.fsencode, posix.parts)), default=0) > 255 or len(name) > 1000 or len(posix.parts) > 30:
+        return "is too long"
+    return None

@@ -2,22 +2,81 @@
 
 import codecs
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from rdistill_helpers.errors import BadInput, DataMissing
 
-# What numpy writes its arrays and numbers with; rebuilding them runs no code of the file's. NumPy 1 and 2 name the first
-# two functions differently.
-_FUNCTIONS = {"_reconstruct": np.zeros(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+
+class PlainType:
+    """In place of numpy.dtype: numbers and texts of fixed size, and nothing but their byte order is taken from a pickle.
+
+    NumPy's own would take flags as well, and those can make it follow the bytes of an array as addresses.
+    """
+
+    def __init__(self, kind: Any, align: object = False, copy: object = True) -> None:
+        if not (isinstance(kind, str) and re.fullmatch(r"b1|[iu][1248]|f[248]|[SU]\d{1,4}", kind)):
+            raise BadInput("it holds arrays of something else than numbers and texts")
+        self.dtype = np.dtype(kind)
+
+    def __setstate__(self, state: Any) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+    def of(self, data: Any) -> np.ndarray:
+        """The values in these bytes; a text of Python 2 stands for bytes."""
+        return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, self.dtype)
+
+
+class PlainArray(np.ndarray):
+    """In place of numpy.ndarray: filled from bytes of a PlainType alone."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        values = PlainType.of(kind, data).reshape(shape, order="F" if fortran else "C")
+        super().__setstate__((1, values.shape, values.dtype, False, values.tobytes()))  # type: ignore[arg-type]
+
+
+class _Marker:
+    """In place of the class that NumPy names when it rebuilds an array, which no pickle may call."""
+
+    def __new__(cls, *arguments: object) -> Self:
+        raise BadInput("it calls numpy.ndarray")
+
+
+def rebuilt(*arguments: object) -> PlainArray:
+    """In place of NumPy's _reconstruct: an array that is yet to be filled."""
+    return PlainArray((0,))
+
+
+def number(kind: PlainType, data: Any) -> Any:
+    """In place of NumPy's scalar."""
+    return PlainType.of(kind, data)[0]
+
+
+def encoded(text: str, encoding: str = "latin1") -> bytes:
+    """In place of codecs.encode, by which Python 2 and 3 exchange bytes."""
+    if encoding != "latin1":
+        raise BadInput(f"it encodes a text as {encoding[:20]}")
+    return codecs.encode(text, "latin1")
+
+
+def nothing() -> bytes:
+    """In place of bytes(), which is what an empty array holds in old protocols."""
+    return b""
+
+
+# What NumPy writes its arrays and numbers with, and what rebuilds them here. NumPy 1 and 2 name two of them differently.
 ARRAYS: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", name): f for core in ("core", "_core") for name, f in _FUNCTIONS.items()},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): rebuilt for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): number for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Marker,
+    ("numpy", "dtype"): PlainType,
+    ("_codecs", "encode"): encoded,
+    ("__builtin__", "bytes"): nothing,
 }
 
 
@@ -50,7 +109,9 @@ def read_plain_pickle(source: str | Path | BinaryIO, label: str) -> Any:
 
 def is_list(value: Any) -> bool:
     """Whether this is a list, tuple or array; a text is none, though one can walk through it."""
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def is_whole_number(value: Any) -> bool:

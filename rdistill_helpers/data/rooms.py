@@ -20,6 +20,7 @@ from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.errors import BadInput, DataMissing
 
 RESTORE = "restore it with `git checkout -- data`"
+MAX_MEMBER_BYTES = 100_000_000  # of one file in an archive; a small one can unfold to far more
 
 
 def verify_archive(path: str | Path) -> None:
@@ -32,7 +33,7 @@ def verify_archive(path: str | Path) -> None:
     for needed in (path, checksum):
         if not needed.is_file():
             raise DataMissing(f"{needed} is missing: {RESTORE}.")
-    expected = checksum.read_text().split()[:1]
+    expected = checksum.read_text(encoding="utf-8", errors="replace").split()[:1]
     state = path.stat()
     if [_sha256(path, state.st_size, state.st_mtime_ns)] != expected:
         raise BadInput(f"{path} is damaged (its SHA-256 is not the one in {checksum.name}): {RESTORE}.")
@@ -56,10 +57,15 @@ def open_archive(path: Path, modified: int, process: int) -> zipfile.ZipFile:
 def read_member(archive: Path, member: str) -> bytes:
     """The bytes of one file in a zip archive; DataMissing names what is not there."""
     try:
-        return open_archive(archive, archive.stat().st_mtime_ns, os.getpid()).read(member)
+        opened = open_archive(archive, archive.stat().st_mtime_ns, os.getpid())
+        if opened.getinfo(member).file_size > MAX_MEMBER_BYTES:
+            raise BadInput(f"{member} in {archive} is larger than its files are: {RESTORE}.")
+        return opened.read(member)
+    except BadInput:
+        raise
     except KeyError as error:
         raise DataMissing(f"{member} is not in {archive}: {RESTORE}.") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # a damaged archive fails in any way
         raise BadInput(f"{archive} is no readable archive ({error}): {RESTORE}.") from error
 
 
@@ -79,7 +85,7 @@ class TrainingImages:
             raise BadInput(f"The training set {name!r} is not known: the embedded one is 'rooms'.")
         folder = data_root(root)
         verify_archive(folder / "rooms.zip")
-        names = read_member(folder / "rooms.zip", "train.txt").decode().split()
+        names = read_member(folder / "rooms.zip", "train.txt").decode(errors="replace").split()
         return cls(name, names, folder / "rooms.zip", folder / "rooms_train_labels.csv")
 
     def __len__(self) -> int:
@@ -101,12 +107,15 @@ class TrainingImages:
         try:
             with self.labels_file.open(newline="", encoding="utf-8") as file:
                 rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
-        except (KeyError, TypeError, ValueError) as error:
+        except (csv.Error, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{self.labels_file} is no table of image,room ({error}): {RESTORE}.") from error
         missing = next((name for name in self.names if name not in rooms), None)
         if missing is not None:
             raise BadInput(f"{self.labels_file} has no room for {missing}: {RESTORE}.")
-        return torch.tensor([rooms[name] for name in self.names])
+        try:
+            return torch.tensor([rooms[name] for name in self.names])
+        except (OverflowError, RuntimeError, ValueError):
+            raise BadInput(f"{self.labels_file} holds a number that is too large: {RESTORE}.") from None
 
     def draw(self, rooms: int = 30, seed: int = 0) -> Tensor:
         """All photographs of `rooms` random rooms, as ascending positions int64 [n]: the few-samples setting."""

@@ -17,7 +17,7 @@ from rdistill_helpers.data.images import fitted, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
 from rdistill_helpers.data.sources import sfm_image
-from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.errors import BadInput, DataMissing, shown
 
 SFM_FILE = Path("train", "dbs", "retrieval-SfM-120k.pkl")
 
@@ -52,11 +52,11 @@ class SfMImages:
         part = loaded.get(split) if isinstance(loaded, dict) else None
         if not isinstance(part, dict):
             raise BadInput(f"{path} has no split {split!r}: choose train or val.")
-        names = [str(cid) for cid in _column(part, "cids", path)]
+        names = _column(part, "cids", path)
         # Names become paths, so nothing but letters and digits may be in them.
-        wrong = next((name for name in names if len(name) < 6 or not name.isalnum()), None)
+        wrong = next((n for n in names if not (isinstance(n, str) and 6 <= len(n) <= 64 and n.isalnum())), None)
         if wrong is not None:
-            raise BadInput(f"{path}: {wrong!r} is no id of a photograph; get the file again.")
+            raise BadInput(f"{path}: {shown(wrong)} is no id of a photograph; get the file again.")
         clusters = _positions(part, "cluster", path, None)
         queries, positives = (_positions(part, key, path, len(names)) for key in ("qidxs", "pidxs"))
         if len(clusters) != len(names) or len(queries) != len(positives):
@@ -146,7 +146,10 @@ def _positions(part: dict[str, Any], key: str, path: Path, count: int | None) ->
     column = _column(part, key, path)
     if not all(map(is_whole_number, column)):
         raise BadInput(f"{path}: {key} must be a list of whole numbers and is not; get the file again.")
-    numbers = torch.tensor([int(v) for v in column])
+    try:
+        numbers = torch.tensor([int(v) for v in column])
+    except (OverflowError, RuntimeError, ValueError):
+        raise BadInput(f"{path}: {key} holds a number that is too large; get the file again.") from None
     if count is not None and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
         raise BadInput(f"{path}: {key} names photographs beyond the {count} of its list; get the file again.")
     return numbers

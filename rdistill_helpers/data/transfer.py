@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from rdistill_helpers.data.sources import File
 from rdistill_helpers.errors import BadInput, DownloadFailed
+from rdistill_helpers.files import SECONDS_TO_WAIT, only_writer
 
 LOCK_FILE = "downloads.lock.json"
 ATTEMPTS = 4  # at each address, within one call
@@ -59,7 +61,7 @@ def fetch(
     called with a downloaded file before it is put in place; a BadInput from it refuses the file.
     A broken transfer leaves NAME.part and, saying where that came from, NAME.state.part; the next call goes on from there.
     Raises DownloadFailed when no address gives the whole file with the checksum that is known or recorded, NotOffered when
-    none has it.
+    none has it, InUse while another process downloads it.
     """
     target = root / file.path
     recorded = lock.get(file.path, {})
@@ -73,18 +75,19 @@ def fetch(
     reasons = []
     failure: type[DownloadFailed] = NotOffered
     try:
-        for source in [*(_below(mirror, file.path) for mirror in mirrors), file.url]:
-            try:
-                _transfer(source, file, part, session, progress)
-                digest = _verified(part, file, check)
-            except _Refused as error:
-                reasons.append(f"{source}: {error}")
-                if not isinstance(error, _Absent):
-                    failure = DownloadFailed
-            else:
-                part.replace(target)
-                _forget(part)
-                return digest
+        with alone(root / file.path.replace("/", "-")):  # not beside the file: no folder is made for what nobody has
+            for source in [*(_below(mirror, file.path) for mirror in mirrors), file.url]:
+                try:
+                    _transfer(source, file, part, session, progress)
+                    digest = _verified(part, file, check)
+                except _Refused as error:
+                    reasons.append(f"{source}: {error}")
+                    if not isinstance(error, _Absent):
+                        failure = DownloadFailed
+                else:
+                    part.replace(target)
+                    _forget(part)
+                    return digest
     except OSError as error:
         raise DownloadFailed(
             f"{target} cannot be written ({error}): check the disk and the folder's rights."
@@ -93,6 +96,17 @@ def fetch(
     raise failure(
         f"{file.path} could not be downloaded ({'; '.join(reasons)}): call again to go on, give another mirror{advice}."
     )
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keeps other processes from downloading to the same place; raises InUse where one is at it, else DownloadFailed."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(path))
+        except BadInput as error:
+            raise DownloadFailed(str(error)) from error
+        yield
 
 
 def need_space(folder: Path, needed: int, purpose: str) -> None:
@@ -113,7 +127,7 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
         return {name: {"sha256": str(e["sha256"]), "size": int(e["size"])} for name, e in entries.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise BadInput(f"{path} is no readable record of checksums ({error!r}): restore it, or delete it.") from error
 
 
@@ -122,9 +136,10 @@ def record(root: Path, digests: Mapping[str, str]) -> None:
     new = {path: {"sha256": digest, "size": (root / path).stat().st_size} for path, digest in digests.items()}
     unfinished = root / f"{LOCK_FILE}.{os.getpid()}.tmp"
     try:
-        text = json.dumps({**new, **read_lock(root)}, indent=1, sort_keys=True)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(root / LOCK_FILE)
+        with only_writer(root / LOCK_FILE, SECONDS_TO_WAIT):
+            text = json.dumps({**new, **read_lock(root)}, indent=1, sort_keys=True)
+            unfinished.write_text(text + "\n", encoding="utf-8")
+            unfinished.replace(root / LOCK_FILE)
     except OSError as error:
         raise DownloadFailed(f"{root / LOCK_FILE} cannot be written ({error}): check disk and rights.") from error
     finally:
@@ -202,9 +217,11 @@ def _start_and_total(response: requests.Response) -> tuple[int | None, int | Non
     code = response.status_code
     if code == 200:  # the whole file: none or no range was asked for, or the file is another one by now
         length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
+        return 0, int(length) if re.fullmatch("[0-9]{1,15}", length) else None
     if code in (206, 416):
-        found = re.match(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+        found = re.match(
+            r"bytes (?:([0-9]{1,15})-[0-9]+|\*)/([0-9]{1,15})(?![0-9])", response.headers.get("Content-Range", "")
+        )
         return (int(found[1]) if found and found[1] else None), (int(found[2]) if found else None)
     if code in (408, 429) or code >= 500:
         raise _Broken(f"HTTP {code}")
@@ -280,9 +297,10 @@ def _read_state(part: Path) -> dict[str, Any]:
     """Address, validator and length that a part file belongs to; empty where nothing readable says so."""
     try:
         state = json.loads(_state_path(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return state if isinstance(state, dict) else {}
+    known = isinstance(state, dict) and all(isinstance(state.get(key), str) for key in ("url", "validator"))
+    return state if known else {}
 
 
 def _forget(part: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
+from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.data.transfer import need_space
-from rdistill_helpers.errors import DownloadFailed
+from rdistill_helpers.errors import DownloadFailed, shown
 
 ENDINGS = (".jpg", ".jpeg")
 # Far above what the real archives hold, far below what fills a disk. SfM-120k has most entries: nearly each of its
@@ -18,10 +19,21 @@ ENDINGS = (".jpg", ".jpeg")
 MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 200_000_000
 MAX_TOTAL_BYTES = 20_000_000_000  # written, not read: what is left out costs only time
+MAX_NOTE_BYTES = 100_000  # of a note on the next file, such as a long name, which tarfile reads into memory
 
 
 class _BadArchive(Exception):
     """An archive that must not be unpacked, or cannot be."""
+
+
+class _Member(tarfile.TarInfo):
+    """What tarfile reads at the head of a file, with notes of any size refused."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        notes = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if self.type in notes and self.type != tarfile.GNUTYPE_SPARSE and self.size > MAX_NOTE_BYTES:
+            raise _BadArchive("a note on one of its files is larger than notes are")
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 def unpack(
@@ -92,7 +104,7 @@ def _unpack_one(archive: Path, place: Callable[[PurePosixPath], Path | None], pr
             tqdm(total=size, desc=f"reading {archive.name}", unit="B", unit_scale=True, disable=not progress) as bar,
             archive.open("rb") as packed,
             gzip.open(packed) as plain,
-            tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar,
+            tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20, tarinfo=_Member) as tar,
         ):
             count = total = 0
             for member in tar:
@@ -115,22 +127,22 @@ def _unpack_one(archive: Path, place: Callable[[PurePosixPath], Path | None], pr
 def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
     """Raise _BadArchive for what no archive of photographs holds."""
     name = member.name
-    if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
-        raise _BadArchive(f"the path {name!r} leads out of the folder")
+    if problem := name_problem(name) or ("leads out of the folder" if "\\" in name or ":" in name else None):
+        raise _BadArchive(f"the path {shown(name)} {problem}")
     if not (member.isreg() or member.isdir()) or member.issparse():
-        raise _BadArchive(f"{name!r} is no plain file but a link, a device or the like")
+        raise _BadArchive(f"{shown(name)} is no plain file but a link, a device or the like")
     if member.size > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
-        raise _BadArchive(f"{name!r} is larger, or makes the archive larger, than archives of photographs are")
+        raise _BadArchive(f"{shown(name)} is larger, or makes the archive larger, than archives of photographs are")
     if count > MAX_FILES:
         raise _BadArchive(f"it holds more than {MAX_FILES:,} files")
 
 
 def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     content = tar.extractfile(member)
     assert content is not None  # a regular file
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
             shutil.copyfileobj(content, out, 1 << 20)
-    except FileExistsError:
+    except (FileExistsError, NotADirectoryError):
         raise _BadArchive(f"it holds {target.name} twice") from None

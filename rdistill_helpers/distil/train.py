@@ -24,8 +24,8 @@ from rdistill_helpers.distil.interpolate import interpolate
 from rdistill_helpers.distil.tuples import class_batches, hard_negatives, tuple_batches
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.pooling import GeM
-from rdistill_helpers.errors import BadInput, RDistillError
-from rdistill_helpers.files import written_whole
+from rdistill_helpers.errors import BadInput, DataMissing, RDistillError
+from rdistill_helpers.files import refuse_packed, written_whole
 from rdistill_helpers.parallel import (
     added,
     average_gradients,
@@ -60,16 +60,35 @@ class History:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write everything as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        """Write everything as JSON, at once or not at all."""
+        with written_whole(Path(path)) as unfinished:
+            unfinished.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read what `save` wrote; BadInput when it is something else."""
+        """Read what `save` wrote; BadInput when it is something else, DataMissing when there is no such file."""
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            return cls._checked(json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise DataMissing(f"There is no history at {path}: write it with History.save.") from error
+        except (OSError, RecursionError, TypeError, ValueError) as error:
             raise BadInput(f"{path} is no saved history ({error}): write it with History.save.") from error
+
+    @classmethod
+    def _checked(cls, content: Any) -> History:
+        """The history with this content; TypeError or ValueError when it is none."""
+        history = cls(**content)
+        lists = (history.step, history.loss, history.lr, history.seconds)
+        if not isinstance(history.settings, dict) or not all(isinstance(values, list) for values in lists):
+            raise TypeError("it needs four lists and settings")
+        if any(len(values) != len(history.step) for values in lists):
+            raise ValueError("its lists differ in length")
+        if not all(isinstance(value, int | float) for values in lists for value in values):
+            raise TypeError("its lists hold something else than numbers")
+        if not all(isinstance(name, str) for name in history.settings):
+            raise TypeError("its settings have no names")
+        json.dumps(history.settings)  # settings are plain values, which can be compared
+        return history
 
     def plot(self, ax: Axes | None = None, window: int = 25) -> Axes:
         """Draw the loss of every step and its mean over `window` steps; returns the axes."""
@@ -501,8 +520,9 @@ def _saved(path: str | Path) -> dict[str, Any] | None:
     if not Path(path).exists():
         return None
     try:
+        refuse_packed(Path(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {**state, "history": History(**state["history"])}
+        return {**state, "start": dict(state["start"]), "history": History._checked(state["history"])}
     except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
         raise BadInput(f"The checkpoint {path} cannot be read: delete it to start again.") from error
 
@@ -532,10 +552,10 @@ def _resume(
         if beside is not None:
             beside.load_state_dict(state["beside"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError) as error:
+        generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch"])
+    except Exception as error:  # each of them fails in its own ways for what it did not write
         raise BadInput(f"The checkpoint {path} is of another student: give another file or delete it.") from error
-    generator.set_state(state["generator"])
-    torch.set_rng_state(state["torch"])
     return history, state["start"]
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.pickles import ARRAYS, PlainArray, PlainType, is_list, is_whole_number
 from rdistill_helpers.data.sources import PUBLISHED, PUBLISHED_URL
 from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
 from rdistill_helpers.embed.whitening import LearnedWhitening
-from rdistill_helpers.errors import BadInput, DataMissing
-from rdistill_helpers.files import written_whole
+from rdistill_helpers.errors import BadInput, DataMissing, shown
+from rdistill_helpers.files import refuse_packed, written_whole
 
 POOLINGS: dict[str, type[nn.Module]] = {"gem": GeM, "mac": MAC, "spoc": SPoC, "rmac": RMAC}
 
@@ -29,6 +30,8 @@ TEACHER_FILE = Path("models", "teacher_lite2_gem.safetensors")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)
 HALF_MEAN, HALF_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+MAX_SCALE = 16  # of a network in a file: an image takes 256 times its memory then
 
 
 class RetrievalNet(nn.Module):
@@ -130,7 +133,7 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
         a part of the architecture (`scale`, say) replaces it in the file.
     The file appears whole or not at all.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     header = {
         "backbone": net.backbone,
@@ -147,7 +150,8 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
         for name, value in net.state_dict().items()
     }
     with written_whole(Path(path)) as unfinished:
-        save_file(state, unfinished, {name: json.dumps(value) for name, value in header.items()})
+        # In memory first: a full disk is then an OSError like everywhere.
+        unfinished.write_bytes(save(state, {name: json.dumps(value) for name, value in header.items()}))
 
 
 def load_network(path: str | Path) -> RetrievalNet:
@@ -162,8 +166,9 @@ def load_network(path: str | Path) -> RetrievalNet:
         names = ("backbone", "pooling", "dim", "mean", "std", "scale")
         architecture = {name: metadata.pop(name) for name in names}
         architecture["channels"] = metadata.pop("channels", None)  # files written before there were any have no entry
-    except (KeyError, ValueError) as error:
+    except (KeyError, RecursionError, ValueError) as error:
         raise BadInput(f"{path} does not say which network it holds: write it with save_network.") from error
+    _check_architecture(architecture, state, path)
     net = RetrievalNet(weights=None, **architecture)
     _load_exactly(net, state, path)
     net.metadata = metadata
@@ -197,23 +202,28 @@ def load_published(source: str | Path) -> RetrievalNet:
     for part in ("regional", "local_whitening"):
         if meta.get(part):
             raise BadInput(f"{path} uses {part}, which is not supported: take a checkpoint with plain global pooling.")
-    backbone, channels, state = _aml_student(meta["architecture"], state)
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise BadInput(f"{path} holds something else than weights in its state_dict: fetch it again.")
     whitening = state.get("whiten.weight")
     if bool(meta.get("whitening")) != (whitening is not None):
         raise BadInput(f"{path} does not fit its own description, its whitening is not what meta says: fetch it again.")
-    net = RetrievalNet(
-        backbone=backbone,
-        pooling=meta.get("pooling", "gem"),
-        dim=None if whitening is None else len(whitening),
-        weights=None,
-        mean=meta.get("mean"),
-        std=meta.get("std"),
-        channels=channels,
-    )
+    try:
+        backbone, channels, state = _aml_student(meta["architecture"], state)
+        architecture = {
+            "backbone": backbone,
+            "pooling": meta.get("pooling", "gem"),
+            "dim": None if whitening is None else len(whitening),
+            "mean": meta.get("mean"),
+            "std": meta.get("std"),
+            "channels": channels,
+        }
+        learned = {kind: value for kinds in (meta.get("Lw") or {}).values() for kind, value in kinds.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} does not say which network it holds ({shown(error)}): fetch it again.") from error
+    _check_architecture(architecture, state, path)
+    net = RetrievalNet(weights=None, **architecture)
     _load_exactly(net, state, path)
-    for kinds in (meta.get("Lw") or {}).values():
-        for kind, learned in kinds.items():
-            net.learned_whitening[kind] = _as_whitening(learned, path)
+    net.learned_whitening = {kind: _as_whitening(value, path) for kind, value in learned.items()}
     return net.eval()
 
 
@@ -320,6 +330,8 @@ def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Mod
 def _load_classifier(model: nn.Module, path: Path) -> None:
     """Load a classifier's state dict by names (its head may be absent) or else pair it in order."""
     state = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_pth(path)
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise BadInput(f"{path} holds something else than weights: give a state dict.")
     own = model.state_dict()
     head = ("classifier.", "fc.", "head.", "heads.")
     if state.keys() <= own.keys() and all(name.startswith(head) for name in own.keys() - state.keys()):
@@ -357,8 +369,10 @@ def _as_whitening(learned: Any, path: Path) -> LearnedWhitening:
     """Learned whitening from cirtorch's dict of arrays."""
     try:
         mean, projection = (torch.as_tensor(learned[name]).float() for name in ("m", "P"))
+        if not (bool(mean.isfinite().all()) and bool(projection.isfinite().all())):
+            raise ValueError("not finite")
     except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} holds no whitening (arrays m and P expected): give a file that does.") from error
+        raise BadInput(f"{path} holds no whitening (finite arrays m and P expected): give a file that does.") from error
     mean = mean.flatten()
     if projection.ndim != 2 or projection.shape[1] != len(mean):
         raise BadInput(
@@ -368,11 +382,30 @@ def _as_whitening(learned: Any, path: Path) -> LearnedWhitening:
     return LearnedWhitening(mean=mean, projection=projection)
 
 
+def _check_architecture(architecture: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise BadInput for what RetrievalNet could not be made of, or not without filling the memory."""
+    wrong = [name for name in ("backbone", "pooling") if not isinstance(architecture[name], str)]
+    scale = architecture.get("scale", 1.0)
+    if not isinstance(scale, int | float) or not 0 < scale <= MAX_SCALE:
+        wrong.append("scale")
+    for name in ("mean", "std"):
+        values = architecture[name]
+        if values is not None and not (is_list(values) and all(isinstance(v, int | float | np.number) for v in values)):
+            wrong.append(name)
+    rows = {len(value) for value in state.values() if value.ndim}
+    for name in ("dim", "channels"):
+        size = architecture[name]
+        if size is not None and not (is_whole_number(size) and size in rows):
+            wrong.append(name)
+    if wrong:
+        raise BadInput(f"{path} does not fit its own description, {wrong[0]} cannot be what it says: get it again.")
+
+
 def _load_exactly(net: RetrievalNet, state: Mapping[str, Tensor], path: Path) -> None:
     """Load a state dict that must hold exactly the network's entries."""
     try:
         net.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BadInput(
             f"{path} does not fit its own description of a {net.backbone}: fetch it again ({reason})."
@@ -388,31 +421,45 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is no whole safetensors file ({error}): fetch it again.") from error
 
 
 def _read_pth(path: Path) -> dict[str, Any]:
     """The dict in a file of torch.save; no code in it is run, plain numpy arrays are allowed."""
-    import numpy as np
-
     if not path.exists():
         raise DataMissing(f"The network file {path} is not there: check the path.")
-    core = np.zeros(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    # Files of NumPy 1 and of NumPy 2 name the same functions differently.
-    allowed: list[Any] = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))]
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed += [(core, f"{module}._reconstruct"), (scalar, f"{module}.scalar")]
+    allowed: list[Any] = [PlainArray, PlainType]
+    allowed += [(stand_in, f"{module}.{name}") for (module, name), stand_in in ARRAYS.items()]
+    refuse_packed(path)
     try:
         with torch.serialization.safe_globals(allowed):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+        _check_views(loaded)
+    except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path} is no whole file of plain weights ({reason}): fetch it again.") from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{path} holds a {type(loaded).__name__} instead of a dict of weights: give a state dict.")
     return loaded
+
+
+def _check_views(loaded: Any) -> None:
+    """ValueError for tensors that are larger than what is stored of them, which unfold when they are copied."""
+    waiting, seen = [loaded], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:  # one list can stand in many places of another
+            continue
+        seen.add(id(part))
+        if isinstance(part, Mapping):
+            waiting += part.values()
+        elif isinstance(part, list | tuple):
+            waiting += part
+        elif isinstance(part, Tensor) and (
+            part.layout != torch.strided or part.numel() * part.element_size() > part.untyped_storage().nbytes()
+        ):
+            raise ValueError("a tensor is larger than what is stored of it")
 
 
 def _teacher_path(root: str | Path | None) -> Path:

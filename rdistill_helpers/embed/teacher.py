@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from rdistill_helpers.data.images import read_image, to_tensor
-from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.descriptors import LENGTH_TOLERANCE, check_descriptors
 from rdistill_helpers.embed.extract import Photo, check_photos
 from rdistill_helpers.errors import BadInput, BudgetExceeded
 
@@ -80,7 +80,7 @@ class BlackBoxTeacher:
     @property
     def dim(self) -> int | None:
         """Size of the teacher's descriptors, None as long as it was never asked."""
-        dim = self._execute("SELECT dim FROM teacher")[0][0]
+        dim = self._owner()[1]
         return None if dim is None else int(dim)
 
     def query(self, images: Tensor | Sequence[Photo], progress: bool = True) -> Tensor:
@@ -127,6 +127,7 @@ class BlackBoxTeacher:
 
     def _open(self) -> None:
         """Make the ledger, or check that it is whole and this teacher's."""
+        self._execute("PRAGMA trusted_schema = OFF")  # the file may come from somebody else
         with self._transaction():
             ledger_id = self._execute("PRAGMA application_id")[0][0]
             if ledger_id == 0 and not self._execute("SELECT 1 FROM sqlite_master"):
@@ -138,12 +139,21 @@ class BlackBoxTeacher:
                 raise BadInput(f"{self.ledger} is a database of something else, no ledger: give another path.")
         if self._execute("PRAGMA quick_check(1)") != [("ok",)]:
             raise self._damaged("its check fails")
-        owner = self._execute("SELECT name FROM teacher")[0][0]
+        if self._execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"):
+            raise self._damaged("it holds statements of its own, which no ledger does")
+        owner = self._owner()[0]
         if owner != self.name:
             raise BadInput(
                 f"The ledger {self.ledger} was made by the teacher {owner!r}, not by {self.name!r}: "
                 "give each teacher a ledger of its own."
             )
+
+    def _owner(self) -> tuple[str, int | None]:
+        """Whose descriptors the ledger holds, and of which dimension."""
+        owners = self._execute("SELECT name, dim FROM teacher")
+        if len(owners) != 1 or not isinstance(owners[0][0], str) or not isinstance(owners[0][1], int | None):
+            raise self._damaged("it does not say whose it is")
+        return owners[0]
 
     def _pay(self, batch: list[tuple[bytes, int]], images: Tensor | Sequence[Photo]) -> None:
         """Send one batch of (key, index) and write descriptors and charge in one transaction."""
@@ -192,9 +202,12 @@ class BlackBoxTeacher:
 
     def _row(self, key: bytes) -> np.ndarray:
         """The descriptor [D] of a paid image."""
-        row = np.frombuffer(self._execute("SELECT row FROM paid WHERE image = ?", (key,))[0][0], dtype="<f4")
-        if len(row) != self.dim:
-            raise self._damaged(f"a descriptor of {len(row)} numbers instead of {self.dim}")
+        found = self._execute("SELECT row FROM paid WHERE image = ?", (key,))
+        if len(found) != 1 or not isinstance(found[0][0], bytes) or len(found[0][0]) != 4 * (self.dim or 0):
+            raise self._damaged(f"a descriptor is not {self.dim} numbers")
+        row = np.frombuffer(found[0][0], dtype="<f4")
+        if not abs(float(np.linalg.norm(row)) - 1) <= LENGTH_TOLERANCE:
+            raise self._damaged("a descriptor is not finite, or has not length 1")
         return row
 
     @contextmanager

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from rdistill_helpers.descriptors import check_stored, open_descriptors
 from rdistill_helpers.embed.extract import Photo, check_settings, described, ready
 from rdistill_helpers.errors import BadInput, DataMissing
-from rdistill_helpers.files import written_whole
+from rdistill_helpers.files import only_writer, writing, written_whole
 from rdistill_helpers.parallel import added, from_first, own_share, rank, world
 
 # How far the last finished row may lie from the row of its image now. Half precision in the network and batches of another
@@ -38,7 +38,8 @@ def extract_to_file(
     file is called `path`.part, and `path`.part.rows says how many of its rows are finished; after an interruption the same
     call goes on behind them. Only the last finished image is described once more: BadInput when its row has changed, for then
     network, settings or images have. Raises BadInput also when `path` is there already, when an unfinished file was begun for
-    another number of images or another dtype, and for what `extract` refuses; nothing that is finished is lost by it.
+    another number of images or another dtype, when the disk is full, and for what `extract` refuses; what is finished is not
+    lost by it. Raises InUse while another process writes the same file.
 
     Under `parallel.processes` each process describes its share of the images, in whole blocks of `at_once` so that batches are
     those of one process, into `path`.R-of-W.part; process 0 joins them to the one file. All must see one folder, and as many
@@ -51,7 +52,6 @@ def extract_to_file(
     path = Path(path)
     if path.exists():
         raise BadInput(f"{path} is there already: delete it, or write to another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     parts = [path.with_name(f"{path.name}.{turn}-of-{world()}.part") for turn in range(world())]
     if world() == 1:
         parts = [path.with_name(path.name + ".part")]
@@ -60,8 +60,9 @@ def extract_to_file(
         if share:
             _write_share(net, images, share, parts[rank()], np.dtype(dtype), scales, batch_size, at_once, progress)
     if world() == 1:
-        parts[0].replace(path)
-        _count_of(parts[0]).unlink()
+        with writing(path):
+            parts[0].replace(path)
+            _count_of(parts[0]).unlink()
     else:
         added(torch.zeros(1))  # nobody goes on before all have come here
         from_first(lambda: _join([part for part in parts if part.exists()], path, len(images)))
@@ -81,9 +82,10 @@ def _write_share(
 ) -> None:
     """Writes the rows of the images `share` to the file `part`, behind those that are finished."""
     total, counted = len(share), _count_of(part)
-    finished, last = _finished(part, counted, total, dtype)
     shown = progress and rank() == 0
-    with tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not shown) as bar:
+    with only_writer(part), tqdm(total=total, desc="descriptors", unit="image", disable=not shown) as bar:
+        finished, last = _finished(part, counted, total, dtype)
+        bar.update(finished)
         if last is not None:
             image = share[finished - 1]
             ((_, now),) = described(net, images, range(image, image + 1), scales, 1)
@@ -97,10 +99,11 @@ def _write_share(
                 block[indices - which.start] = batch
                 bar.update(len(indices))
             assert block is not None
-            _write(part, start, block, total)
-            new = counted.with_name(counted.name + ".new")
-            new.write_text(f"{start + len(which)}\n", encoding="utf-8")
-            new.replace(counted)
+            with writing(part):
+                _write(part, start, block, total)
+                new = counted.with_name(counted.name + ".new")
+                new.write_text(f"{start + len(which)}\n", encoding="utf-8")
+                new.replace(counted)
 
 
 def _count_of(part: Path) -> Path:
@@ -139,8 +142,10 @@ def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[i
             shape, _, begun = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
         rows = int(counted.read_text(encoding="utf-8"))
+        if not 1 <= rows <= shape[0]:
+            raise ValueError(f"{rows} of its {shape[0]} rows are finished")
         last = np.memmap(part, begun, "r", start, (rows, shape[1]))[-1].astype(np.float32)
-    except ValueError as error:
+    except Exception as error:  # a damaged file fails in any way
         raise BadInput(f"{part} was not written by extract_to_file ({error}): delete it to start again.") from error
     if shape[0] != total or begun != dtype:
         raise BadInput(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
-from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.errors import BadInput, DataMissing, shown
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
 
@@ -69,7 +69,7 @@ def read_scores(path: str | Path | None = None) -> list[ScoreRow]:
         raise DataMissing(f"No scores at {path}: run notebook 04, which writes them.")
     try:
         return [_checked(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
+    except (OSError, RecursionError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is no table of scores ({error}): delete it and run notebook 04 again.") from error
 
 
@@ -89,8 +89,12 @@ def _checked(row: Mapping[str, Any]) -> ScoreRow:
     try:
         name = str(row["name"])
         easy, medium, hard = (float(row[level]) for level in LEVELS)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"A row of scores needs name, easy, medium and hard, and {row!r} lacks some of it.") from error
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"A row of scores needs name, easy, medium and hard, and {shown(row)} lacks some of it."
+        ) from error
     if not all(0 <= value <= 1 for value in (easy, medium, hard)):
-        raise BadInput(f"The scores of {name!r} must be mAP as fractions from 0 to 1, not {easy}, {medium}, {hard}.")
+        raise BadInput(
+            f"The scores of {shown(name)} must be mAP as fractions from 0 to 1, not {easy}, {medium}, {hard}."
+        )
     return {"name": name, "easy": easy, "medium": medium, "hard": hard}

@@ -1,0 +1,151 @@
+"""Processes are killed and lose nothing: a small run of benchmarks/torture.py, which must itself notice every loss."""
+
+import os
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes")
+
+
+@pytest.fixture(scope="module")
+def torture(load_script):
+    return load_script("benchmarks/torture.py")
+
+
+def test_ten_kills_and_eight_rounds_of_two_processes_lose_nothing(tmp_path):
+    report = tmp_path / "docs" / "reliability.md"
+    command = [
+        sys.executable,
+        "benchmarks/torture.py",
+        "--kills",
+        "10",
+        "--pairs",
+        "4",
+        "--inputs",
+        "0",
+        "--report",
+        str(report),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = dict(re.findall(r"^\| (.+?) \| ([\d,]+) \|", report.read_text(encoding="utf-8"), re.MULTILINE))
+    assert int(lines["processes killed"]) >= 10 and lines["rounds of two processes at once"] == "8"
+    for work in ("extraction to a file", "teacher queries", "training", "download", "unpacking a set"):
+        assert lines[work] == "2"
+    for fault in ("teacher queries paid twice", "teacher queries lost", "budget overspent", "rows lost, wrong or half"):
+        assert lines[fault] == "0"
+
+
+def test_the_report_is_that_of_a_full_run():
+    report = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    lines = {name: int(n.replace(",", "")) for name, n in re.findall(r"^\| (.+?) \| ([\d,]+) \|", report, re.MULTILINE)}
+    assert lines["processes killed"] >= 200 and lines["bad inputs tried"] >= 100_000
+    assert all(lines[fault] == 0 for fault in ("teacher queries lost", "budget overspent", "readers that crashed"))
+
+
+def faults_of(check, folder, done=False):
+    faults = Counter()
+    check(folder, faults, done)
+    return {name: count for name, count in faults.items() if count}
+
+
+def test_wrong_and_half_rows_are_noticed(torture, tmp_path):
+    assert faults_of(torture.check_extraction, tmp_path) == {}
+    assert faults_of(torture.check_extraction, tmp_path, done=True) == {"rows lost, wrong or half": 120}
+    rows = torture.expected_rows(torture.EXTRACTED)
+    rows[3] = rows[4]
+    np.save(tmp_path / "rows.npy", rows)
+    assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 1}
+    whole = (tmp_path / "rows.npy").read_bytes()
+    (tmp_path / "rows.npy").unlink()
+    (tmp_path / "rows.npy.part").write_bytes(whole)
+    (tmp_path / "rows.npy.part.rows").write_text("3\n")
+    assert faults_of(torture.check_extraction, tmp_path) == {}
+    (tmp_path / "rows.npy.part.rows").write_text("20\n")
+    assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 1}
+    (tmp_path / "rows.npy.part").write_bytes(whole[:400])
+    assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 20}
+
+
+def test_queries_paid_twice_lost_and_wrong_are_noticed(torture, tmp_path, monkeypatch):
+    monkeypatch.setattr(torture, "PAUSE", 0)
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    torture.run_queries(folder)
+    assert faults_of(torture.check_queries, folder, done=True) == {}
+    assert faults_of(torture.check_queries, folder) == {}
+    torture.answer(folder, torture.ASKED[:3])
+    assert faults_of(torture.check_queries, folder) == {"teacher queries paid twice": 3}
+    database = sqlite3.connect(folder / "ledger")
+    database.execute("UPDATE paid SET row = zeroblob(12) WHERE image = ?", (torture.KEYS[0],))
+    database.execute("DELETE FROM paid WHERE image = ?", (torture.KEYS[1],))
+    database.commit()
+    database.close()
+    found = {"teacher queries lost": 1, "rows lost, wrong or half": 1}
+    assert faults_of(torture.check_queries, folder) == found
+    monkeypatch.setattr(torture, "ASKED", torture.ASKED[:100])
+    assert faults_of(torture.check_queries, folder)["budget overspent"] == 19
+
+
+def test_half_checkpoints_and_other_weights_are_noticed(torture, tmp_path, monkeypatch):
+    monkeypatch.setattr(torture, "PAUSE", 0)
+    monkeypatch.setattr(torture.train, "CHECKPOINT_EVERY", 100)  # run_training sets its own
+    for name in ("undisturbed", "other"):
+        (tmp_path / name).mkdir()
+        torture.run_training(tmp_path / name)
+    folder = tmp_path / "other"
+    assert faults_of(torture.check_training, folder, done=True) == {}
+    (folder / "weights").write_bytes((folder / "weights").read_bytes()[:-4] + bytes(4))
+    assert faults_of(torture.check_training, folder, done=True) == {"trainings that end with other weights": 1}
+    (folder / "student.ckpt").write_bytes((folder / "student.ckpt").read_bytes()[:1000])
+    assert faults_of(torture.check_training, folder) == {"files in place that are wrong or half": 1}
+
+
+def test_half_files_and_missing_photographs_are_noticed(torture, tmp_path):
+    folder = tmp_path / "data"
+    torture.offer_set(folder)
+    torture.run_set(folder)
+    assert faults_of(torture.check_set, folder, done=True) == {}
+    photographs = sorted((folder / "rparis6k" / "jpg").iterdir())
+    photographs[0].unlink()
+    photographs[1].write_bytes(b"half")
+    (photographs[0].parent / "more.jpg").touch()
+    assert faults_of(torture.check_set, folder) == {"files in place that are wrong or half": 3}
+    (tmp_path / "net").mkdir()
+    assert faults_of(torture.check_download, tmp_path / "net") == {}
+    (tmp_path / "net" / "torture-1.pth").write_bytes(torture.NETWORK[:100])
+    (tmp_path / "net" / "torture-2.pth.part").write_bytes(torture.NETWORK[:100])
+    assert faults_of(torture.check_download, tmp_path / "net") == {"files in place that are wrong or half": 1}
+    (tmp_path / "net" / "torture-2.pth.part").write_bytes(torture.NETWORK[5:100])
+    assert faults_of(torture.check_download, tmp_path / "net") == {"files in place that are wrong or half": 2}
+
+
+def write_at_once(folder):
+    """Work that a kill in its middle spoils for ever."""
+    path = folder / "rows"
+    if path.exists():
+        assert path.stat().st_size == 300_000, "half a file"
+        return
+    with path.open("wb") as file:
+        for _ in range(300):
+            file.write(bytes(1000))
+            (folder / "touched").touch()
+
+
+def test_work_that_does_not_survive_is_noticed(torture, tmp_path):
+    work = torture.Work("fragile", torture.make, write_at_once, lambda folder, faults, done: None)
+    faults = Counter()
+    counts = torture.kill(work, 40, random.Random(0), tmp_path, faults)
+    assert faults["runs that could not go on"] >= 1 and 1 <= counts["kills"] < 40
