@@ -45,31 +45,30 @@ def extract_to_file(
     if at_once < 1:
         raise BadInput(f"{at_once} images at once are not usable: give a positive number.")
     path = Path(path)
-    if path.exists():
-        raise BadInput(f"{path} is there already: delete it, or write to another path.")
     part, counted = (path.with_name(path.name + end) for end in (".part", ".part.rows"))
     total = len(images)
     with only_writer(part), ready(net, device):
+        if path.exists():
+            raise BadInput(f"{path} is there already: delete it, or write to another path.")
         finished, last = _finished(part, counted, total, np.dtype(dtype))
-        bar = tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not progress)
-        if last is not None:
-            ((_, now),) = described(net, images, range(finished - 1, finished), scales, 1)
-            _check_same(last, now[0], part, finished - 1)
-        for start in range(finished, total, at_once):
-            which = range(start, min(start + at_once, total))
-            block = None
-            for indices, batch in described(net, images, which, scales, batch_size):
-                if block is None:
-                    block = np.empty((len(which), batch.shape[1]), dtype)
-                block[indices - start] = batch
-                bar.update(len(indices))
-            assert block is not None
-            with writing(part):
-                _write(part, start, block, total)
-                new = counted.with_name(counted.name + ".new")
-                new.write_text(f"{which.stop}\n", encoding="utf-8")
-                new.replace(counted)
-        bar.close()
+        with tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not progress) as bar:
+            if last is not None:
+                ((_, now),) = described(net, images, range(finished - 1, finished), scales, 1)
+                _check_same(last, now[0], part, finished - 1)
+            for start in range(finished, total, at_once):
+                which = range(start, min(start + at_once, total))
+                block = None
+                for indices, batch in described(net, images, which, scales, batch_size):
+                    if block is None:
+                        block = np.empty((len(which), batch.shape[1]), dtype)
+                    block[indices - start] = batch
+                    bar.update(len(indices))
+                assert block is not None
+                with writing(part):
+                    _write(part, start, block, total)
+                    new = counted.with_name(counted.name + ".new")
+                    new.write_text(f"{which.stop}\n", encoding="utf-8")
+                    new.replace(counted)
         with writing(path):
             part.replace(path)
             counted.unlink()
