@@ -15,7 +15,7 @@ from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_t
 from rdistill_helpers.data.images import ENDINGS, crop_box, query_size, read_image, resize_longest
 from rdistill_helpers.data.paths import data_root, name_problem
 from rdistill_helpers.data.rooms import read_member, verify_archive
-from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.errors import BadInput, DataMissing, shown
 
 REVISITED = ("roxford5k", "rparis6k")
 
@@ -176,7 +176,9 @@ def _read_from_archive(archive: Path, name: str) -> Image.Image:
 def _find(folder: Path, name: str) -> Path | None:
     """The file of an image name, which may lack its ending; never outside the folder."""
     if problem := name_problem(name):
-        raise BadInput(f"The image name {name!r} {problem} {folder}: use short names inside the folder.")
+        raise BadInput(
+            f"The image name {shown(name)}, looked for in {folder}, {problem}: use short names inside the folder."
+        )
     path = folder / name
     return next((p for p in (path, *(folder / f"{name}{ending}" for ending in ENDINGS)) if p.is_file()), None)
 

@@ -50,20 +50,20 @@ def extract_to_file(
     if at_once < 1:
         raise BadInput(f"{at_once} images at once are not usable: give a positive number.")
     path = Path(path)
-    if path.exists():
-        raise BadInput(f"{path} is there already: delete it, or write to another path.")
     parts = [path.with_name(f"{path.name}.{turn}-of-{world()}.part") for turn in range(world())]
     if world() == 1:
         parts = [path.with_name(path.name + ".part")]
-    share = own_share(len(images), at_once)
-    with ready(net, device):
+    share, part = own_share(len(images), at_once), parts[rank()]
+    with only_writer(part), ready(net, device):
+        if path.exists():
+            raise BadInput(f"{path} is there already: delete it, or write to another path.")
         if share:
-            _write_share(net, images, share, parts[rank()], np.dtype(dtype), scales, batch_size, at_once, progress)
-    if world() == 1:
-        with writing(path):
-            parts[0].replace(path)
-            _count_of(parts[0]).unlink()
-    else:
+            _write_share(net, images, share, part, np.dtype(dtype), scales, batch_size, at_once, progress)
+        if world() == 1:
+            with writing(path):
+                part.replace(path)
+                _count_of(part).unlink()
+    if world() > 1:
         added(torch.zeros(1))  # nobody goes on before all have come here
         from_first(lambda: _join([part for part in parts if part.exists()], path, len(images)))
     return path
@@ -82,10 +82,9 @@ def _write_share(
 ) -> None:
     """Writes the rows of the images `share` to the file `part`, behind those that are finished."""
     total, counted = len(share), _count_of(part)
+    finished, last = _finished(part, counted, total, dtype)
     shown = progress and rank() == 0
-    with only_writer(part), tqdm(total=total, desc="descriptors", unit="image", disable=not shown) as bar:
-        finished, last = _finished(part, counted, total, dtype)
-        bar.update(finished)
+    with tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not shown) as bar:
         if last is not None:
             image = share[finished - 1]
             ((_, now),) = described(net, images, range(image, image + 1), scales, 1)
