@@ -1,7 +1,7 @@
 """Downloads of the real benchmarks, distractors, training photographs and published networks into the data folder."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -86,17 +86,18 @@ def _wanted(name: str, parts: Sequence[int | str] | None) -> list[File]:
 
 def _plain_files(files: Iterable[File], root: Path, get: Fetch) -> bool:
     """Download files that stay as they are; whether there was anything to do."""
-    digests = {}
+    digests, recorded, changed = {}, read_lock(root), False
     try:
         for file in files:
             new = not (root / file.path).is_file()
             digest = get(file)
-            if new:
+            changed |= new
+            if new or file.path not in recorded:  # a call that was killed may have come no further than the file
                 digests[file.path] = digest
     finally:
         if digests:
             record(root, digests)
-    return bool(digests)
+    return changed
 
 
 def _benchmark(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep: bool) -> bool:
@@ -171,12 +172,21 @@ def _photographs(
     if folder.is_dir() and any(folder.iterdir()):
         if check is not None:
             check(folder)
+        recorded = read_lock(root)
+        left = [archive for archive in archives if (root / archive.path).is_file() and archive.path not in recorded]
+        _finish({archive.path: get(archive) for archive in left}, root, keep)  # where a call was killed before it did
         return False
     with alone(folder):
         digests = {archive.path: get(archive) for archive in archives}
         unpack([root / path for path in digests], folder, flat, check)
-        record(root, digests)
-        if not keep:
-            for path in digests:
-                (root / path).unlink()
+        _finish(digests, root, keep)
     return True
+
+
+def _finish(digests: Mapping[str, str], root: Path, keep: bool) -> None:
+    """Record the checksums of archives that have been unpacked, and delete them unless they are to be kept."""
+    if digests:
+        record(root, digests)
+    if not keep:
+        for path in digests:
+            (root / path).unlink()
