@@ -1,8 +1,8 @@
 """Unusual places: new processes, folders without rights, full disks, and homes with spaces and umlauts."""
 
+import codecs
 import hashlib
 import multiprocessing
-import codecs
 import os
 import shutil
 import subprocess

@@ -1,5 +1,6 @@
 """Downloads of the real benchmarks, distractors, training photographs and published networks into the data folder."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -92,7 +93,8 @@ def _plain_files(files: Iterable[File], root: Path, get: Fetch) -> bool:
             new = not (root / file.path).is_file()
             digest = get(file)
             changed |= new
-            if new or file.path not in recorded:  # a call that was killed may have come no further than the file
+            # A call that was killed may have come no further than the file; where nothing can be written, none was.
+            if new or (file.path not in recorded and os.access(root, os.W_OK)):
                 digests[file.path] = digest
     finally:
         if digests:
