@@ -1,8 +1,8 @@
 """Downloads of the real benchmarks, distractors, training photographs and published networks into the data folder."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.sources import File
 from rdistill_helpers.data.transfer import NotOffered, alone, fetch, read_lock, record
 from rdistill_helpers.data.unpack import pick, unpack
-from rdistill_helpers.errors import BadInput, DownloadFailed
+from rdistill_helpers.errors import BadInput, DownloadFailed, RDistillError
 
 Fetch = Callable[..., str]
 
@@ -93,12 +93,13 @@ def _plain_files(files: Iterable[File], root: Path, get: Fetch) -> bool:
             new = not (root / file.path).is_file()
             digest = get(file)
             changed |= new
-            # A call that was killed may have come no further than the file; where nothing can be written, none was.
-            if new or (file.path not in recorded and os.access(root, os.W_OK)):
+            if new or file.path not in recorded:  # a call that was killed may have come no further than the file
                 digests[file.path] = digest
     finally:
         if digests:
-            record(root, digests)
+            # Nothing new in a folder that cannot be written is no reason to fail.
+            with nullcontext() if changed else suppress(RDistillError):
+                record(root, digests)
     return changed
 
 
