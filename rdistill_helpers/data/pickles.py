@@ -28,7 +28,11 @@ class PlainType:
 
     def of(self, data: Any) -> np.ndarray:
         """The values in these bytes; a text of Python 2 stands for bytes."""
-        return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, self.dtype)
+        if isinstance(data, str):
+            data = data.encode("latin1")
+        if not isinstance(data, bytes):
+            raise BadInput("it holds an array whose content is no bytes")
+        return np.frombuffer(data, self.dtype)
 
 
 class PlainArray(np.ndarray):

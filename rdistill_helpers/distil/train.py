@@ -552,11 +552,16 @@ def _resume(
         if beside is not None:
             beside.load_state_dict(state["beside"])
         optimizer.load_state_dict(state["optimizer"])
+        own, start = student.state_dict(), state["start"]
+        if settings["start_weight"] and not (
+            start.keys() == own.keys() and all(start[name].shape == own[name].shape for name in own)
+        ):
+            raise ValueError("the weights that it started with are of another network")
         generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
     except Exception as error:  # each of them fails in its own ways for what it did not write
         raise BadInput(f"The checkpoint {path} is of another student: give another file or delete it.") from error
-    return history, state["start"]
+    return history, start
 
 
 def _check_images(images: Tensor, count: int, beside: str) -> None:
