@@ -96,8 +96,7 @@ def run_train(given: argparse.Namespace) -> None:
         )  # fmt: skip
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)
-            with written_whole(given.out / "history.json") as unfinished:
-                history.save(unfinished)
+            history.save(given.out / "history.json")
             print(f"{given.out / 'student.safetensors'}: {len(history.loss)} steps, last loss {history.loss[-1]:.4f}")
 
 

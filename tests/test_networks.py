@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_sets import published_meta
 from torch import nn
 from torchvision import models
 
@@ -67,16 +68,8 @@ def cirtorch_checkpoint(architecture, pooling="gem", whitening=False, learned=Fa
     if whitening:
         state["whiten.weight"] = torch.randn(dim, dim, generator=generator) / dim**0.5
         state["whiten.bias"] = torch.randn(dim, generator=generator) / dim**0.5
-    meta = {
-        "architecture": architecture,
-        "local_whitening": False,
-        "pooling": pooling,
-        "regional": False,
-        "whitening": whitening,
-        "mean": [0.48, 0.46, 0.41],
-        "std": [0.23, 0.22, 0.21],
-        "outputdim": dim,
-    }
+    statistics = {"mean": [0.48, 0.46, 0.41], "std": [0.23, 0.22, 0.21]}
+    meta = published_meta(architecture, dim, pooling=pooling, whitening=whitening, **statistics)
     if learned:
         mean, projection = (torch.randn(dim, size, generator=generator).double().numpy() for size in (1, dim))
         meta["Lw"] = {"retrieval-SfM-120k": {"ss": {"m": mean, "P": projection}, "ms": {"m": -mean, "P": projection}}}
@@ -291,17 +284,7 @@ def aml_student(architecture, channels, seed=0):
     features.load_state_dict(random_state(features, seed))
     state = OrderedDict((f"features.{name}", value) for name, value in features.state_dict().items())
     state["pool.p"] = torch.tensor([3.2])
-    meta = {
-        "architecture": architecture,
-        "local_whitening": False,
-        "pooling": "gem",
-        "regional": False,
-        "whitening": False,
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "outputdim": channels,
-    }
-    return {"epoch": 7, "meta": meta, "state_dict": state, "min_loss": 0.1}, features
+    return {"epoch": 7, "meta": published_meta(architecture, channels), "state_dict": state, "min_loss": 0.1}, features
 
 
 @pytest.mark.parametrize(

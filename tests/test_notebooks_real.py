@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
-from PIL import Image
+from tiny_sets import photograph, published_meta
 
 from rdistill_helpers import RetrievalNet, save_network
 from rdistill_helpers.data.ground_truth import write_ground_truth
@@ -21,30 +21,17 @@ TEACHER = "rSfM120k-tl-resnet101-gem-w"  # the name of a published network, and 
 
 
 def write_photographs(folder: Path) -> None:
-    """A few coloured fields each; neighbours look alike."""
+    """Of both shapes."""
     folder.mkdir(parents=True)
     for number, name in enumerate([*DATABASE, *QUERIES]):
-        fields = np.random.default_rng(number // 2).integers(30, 220, (3, 4, 3))
-        fields += np.random.default_rng(number).integers(0, 30, (3, 4, 3))
-        size = (96, 72) if number % 3 else (72, 96)
-        Image.fromarray(fields.astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(folder / f"{name}.jpg")
+        (folder / f"{name}.jpg").write_bytes(photograph(number, (96, 72) if number % 3 else (72, 96)))
 
 
 def write_published(path: Path) -> None:
     """Random weights and a learned whitening to 300 dimensions, in the format of cnnimageretrieval-pytorch."""
     torch.manual_seed(0)
     learned = {"m": np.zeros((512, 1)), "P": np.random.default_rng(0).normal(size=(300, 512))}
-    meta = {
-        "architecture": "squeezenet1_1",
-        "pooling": "gem",
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "outputdim": 512,
-        "local_whitening": False,
-        "regional": False,
-        "whitening": False,
-        "Lw": {"retrieval-SfM-120k": {"ss": learned, "ms": learned}},
-    }
+    meta = published_meta("squeezenet1_1", 512, Lw={"retrieval-SfM-120k": {"ss": learned, "ms": learned}})
     path.parent.mkdir()
     torch.save({"meta": meta, "state_dict": RetrievalNet(weights=None).state_dict()}, path)
 

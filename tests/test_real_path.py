@@ -8,10 +8,9 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_sets import photograph, published_meta
 
 from rdistill_helpers import (
     Benchmark,
@@ -37,15 +36,6 @@ TRAINING = [f"{i:02d}feedbeef{i:02d}" for i in range(12)]
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
-
-
-def photograph(seed, size=(96, 72)):
-    """A JPEG of a few coloured fields; neighbours in `seed` look alike."""
-    random = np.random.default_rng(seed // 2)
-    fields = random.integers(30, 220, (3, 4, 3)) + np.random.default_rng(seed).integers(0, 30, (3, 4, 3))
-    file = io.BytesIO()
-    Image.fromarray(fields.astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(file, "JPEG")
-    return file.getvalue()
 
 
 @pytest.fixture
@@ -90,17 +80,7 @@ def published_checkpoint(path):
     """ResNet101-GeM with random weights, in the format of cnnimageretrieval-pytorch."""
     torch.manual_seed(0)
     net = RetrievalNet("resnet101", weights=None)
-    meta = {
-        "architecture": "resnet101",
-        "pooling": "gem",
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "outputdim": 2048,
-        "local_whitening": False,
-        "regional": False,
-        "whitening": False,
-    }
-    torch.save({"meta": meta, "state_dict": net.state_dict()}, path)
+    torch.save({"meta": published_meta("resnet101", 2048), "state_dict": net.state_dict()}, path)
 
 
 def test_the_real_path_from_download_to_a_distilled_student(mirror, tmp_path):

@@ -111,9 +111,9 @@ class Benchmark:
         if images is not None:
             missing = [n for n in truth["qimlist"] + truth["imlist"] if _find(images, n) is None]
             if missing:
-                shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+                some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
                 raise DataMissing(
-                    f"{len(missing)} images of {name} are not in {images} ({shown}): see data/README.md for the layout."
+                    f"{len(missing)} images of {name} are not in {images} ({some}): see data/README.md for the layout."
                 )
         return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images, upright))
 

@@ -1,7 +1,7 @@
 """Downloads of the real benchmarks, distractors, training photographs and published networks into the data folder."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -175,21 +175,17 @@ def _photographs(
     if folder.is_dir() and any(folder.iterdir()):
         if check is not None:
             check(folder)
-        recorded = read_lock(root)
-        left = [archive for archive in archives if (root / archive.path).is_file() and archive.path not in recorded]
-        _finish({archive.path: get(archive) for archive in left}, root, keep)  # where a call was killed before it did
         return False
     with alone(folder):
         digests = {archive.path: get(archive) for archive in archives}
-        unpack([root / path for path in digests], folder, flat, check)
-        _finish(digests, root, keep)
+
+        def check_and_record(photographs: Path) -> None:
+            if check is not None:
+                check(photographs)
+            record(root, digests)  # before the folder is in place: once it is, nobody looks at the archives again
+
+        unpack([root / path for path in digests], folder, flat, check_and_record)
+        if not keep:
+            for path in digests:
+                (root / path).unlink()
     return True
-
-
-def _finish(digests: Mapping[str, str], root: Path, keep: bool) -> None:
-    """Record the checksums of archives that have been unpacked, and delete them unless they are to be kept."""
-    if digests:
-        record(root, digests)
-    if not keep:
-        for path in digests:
-            (root / path).unlink()

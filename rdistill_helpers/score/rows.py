@@ -52,7 +52,7 @@ class Rows:
 
     def own_part(self, queries: int, most: int | None = None) -> range:
         """The rows that this process reads of all, whole blocks of `similarities`: see `parallel.own_share`."""
-        return own_share(len(self), self.block_length(most or whole_tiles(SIMILARITIES // queries, down=True)))
+        return own_share(len(self), self.block_length(most or _most(queries)))
 
     def similarities(
         self, queries: Tensor, most: int | None = None, end: int | None = None, start: int = 0
@@ -64,7 +64,7 @@ class Rows:
         The next range is written over the last one: copy what is to be kept.
         Raises BadInput, with the array and the row in it, for rows that are not finite or not normalised.
         """
-        most = most or whole_tiles(SIMILARITIES // len(queries), down=True)
+        most = most or _most(len(queries))
         step = self.block_length(most)
         # A product that ends within a tile may round its last columns otherwise, and equal rows would differ.
         block = torch.zeros(whole_tiles(step), self.dim)
@@ -124,6 +124,11 @@ def each_named(name: str, arrays: Array | Sequence[Array]) -> list[tuple[str, Ar
 def whole_tiles(rows: int, down: bool = False) -> int:
     """The number of rows rounded up to whole tiles, or down to at least one."""
     return TILE * (max(1, rows // TILE) if down else math.ceil(rows / TILE))
+
+
+def _most(queries: int) -> int:
+    """How many rows are multiplied by so many queries at a time, unless told."""
+    return whole_tiles(SIMILARITIES // queries, down=True)
 
 
 def _needs_numpy(array: Array) -> bool:

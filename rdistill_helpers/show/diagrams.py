@@ -22,30 +22,18 @@ INK = "0.3"
 def course_map() -> "Figure":
     """The stages from a photograph to a score, each with the notebooks that treat it."""
     fig, ax = _canvas((8.4, 3.3), (-0.5, 5.2), (-0.15, 2.4))
-    _boxes(
-        ax,
-        [
-            ("photographs", 0, 1, "sky"),
-            ("student", 1.1, 1.7, "green"),
-            ("teacher\n(black box)", 1.1, 0.3, "orange"),
-            ("descriptors\nin two spaces", 2.3, 1, "sky"),
-            ("joint space:\nreal + interpolated", 3.5, 1.7, "sky"),
-            ("ranking\nloss", 4.7, 1.7, "purple"),
-            ("score\nE / M / H", 3.5, 0.3, "yellow"),
-        ],
-        size=10,
-    )
-    notebooks = [
-        ("notebook 0", 0, 1),
-        ("notebooks 1, 4", 1.1, 1.7),
-        ("notebook 1", 1.1, 0.3),
-        ("notebook 1", 2.3, 1),
-        ("notebook 2", 3.5, 1.7),
-        ("notebooks 3, 4", 4.7, 1.7),
-        ("notebook 5", 3.5, 0.3),
+    stages = [
+        ("photographs", 0, 1, "sky", "notebook 0"),
+        ("student", 1.1, 1.7, "green", "notebooks 1, 4"),
+        ("teacher\n(black box)", 1.1, 0.3, "orange", "notebook 1"),
+        ("descriptors\nin two spaces", 2.3, 1, "sky", "notebook 1"),
+        ("joint space:\nreal + interpolated", 3.5, 1.7, "sky", "notebook 2"),
+        ("ranking\nloss", 4.7, 1.7, "purple", "notebooks 3, 4"),
+        ("score\nE / M / H", 3.5, 0.3, "yellow", "notebook 5"),
     ]
-    for text, x, y in notebooks:
-        ax.text(x, y - 0.36, text, ha="center", va="center", fontsize=8, color="0.35")
+    _boxes(ax, [(text, x, y, colour) for text, x, y, colour, _ in stages], size=10)
+    for _, x, y, _, notebooks in stages:
+        ax.text(x, y - 0.36, notebooks, ha="center", va="center", fontsize=8, color="0.35")
     ways: list[tuple[Point, Point]] = [
         ((0.35, 1.2), (0.8, 1.57)),
         ((0.35, 0.8), (0.7, 0.48)),
@@ -92,8 +80,8 @@ def ledger_diagram() -> "Figure":
     ]
     for start, end in ways:
         _arrow(ax, start, end)
-    for text, x, y in (("yes: free", 3.2, 0.94), ("no", 2.68, 0.34)):
-        ax.text(x, y, text, ha="right" if text != "no" else "left", fontsize=8, color="0.25")
+    for text, x, y, side in (("yes: free", 3.2, 0.94, "right"), ("no", 2.68, 0.34, "left")):
+        ax.text(x, y, text, ha=side, fontsize=8, color="0.25")
     fig.set_label(
         "The hash of a photograph's pixels is looked up in the ledger; if it is there, the descriptor comes from the "
         "file, free; if not, the teacher is asked, answer and charge are written, and then the descriptor comes from "
