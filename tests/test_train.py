@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import statistics
 
 import matplotlib
 import pytest
@@ -223,6 +224,40 @@ def test_a_projection_is_trained_along():
     _, history = short(steps=40, loss=losses.regression, projection=projection, interpolated=4)
     assert not torch.equal(projection.weight, before)
     assert history.loss[-1] < history.loss[0]
+
+
+def test_regression_stands_beside_the_loss_with_its_weight():
+    """The first loss is listwise + weight * (1 - cosine of the projected rows), the projection drawn from the seed."""
+    first = {w: short(steps=1, regression_weight=w)[1].loss[0] for w in (0.0, 1.0, 2.0)}
+    beside = first[1.0] - first[0.0]
+    assert 0.1 < beside < 2  # 1 - cosine of rows that have nothing to do with each other
+    assert first[2.0] - first[0.0] == pytest.approx(2 * beside, rel=1e-4)
+
+
+def test_regression_beside_the_loss_brings_the_rows_to_the_teachers():
+    """With a list of equal similarities only the regression has anything to say, and its value must fall."""
+
+    def nothing(student_rows, teacher_rows, *, comparable=None):
+        return 0 * student_rows.sum()
+
+    _, history = short(loss=nothing, steps=40, regression_weight=1.0)
+    assert statistics.mean(history.loss[-5:]) < 0.9 * statistics.mean(history.loss[:5])
+
+
+def test_a_training_with_regression_resumes_bit_for_bit(tmp_path, frequent_checkpoints):
+    path = tmp_path / "training.pt"
+    whole, expected = short(steps=9, regression_weight=2.0)
+    with pytest.raises(Interrupted):
+        short(steps=9, regression_weight=2.0, checkpoint=path, callback=interrupt_at(5))
+    resumed, history = short(steps=9, regression_weight=2.0, checkpoint=path)
+    assert history.loss == expected.loss
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
+def test_a_regression_weight_that_cannot_be_used_is_refused(weight):
+    with pytest.raises(BadInput, match="regression_weight"):
+        short(regression_weight=weight)
 
 
 def test_batch_statistics_stay_as_they_were():

@@ -123,6 +123,7 @@ def distill(
     pairs: str = "random",
     alpha: str | float = "uniform",
     joint_weight: float = 1.0,
+    regression_weight: float = 0.0,
     augment: bool = True,
     start_weight: float = START_WEIGHT,
     seed: int = 0,
@@ -141,6 +142,8 @@ def distill(
     anchors, neighbours: batches as in `tuple_batches`.
     interpolated: mixtures in each batch, 0 for none; then the loss of a batch is loss(real rows) + joint_weight *
         loss(joint space). pairs, alpha: which mixtures, see `interpolate`.
+    regression_weight: weight of `losses.regression` beside the loss, on the real rows: a list tells where the others stand,
+        regression where the row itself stands. Needs no equal dimensions, see projection. 0 for none.
     augment: show each image flipped, cropped and exposed at random; see `augmented`.
     start_weight: w, from 0 to below 1; the student returned has (1 - w) * trained + w * start for each of its weights, which
         takes back some of what training on few images forgets. Source: Wortsman et al., "Robust fine-tuning of
@@ -150,7 +153,8 @@ def distill(
     device: where to train, by default where the student is.
     autocast: type of the student's matrix products, such as torch.bfloat16 where the processor computes with it;
         weights, pooling and loss stay float32. None for float32 throughout.
-    projection: trained along and given to the loss as `projection`, which `losses.regression` takes.
+    projection: from the student's dimension to the teacher's, trained along and given to the loss as `projection`, which
+        `losses.regression` takes. Without one, regression_weight makes its own.
     callback: called with the history after every step, to draw it while it grows.
     Raises BadInput for rows, images, settings or a checkpoint that do not fit.
     """
@@ -159,18 +163,26 @@ def distill(
     _check_images(images, len(teacher_rows), "teacher rows")
     if interpolated < 0:
         raise BadInput(f"interpolated={interpolated} mixtures in a batch cannot be made: give 0 or more.")
+    if not 0 <= regression_weight < math.inf:
+        raise BadInput(f"regression_weight={regression_weight} is not usable: give 0 or a positive number.")
     settings = {
         "loss": _name(loss), "anchors": anchors, "neighbours": neighbours, "interpolated": interpolated,
-        "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight, "targets": _digest(teacher_rows),
+        "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight, "regression_weight": regression_weight,
+        "targets": _digest(teacher_rows),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, steps, generator)
     teacher_rows = teacher_rows.to(device)
     extra = {} if projection is None else {"projection": projection}
+    if regression_weight and projection is None:
+        own_dimension = extract(student, images[:1], progress=False).shape[1]
+        projection = _projection(own_dimension, teacher_rows.shape[1], seed).to(device)
 
     def batch_loss(rows: Tensor, index: Tensor) -> Tensor:
         target = teacher_rows[index]
         value = loss(rows, target, **extra)
+        if regression_weight:
+            value = value + regression_weight * losses.regression(rows, target, projection=projection)
         if interpolated:
             joint = interpolate(target, rows, interpolated, pairs, alpha, generator)
             joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **extra)
@@ -572,6 +584,13 @@ def _check_images(images: Tensor, count: int, beside: str) -> None:
         )
     if len(images) != count:
         raise BadInput(f"There are {len(images)} images and {count} {beside}: give one for each image, in their order.")
+
+
+def _projection(own: int, target: int, seed: int) -> nn.Linear:
+    """A new linear map between two dimensions, the same for the same seed whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(own, target)
 
 
 def _device(student: nn.Module) -> torch.device:
