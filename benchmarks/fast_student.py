@@ -1,0 +1,305 @@
+"""A student that is cheap to train: the frozen part of it is computed once for six views of every photograph.
+
+SqueezeNet with the first nine of its thirteen parts frozen. Everything else is as in `distill`: batches, losses, schedule,
+the part of the start weights in the result. A training of 500 steps takes less than a minute on one core, a third of what it
+takes with the default of the course, which trains more of the network on new views in every step and ends about
+1.5 points of medium mAP higher. `regimes.py` searches with it, `study.py` compares with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from data_efficiency import SCALE
+from pytorch_metric_learning.losses import ContrastiveLoss, MultiSimilarityLoss
+from torch import Tensor, nn
+
+from rdistill_helpers import (
+    Benchmark,
+    Report,
+    RetrievalNet,
+    TrainingImages,
+    evaluate,
+    extract,
+    load_teacher,
+    losses,
+    teacher_version,
+)
+from rdistill_helpers.data.images import to_tensor
+from rdistill_helpers.distil.train import augmented, average_weights, schedule
+from rdistill_helpers.distil.tuples import class_batches, tuple_batches
+from rdistill_helpers.runs import runs_root
+
+FROZEN = 9  # parts of the student whose output is kept
+VIEWS = 6  # augmented views of each photograph that are kept
+
+DEFAULT: dict[str, Any] = {
+    "images": 300,
+    "per_room": 10,  # photographs of each room that is drawn; 0: any photographs, whatever their room
+    "loss": "listwise",
+    "loss_settings": {},
+    "temperature": 0.04,
+    "steps": 500,
+    "lr": 3e-4,
+    "anchors": 8,
+    "neighbours": 5,
+    "start_weight": 0.2,
+    "regression": 0.0,  # weight of regression beside the loss
+    "views": VIEWS,
+    "bank": 0,  # other rows of the last steps that each list is compared with besides
+    "teacher": "fine-tuned",
+    "mixtures": 0,
+    "pairs": "random",
+    "lam": "uniform",
+    "parts": 2,  # rows in a mixture
+    "mask": True,  # leave out what shares a row
+    "joint": "beside",  # the loss of the joint space beside that of the real rows, or "alone"
+    "joint_weight": 1.0,
+}
+
+
+def listmle(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None, scale: float = 25.0) -> Tensor:
+    """Minus the log-likelihood of the teacher's whole order of the comparable rows, mean over places and rows."""
+    pairs = ~torch.eye(len(student), dtype=torch.bool) if comparable is None else comparable
+    order = (teacher @ teacher.T).masked_fill(~pairs, -torch.inf).argsort(1, descending=True)
+    there = pairs.gather(1, order)
+    scores = (student @ student.T * scale).gather(1, order).masked_fill(~there, -1e4)
+    rest = scores.flip(1).logcumsumexp(1).flip(1)
+    return ((rest - scores) * there).sum() / there.sum()
+
+
+def pair_order(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None, scale: float = 25.0) -> Tensor:
+    """Logistic loss on whether two rows stand in the teacher's order as seen from a third, whatever the gap."""
+    pairs = ~torch.eye(len(student), dtype=torch.bool) if comparable is None else comparable
+    own, target = student @ student.T, teacher @ teacher.T
+    both = pairs[:, :, None] & pairs[:, None, :]
+    nearer = (target[:, :, None] > target[:, None, :]) & both
+    return (F.softplus(scale * (own[:, None, :] - own[:, :, None])) * nearer).sum() / nearer.sum()
+
+
+def smooth_ap(
+    student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None, scale: float = 50.0, top: int = 5
+) -> Tensor:
+    """1 - smoothed average precision of each row's list, its `top` nearest by the teacher being the positives.
+
+    Source: Brown et al., "Smooth-AP", ECCV 2020.
+    """
+    pairs = ~torch.eye(len(student), dtype=torch.bool) if comparable is None else comparable
+    order = (teacher @ teacher.T).masked_fill(~pairs, -torch.inf).topk(top, 1).indices
+    own = student @ student.T
+    above = torch.sigmoid(scale * (own[:, None, :] - own.gather(1, order)[:, :, None]))  # [B, top, B]
+    above = above * pairs[:, None, :]
+    above = above.scatter(2, order[:, :, None], 0.0)
+    positive = torch.zeros_like(pairs).scatter(1, order, True)[:, None, :]
+    return 1 - ((1 + (above * positive).sum(2)) / (1 + above.sum(2))).mean()
+
+
+def rkd(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None) -> Tensor:
+    """Distances and angles with the weights of their authors."""
+    angle = losses.rkd_angle(student, teacher, comparable=comparable)
+    return losses.rkd_distance(student, teacher, comparable=comparable) + 2 * angle
+
+
+OTHER_LOSSES = {"listmle": listmle, "pair_order": pair_order, "smooth_ap": smooth_ap, "rkd": rkd}
+LABELS = {  # losses that need them, as in `train_supervised`
+    "supervised-contrastive": partial(ContrastiveLoss, pos_margin=0.0, neg_margin=0.85),
+    "supervised-multi-similarity": MultiSimilarityLoss,
+}
+
+
+def loss_named(settings: dict[str, Any]) -> Callable[..., Tensor]:
+    """The loss of a run."""
+    name, own = settings["loss"], settings["loss_settings"]
+    if name == "listwise":
+        own = {"temperature": settings["temperature"], **own}
+    return partial(OTHER_LOSSES[name] if name in OTHER_LOSSES else getattr(losses, name), **own)
+
+
+def mixing(settings: dict[str, Any], teacher: Tensor, student: Tensor, generator: torch.Generator) -> Tensor:
+    """The weights of the mixtures, [K, B]: row k says of which real rows mixture k is made."""
+    count, size, kind, lam = settings["mixtures"], len(teacher), settings["pairs"], settings["lam"]
+    near, own = ((rows @ rows.T).fill_diagonal_(-torch.inf) for rows in (teacher, student.detach()))
+    first = torch.randint(size, (count,), generator=generator)
+    if kind == "random":
+        others = (
+            torch.rand(count, size, generator=generator)
+            .scatter(1, first[:, None], -1)
+            .topk(settings["parts"] - 1)
+            .indices
+        )
+    elif kind == "neighbours":
+        ranked = near[first].topk(5).indices
+        chosen = torch.rand(count, 5, generator=generator).topk(settings["parts"] - 1).indices
+        others = ranked.gather(1, chosen)
+    elif kind == "far":  # a row and one of the half that the teacher finds least similar
+        ranked = near[first].argsort(1)[:, 1 : size // 2]
+        others = ranked.gather(1, torch.rand(ranked.shape, generator=generator).topk(settings["parts"] - 1).indices)
+    elif kind == "disagreement":  # where the student is furthest from the teacher
+        gap = (near - own).fill_diagonal_(0).abs()
+        flat = gap.triu(1).flatten().topk(count).indices
+        first, others = flat // size, (flat % size)[:, None]
+    else:
+        raise ValueError(kind)
+    chosen = torch.cat([first[:, None], others], 1)
+    if settings["parts"] > 2:
+        weights = -torch.rand(count, settings["parts"], generator=generator).log()  # Dirichlet(1, ..., 1)
+        weights = weights / weights.sum(1, keepdim=True)
+    else:
+        drawn = torch.rand(count, generator=generator)
+        lam_of = {"uniform": drawn, "middle": 0.4 + 0.2 * drawn, "ends": 0.1 + 0.2 * drawn, "beyond": 2 * drawn - 0.5}
+        weights = torch.stack([lam_of[lam], 1 - lam_of[lam]], 1)
+    return torch.zeros(count, size).scatter_add(1, chosen, weights)
+
+
+def joint_space(settings: dict[str, Any], student: Tensor, teacher: Tensor, generator: torch.Generator) -> Any:
+    """Student rows, teacher rows and which of them may be compared."""
+    weights = torch.cat([torch.eye(len(teacher)), mixing(settings, teacher, student, generator)])
+    mixed = [F.normalize(weights @ rows, dim=1) for rows in (student, teacher)]
+    there = (weights != 0).float()
+    comparable = there @ there.T == 0 if settings["mask"] else ~torch.eye(len(weights), dtype=torch.bool)
+    return mixed[0], mixed[1], comparable
+
+
+def head_and_tail(net: RetrievalNet) -> tuple[nn.Module, nn.Module]:
+    """The frozen part of a student and the trained one, which ends in L2-normalised rows."""
+    return net.features[:FROZEN], net.features[FROZEN:]
+
+
+@torch.no_grad()
+def frozen_maps(net: RetrievalNet, images: Tensor, scale: float = 1.0) -> Tensor:
+    """float images [B, 3, H, W] in [0, 1] -> float16 [B, C, h, w]."""
+    if scale != 1:
+        images = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+    return head_and_tail(net)[0]((images - net.mean) / net.std).half()
+
+
+def prepared() -> Path:
+    """The file with everything that does not depend on a run; written once."""
+    path = runs_root() / f"regimes_{teacher_version()}.pt"
+    if path.exists():
+        return path
+    net = RetrievalNet().to(memory_format=torch.channels_last).eval()
+    training, benchmark = TrainingImages.load("rooms"), Benchmark.load("rooms")
+    pixels = training.pixels(progress=True)
+    generator = torch.Generator().manual_seed(0)
+    views = [
+        torch.cat([frozen_maps(net, augmented(block, generator)) for block in pixels.split(64)]) for _ in range(VIEWS)
+    ]
+    photographs = [*benchmark.queries(), *benchmark.images()]
+    maps = [frozen_maps(net, to_tensor([photo]).float() / 255, SCALE)[0] for photo in photographs]
+    rows = {"fine-tuned": extract(load_teacher(), pixels)}
+    torch.save({"views": torch.stack(views, 1), "maps": maps, "rows": rows}, path)
+    return path
+
+
+@cache
+def data() -> Any:
+    """What `prepared` wrote, and the benchmark; each process reads it once, without copying it into its memory."""
+    torch.set_num_threads(1)
+    return (
+        torch.load(prepared(), mmap=True, weights_only=True),
+        Benchmark.load("rooms"),
+        TrainingImages.load("rooms").labels(),
+    )
+
+
+def drawn(labels: Tensor, count: int, per_room: int, seed: int) -> Tensor:
+    """`count` training photographs, `per_room` of each room that is drawn, or any when that is 0."""
+    generator = torch.Generator().manual_seed(seed)
+    if not per_room:
+        return torch.randperm(len(labels), generator=generator)[:count].sort().values
+    rooms = torch.randperm(int(labels.max()) + 1, generator=generator)
+    chosen: list[int] = []
+    for room in rooms.tolist():
+        own = (labels == room).nonzero()[:, 0]
+        chosen += own[torch.randperm(len(own), generator=generator)[:per_room]].tolist()
+        if len(chosen) >= count:
+            break
+    return torch.tensor(sorted(chosen[:count]))
+
+
+def batches_of(
+    settings: dict[str, Any], teacher: Tensor, labels: Tensor, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Anchors with their neighbours by the teacher, or places with their photographs for a loss that has labels."""
+    if settings["loss"] not in LABELS:
+        return tuple_batches(teacher, settings["anchors"], settings["neighbours"], settings["steps"], generator)
+    places = min(12, len(labels.unique()))  # few places: more photographs of each
+    return class_batches(labels, places, max(4, 48 // places), settings["steps"], generator)
+
+
+def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
+    """The student of a run, its frozen part left out of the computation."""
+    cached, _, labels = data()
+    index = drawn(labels, settings["images"], settings["per_room"], seed)
+    views, teacher, labels = cached["views"][index], cached["rows"][settings["teacher"]][index], labels[index]
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    net = RetrievalNet()
+    tail, pool = head_and_tail(net)[1].to(memory_format=torch.channels_last).train(), net.pool
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    alone = settings["loss"] == "regression"
+    projection = nn.Linear(512, teacher.shape[1]) if settings["regression"] or alone else None
+    lr, loss = settings["lr"], None if settings["loss"] in LABELS else loss_named(settings)
+    groups = [
+        {"params": list(tail.parameters()), "peak": lr, "weight_decay": 1e-4},
+        {"params": list(pool.parameters()), "peak": 10 * lr, "weight_decay": 0.0},
+        {"params": list(projection.parameters()) if projection else [], "peak": 10 * lr, "weight_decay": 1e-4},
+    ]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
+    with_labels = LABELS[settings["loss"]]() if loss is None else None
+    extra = {"projection": projection} if alone else {}
+    bank: list[tuple[Tensor, Tensor]] = []
+    for step, batch in enumerate(batches_of(settings, teacher, labels, generator)):
+        view = torch.randint(settings["views"], (len(batch),), generator=generator)
+        maps = views[batch, view].contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            rows = tail(maps.bfloat16())
+        rows, target = F.normalize(pool(rows.float()), dim=1), teacher[batch]
+        value = torch.zeros(())
+        if with_labels is not None:
+            value = with_labels(rows, labels[batch])
+        else:
+            own_rows, own_target = rows, target
+            if bank:
+                rows = torch.cat([rows, *(old for old, _ in bank)])
+                target = torch.cat([target, *(old for _, old in bank)])
+            if settings["joint"] == "beside" or not settings["mixtures"]:
+                value = loss(rows, target, **extra)
+            if settings["mixtures"]:
+                mixed, mixed_target, comparable = joint_space(settings, rows, target, generator)
+                value = value + settings["joint_weight"] * loss(mixed, mixed_target, comparable=comparable, **extra)
+            if settings["regression"]:
+                value = value + settings["regression"] * losses.regression(own_rows, own_target, projection=projection)
+            if settings["bank"]:
+                bank = [(own_rows.detach(), own_target), *bank][: settings["bank"] // len(batch)]
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(step, settings["steps"])
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+    average_weights(net, start, settings["start_weight"])
+    return net.eval()
+
+
+@torch.no_grad()
+def score(net: RetrievalNet) -> Report:
+    """What a trained student reaches on the evaluation rooms."""
+    cached, benchmark, _ = data()
+    tail = head_and_tail(net)[1]
+    rows = torch.empty(len(cached["maps"]), 512)
+    of_shape: dict[tuple[int, ...], list[int]] = {}
+    for place, kept in enumerate(cached["maps"]):
+        of_shape.setdefault(tuple(kept.shape), []).append(place)
+    for places in of_shape.values():
+        for first in range(0, len(places), 32):
+            block = places[first : first + 32]
+            maps = torch.stack([cached["maps"][place] for place in block]).float()
+            rows[block] = F.normalize(net.pool(tail(maps.contiguous(memory_format=torch.channels_last))), dim=1)
+    queries = len(benchmark.query_names)
+    return evaluate(rows[:queries], rows[queries:], benchmark)
