@@ -1,6 +1,7 @@
 # make course: run every notebook and print the table of scores     make test: every check that CI runs
 # make lab: open the notebooks in JupyterLab                         make lint: the quick checks only
 # make torture: kill processes and feed hostile files for half an hour, and write docs/reliability.md
+# make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
 # make clean: remove .venv and everything that was built or computed
 PYTHON ?= python3
 # Notebooks run one after another by default, so that the seconds in the JUnit file are their run times on the whole machine.
@@ -11,7 +12,7 @@ BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
 
-.PHONY: course test lab lint torture clean
+.PHONY: course test lab lint torture study clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -30,6 +31,10 @@ lint: $(READY)
 
 torture: $(READY)
 	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python benchmarks/torture.py
+
+study: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/regimes.py tuning
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

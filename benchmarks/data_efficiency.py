@@ -49,7 +49,6 @@ from rdistill_helpers.runs import runs_root
 from rdistill_helpers.score.report import evaluate
 
 RESULTS = Path(__file__).parent / "results" / "data_efficiency.csv"
-COLUMNS = ["method", "images", "teacher_queries", "seed", "easy", "medium", "hard", "seconds", "settings"]
 
 TUNING_SEED = 1000  # of the rows that choose settings; never among the rows that are reported
 TUNING_ROOMS = 30
@@ -189,7 +188,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, list(row))
         if new:
             writer.writeheader()
         writer.writerow(row)

@@ -1,0 +1,99 @@
+"""Intervals and tests of average precision, against scipy's and against counting by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap, sign_flip_test
+
+
+def random_ap(seeds=5, queries=40, seed=0, mean=0.4):
+    generator = torch.Generator().manual_seed(seed)
+    of_query = torch.rand(1, queries, generator=generator) * 0.4
+    return (mean - 0.2 + of_query + 0.05 * torch.randn(seeds, queries, generator=generator)).clamp(0, 1)
+
+
+def test_with_one_seed_it_is_the_percentile_bootstrap_over_queries():
+    ap = random_ap(seeds=1)
+    ours = bootstrap(ap, draws=20_000)
+    theirs = stats.bootstrap(
+        (ap[0].double().numpy(),), np.mean, n_resamples=20_000, method="percentile", random_state=1
+    ).confidence_interval
+    assert ours.mean == pytest.approx(float(ap.mean()))
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=2e-3)
+
+
+def test_seeds_and_queries_are_drawn_independently():
+    """The slow version: index the table with drawn seeds and drawn queries."""
+    ap = random_ap(seeds=3, queries=12)
+    rng = np.random.default_rng(0)
+    means = [
+        ap.double().numpy()[np.ix_(rng.integers(3, size=3), rng.integers(12, size=12))].mean() for _ in range(20_000)
+    ]
+    ours = bootstrap(ap, level=0.9, draws=20_000)
+    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(means, [0.05, 0.95])), abs=2e-3)
+
+
+def test_what_both_methods_share_cancels_in_the_paired_interval():
+    first = random_ap()
+    second = first + 0.01
+    paired = paired_bootstrap(second, first)
+    assert (paired.mean, paired.low, paired.high) == pytest.approx((0.01, 0.01, 0.01), abs=1e-6)
+    alone = bootstrap(second)
+    assert alone.high - alone.low > 0.05
+
+
+def test_the_sign_flip_test_counts_all_signs_where_they_are_few():
+    first, second = random_ap(seeds=2, queries=9, seed=1), random_ap(seeds=2, queries=9, seed=2)
+    difference = (first - second).double().mean(0).numpy()
+    sums = [abs(np.dot(signs, difference)) for signs in itertools.product((-1, 1), repeat=9)]
+    exact = np.mean(np.array(sums) >= abs(difference.sum()) - 1e-12)
+    assert sign_flip_test(first, second, draws=40_000) == pytest.approx(exact, abs=0.02)
+
+
+def test_equal_methods_are_not_told_apart_and_unequal_ones_are():
+    first = random_ap(queries=70)
+    noise = 0.02 * torch.randn(first.shape, generator=torch.Generator().manual_seed(3))
+    assert sign_flip_test(first, first) == 1.0
+    assert sign_flip_test(first + 0.05 + noise, first) < 0.01
+    assert paired_bootstrap(first + noise - noise.mean(), first).low < 0
+
+
+def test_queries_without_positives_stay_out():
+    ap = random_ap()
+    with_nan = torch.cat([ap, torch.full((5, 2), torch.nan)], 1)
+    assert bootstrap(with_nan) == bootstrap(ap)
+    assert sign_flip_test(with_nan, with_nan * 0.5) == sign_flip_test(ap, ap * 0.5)
+
+
+def test_the_seed_decides_the_draws():
+    assert bootstrap(random_ap(), seed=1) == bootstrap(random_ap(), seed=1)
+    assert bootstrap(random_ap(), seed=1) != bootstrap(random_ap(), seed=2)
+
+
+@pytest.mark.parametrize(
+    "ap", [torch.rand(5), torch.rand(0, 3), torch.full((2, 2), torch.nan), torch.ones(2, 2).long()]
+)
+def test_values_that_are_none_are_refused(ap):
+    with pytest.raises(BadInput):
+        bootstrap(ap)
+
+
+def test_a_query_known_to_some_seeds_only_is_refused():
+    ap = random_ap()
+    ap[0, 3] = torch.nan
+    with pytest.raises(BadInput, match="same queries"):
+        bootstrap(ap)
+
+
+def test_methods_that_do_not_pair_are_refused():
+    with pytest.raises(BadInput, match="do not pair"):
+        paired_bootstrap(random_ap(seeds=4), random_ap(seeds=5))
+
+
+def test_an_interval_prints_in_percent():
+    assert str(Interval(0.312, 0.2987, 0.3251)) == "31.2 (29.9 to 32.5)"
