@@ -68,6 +68,7 @@ AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 giv
 DISTILLED: dict[str, dict[str, Any]] = {
     "listwise": {"loss": "listwise"},
     "listwise+interpolated": {"loss": "listwise", "interpolated": 48},
+    "listwise+regression": {"loss": "listwise", "regression_weight": 2.0},
 }
 METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
 
