@@ -31,6 +31,7 @@ from rdistill_helpers import (
     teacher_version,
 )
 from rdistill_helpers.data.images import to_tensor
+from rdistill_helpers.distil import cluster_centres, k_centre
 from rdistill_helpers.distil.train import augmented, average_weights, schedule
 from rdistill_helpers.distil.tuples import class_batches, tuple_batches
 from rdistill_helpers.runs import runs_root
@@ -40,7 +41,8 @@ VIEWS = 6  # augmented views of each photograph that are kept
 
 DEFAULT: dict[str, Any] = {
     "images": 300,
-    "per_room": 10,  # photographs of each room that is drawn; 0: any photographs, whatever their room
+    "choice": "rooms",  # see `drawn`
+    "per_room": 10,  # photographs of each room that is drawn
     "loss": "listwise",
     "loss_settings": {},
     "temperature": 0.04,
@@ -208,19 +210,40 @@ def data() -> Any:
     )
 
 
-def drawn(labels: Tensor, count: int, per_room: int, seed: int) -> Tensor:
-    """`count` training photographs, `per_room` of each room that is drawn, or any when that is 0."""
+def drawn(settings: dict[str, Any], seed: int) -> Tensor:
+    """Positions [images] of the training photographs of a run, ascending.
+
+    `choice` is "rooms" (per_room of each room that is drawn), or one among all photographs without a label: "random",
+    "k-centre" and "clusters" on the descriptors of the untrained student.
+    """
+    _, _, labels = data()
+    count, choice = settings["images"], settings["choice"]
     generator = torch.Generator().manual_seed(seed)
-    if not per_room:
+    if choice != "rooms":
+        choose = {"k-centre": k_centre, "clusters": cluster_centres}
+        if choice in choose:
+            return choose[choice](untrained_rows(), count, generator).sort().values
         return torch.randperm(len(labels), generator=generator)[:count].sort().values
     rooms = torch.randperm(int(labels.max()) + 1, generator=generator)
     chosen: list[int] = []
     for room in rooms.tolist():
         own = (labels == room).nonzero()[:, 0]
-        chosen += own[torch.randperm(len(own), generator=generator)[:per_room]].tolist()
+        chosen += own[torch.randperm(len(own), generator=generator)[: settings["per_room"]]].tolist()
         if len(chosen) >= count:
             break
     return torch.tensor(sorted(chosen[:count]))
+
+
+@cache
+def untrained_rows() -> Tensor:
+    """Descriptors of all training photographs by the student before any training, [N, 512]."""
+    net = RetrievalNet().to(memory_format=torch.channels_last).eval()
+    tail = head_and_tail(net)[1]
+    with torch.no_grad():
+        maps = data()[0]["views"][:, 0].split(64)
+        return torch.cat(
+            [F.normalize(net.pool(tail(m.float().contiguous(memory_format=torch.channels_last))), dim=1) for m in maps]
+        )
 
 
 def batches_of(
@@ -236,7 +259,7 @@ def batches_of(
 def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     """The student of a run, its frozen part left out of the computation."""
     cached, _, labels = data()
-    index = drawn(labels, settings["images"], settings["per_room"], seed)
+    index = drawn(settings, seed)
     views, teacher, labels = cached["views"][index], cached["rows"][settings["teacher"]][index], labels[index]
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)

@@ -71,7 +71,8 @@ def tuning_of(loss: str) -> list[dict[str, Any]]:
 
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
     # Which photographs: whole rooms, halves of rooms, a view of each.
-    "draw": [{"per_room": number, "regression": weight} for number in (10, 5, 3, 0) for weight in (0.0, 2.0)],
+    "draw": [{"per_room": number, "regression": weight} for number in (10, 5, 3) for weight in (0.0, 2.0)]
+    + [{"choice": "random", "regression": weight} for weight in (0.0, 2.0)],
     "views": [{"views": number} for number in (1, 3, 6)],
     "few-images": [changes for images in (50, 100, 1000) for changes in with_and_without(images=images)],
     "order": [

@@ -50,6 +50,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "listwise+regression+interpolated": {**OURS, **MIXED},
     "order": ORDER,
     "order+interpolated": {**ORDER, **MIXED},
+    # Which photographs to pay for: the best method on a choice among all of them, made without the teacher.
+    "paid-random": {**OURS, "choice": "random"},
+    "paid-k-centre": {**OURS, "choice": "k-centre"},
+    "paid-clusters": {**OURS, "choice": "clusters"},
     "regression": {"loss": "regression"},
     "rkd-distance": {"loss": "rkd_distance"},
     "rkd-distance-angle": {"loss": "rkd"},
