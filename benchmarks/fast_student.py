@@ -55,6 +55,7 @@ DEFAULT: dict[str, Any] = {
     "views": VIEWS,
     "bank": 0,  # other rows of the last steps that each list is compared with besides
     "teacher": "fine-tuned",
+    "dim": None,  # of the student's descriptors; None: the 512 channels as they are
     "mixtures": 0,
     "pairs": "random",
     "lam": "uniform",
@@ -167,9 +168,13 @@ def joint_space(settings: dict[str, Any], student: Tensor, teacher: Tensor, gene
     return mixed[0], mixed[1], comparable
 
 
-def head_and_tail(net: RetrievalNet) -> tuple[nn.Module, nn.Module]:
-    """The frozen part of a student and the trained one, which ends in L2-normalised rows."""
-    return net.features[:FROZEN], net.features[FROZEN:]
+def described(net: RetrievalNet, maps: Tensor) -> Tensor:
+    """The student's descriptors [B, D] from kept maps [B, C, h, w]."""
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=net.training):
+        rows = net.features[FROZEN:](maps.bfloat16() if net.training else maps.float())
+    rows = F.normalize(net.pool(rows.float()), dim=1)
+    return rows if net.whiten is None else F.normalize(net.whiten(rows), dim=1)
 
 
 @torch.no_grad()
@@ -177,7 +182,7 @@ def frozen_maps(net: RetrievalNet, images: Tensor, scale: float = 1.0) -> Tensor
     """float images [B, 3, H, W] in [0, 1] -> float16 [B, C, h, w]."""
     if scale != 1:
         images = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
-    return head_and_tail(net)[0]((images - net.mean) / net.std).half()
+    return net.features[:FROZEN]((images - net.mean) / net.std).half()
 
 
 def prepared() -> Path:
@@ -238,12 +243,8 @@ def drawn(settings: dict[str, Any], seed: int) -> Tensor:
 def untrained_rows() -> Tensor:
     """Descriptors of all training photographs by the student before any training, [N, 512]."""
     net = RetrievalNet().to(memory_format=torch.channels_last).eval()
-    tail = head_and_tail(net)[1]
     with torch.no_grad():
-        maps = data()[0]["views"][:, 0].split(64)
-        return torch.cat(
-            [F.normalize(net.pool(tail(m.float().contiguous(memory_format=torch.channels_last))), dim=1) for m in maps]
-        )
+        return torch.cat([described(net, maps) for maps in data()[0]["views"][:, 0].split(64)])
 
 
 def batches_of(
@@ -263,15 +264,15 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     views, teacher, labels = cached["views"][index], cached["rows"][settings["teacher"]][index], labels[index]
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = RetrievalNet()
-    tail, pool = head_and_tail(net)[1].to(memory_format=torch.channels_last).train(), net.pool
+    net = RetrievalNet(dim=settings["dim"]).to(memory_format=torch.channels_last).train()
+    trained = [net.features[FROZEN:], *([] if net.whiten is None else [net.whiten])]
     start = {name: value.clone() for name, value in net.state_dict().items()}
     alone = settings["loss"] == "regression"
-    projection = nn.Linear(512, teacher.shape[1]) if settings["regression"] or alone else None
+    projection = nn.Linear(net.dim, teacher.shape[1]) if settings["regression"] or alone else None
     lr, loss = settings["lr"], None if settings["loss"] in LABELS else loss_named(settings)
     groups = [
-        {"params": list(tail.parameters()), "peak": lr, "weight_decay": 1e-4},
-        {"params": list(pool.parameters()), "peak": 10 * lr, "weight_decay": 0.0},
+        {"params": [weight for part in trained for weight in part.parameters()], "peak": lr, "weight_decay": 1e-4},
+        {"params": list(net.pool.parameters()), "peak": 10 * lr, "weight_decay": 0.0},
         {"params": list(projection.parameters()) if projection else [], "peak": 10 * lr, "weight_decay": 1e-4},
     ]
     optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
@@ -280,10 +281,7 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     bank: list[tuple[Tensor, Tensor]] = []
     for step, batch in enumerate(batches_of(settings, teacher, labels, generator)):
         view = torch.randint(settings["views"], (len(batch),), generator=generator)
-        maps = views[batch, view].contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            rows = tail(maps.bfloat16())
-        rows, target = F.normalize(pool(rows.float()), dim=1), teacher[batch]
+        rows, target = described(net, views[batch, view]), teacher[batch]
         value = torch.zeros(())
         if with_labels is not None:
             value = with_labels(rows, labels[batch])
@@ -314,15 +312,13 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
 def score(net: RetrievalNet) -> Report:
     """What a trained student reaches on the evaluation rooms."""
     cached, benchmark, _ = data()
-    tail = head_and_tail(net)[1]
-    rows = torch.empty(len(cached["maps"]), 512)
+    rows = torch.empty(len(cached["maps"]), net.dim)
     of_shape: dict[tuple[int, ...], list[int]] = {}
     for place, kept in enumerate(cached["maps"]):
         of_shape.setdefault(tuple(kept.shape), []).append(place)
     for places in of_shape.values():
         for first in range(0, len(places), 32):
             block = places[first : first + 32]
-            maps = torch.stack([cached["maps"][place] for place in block]).float()
-            rows[block] = F.normalize(net.pool(tail(maps.contiguous(memory_format=torch.channels_last))), dim=1)
+            rows[block] = described(net, torch.stack([cached["maps"][place] for place in block]))
     queries = len(benchmark.query_names)
     return evaluate(rows[:queries], rows[queries:], benchmark)

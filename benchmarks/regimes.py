@@ -97,6 +97,13 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
         for changes in with_and_without(loss="darkrank_hard", lr=lr, loss_settings=own)
     ]
     + with_and_without(loss="darkrank_hard", lr=3e-5),
+    # Descriptors shorter and longer than the teacher's 1,280 numbers.
+    "dimension": [
+        {**changes, "regression": weight}
+        for dim in (32, 2048)
+        for changes in with_and_without(dim=dim)
+        for weight in (0.0, 2.0)
+    ],
     # Losses of the order alone, for which orders among mixtures may say what no order of photographs does.
     "order-again": [
         {**changes, **more}
