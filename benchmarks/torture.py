@@ -47,7 +47,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdistill_helpers import BlackBoxTeacher, BudgetExceeded, InUse, distill, download, extract_to_file
+from rdistill_helpers import BadInput, BlackBoxTeacher, BudgetExceeded, InUse, distill, download, extract_to_file
 from rdistill_helpers.data import sources, transfer
 from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.data.transfer import read_lock
@@ -213,9 +213,12 @@ EXTRACTED = photographs(120)
 
 def run_extraction(folder: Path) -> None:
     """Descriptors of 120 photographs, ten at a time."""
-    path = folder / "rows.npy"
-    if not path.exists():  # it may have died between its last two operations
-        extract_to_file(Colours(), EXTRACTED, path, "float32", batch_size=5, at_once=10, progress=False)
+    try:
+        extract_to_file(Colours(), EXTRACTED, folder / "rows.npy", "float32", batch_size=5, at_once=10, progress=False)
+    except BadInput as error:
+        # It died between its last two operations, or another process was faster; the check looks at what is there.
+        if "is there already" not in str(error):
+            raise
 
 
 def check_extraction(folder: Path, faults: Counter, done: bool) -> None:

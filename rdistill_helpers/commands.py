@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,16 @@ def add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--student", metavar="NET", default="squeezenet1_1", help=f"{NETWORK}, or a backbone")
     command.add_argument("--dim", type=int, help="descriptor size of a backbone, by a new linear layer")
     command.add_argument("--scale", type=float, default=1.0, help="enlargement in front of a backbone (default: 1)")
-    command.add_argument("--loss", choices=LOSSES, default="listwise")
-    command.add_argument("--steps", type=int, default=500)
-    command.add_argument("--anchors", type=int, default=8, help="of a batch, of all processes together")
-    command.add_argument("--neighbours", type=int, default=5, help="of each anchor, by the teacher")
-    command.add_argument("--interpolated", type=int, default=0, help="mixtures in a batch")
-    command.add_argument("--lr", type=float, default=1e-4)
+    usual = {name: parameter.default for name, parameter in signature(distill).parameters.items()}
+    command.add_argument("--loss", choices=LOSSES, default=usual["loss"].__name__)
+    for name, kind, meaning in (
+        ("steps", int, "of the optimiser"),
+        ("anchors", int, "of a batch, of all processes together"),
+        ("neighbours", int, "of each anchor, by the teacher"),
+        ("interpolated", int, "mixtures in a batch"),
+        ("lr", float, "learning rate, the largest of its schedule"),
+    ):
+        command.add_argument(f"--{name}", type=kind, default=usual[name], help=f"{meaning} (default: {usual[name]})")
     command.add_argument("--no-augment", action="store_true", help="show the images as they are")
     command.add_argument(
         "--precision",

@@ -1,5 +1,7 @@
 """The shell commands train and extract, alone and under torchrun, on a folder of a few photographs."""
 
+import argparse
+import inspect
 import json
 import os
 import re
@@ -13,7 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from rdistill_helpers import History, RetrievalNet, extract, load_network, open_descriptors, save_descriptors
+from rdistill_helpers import (
+    History,
+    RetrievalNet,
+    commands,
+    distill,
+    extract,
+    load_network,
+    losses,
+    open_descriptors,
+    save_descriptors,
+)
 from rdistill_helpers.__main__ import main
 from rdistill_helpers.embed.networks import save_network
 
@@ -145,3 +157,14 @@ def test_what_cannot_be_done_is_one_sentence(run, arguments, words):
     assert status == 1 and len(said.splitlines()) == 1
     assert re.search(words, said)
     assert not list(Path().glob("new.npy*"))
+
+
+def test_settings_left_out_are_those_of_distill():
+    parser = argparse.ArgumentParser()
+    commands.add_train(parser)
+    given = vars(parser.parse_args(["rooms", "out"]))
+    usual = {name: parameter.default for name, parameter in inspect.signature(distill).parameters.items()}
+    usual = {name: value for name, value in usual.items() if name in given and name not in ("loss", "device")}
+    assert {"steps", "anchors", "neighbours", "interpolated", "lr", "seed"} <= usual.keys()
+    assert {name: given[name] for name in usual} == usual
+    assert getattr(losses, given["loss"]) is inspect.signature(distill).parameters["loss"].default

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rdistill_helpers import BadInput
+
 ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes")
@@ -49,6 +51,19 @@ def test_wrong_and_half_rows_are_noticed(torture, tmp_path):
     assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 1}
     (tmp_path / "rows.npy.part").write_bytes(whole[:400])
     assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 20}
+
+
+def test_an_extraction_that_another_process_has_finished_is_no_fault_and_a_strange_file_is_one(
+    torture, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torture, "PAUSE", 0)
+    for _ in range(2):
+        torture.run_extraction(tmp_path)
+        assert faults_of(torture.check_extraction, tmp_path, done=True) == {}
+    (tmp_path / "rows.npy").rename(tmp_path / "rows.npy.part")
+    (tmp_path / "rows.npy.part.rows").write_text("999")
+    with pytest.raises(BadInput, match="999 of its 120 rows"):
+        torture.run_extraction(tmp_path)
 
 
 def test_queries_paid_twice_lost_and_wrong_are_noticed(torture, tmp_path, monkeypatch):
