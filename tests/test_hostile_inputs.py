@@ -48,6 +48,7 @@ PARSERS = [
     "ground truth (pickle)", "ground truth (JSON)", "training list (pickle)", "photograph", "descriptor file",
     "unfinished descriptor file", "array", "network (safetensors)", "checkpoint (published)", "checkpoint (training)",
     "ledger", "archive (tar.gz)", "archive (zip)", "history (JSON)", "scores (JSON)", "answers of a server",
+    "keys of a served teacher (JSON)", "request to a served teacher", "answers of a served teacher",
 ]  # fmt: skip
 ENTRY = {"bbx": [1.0, 2.0, 5.0, 6.0], "easy": [0], "hard": [], "junk": []}
 GND = {"imlist": ["a"], "qimlist": ["q"], "gnd": [ENTRY]}

@@ -200,11 +200,14 @@ class TeacherServer(ThreadingHTTPServer):
             self._ledgers[name] = BlackBoxTeacher(marked, key.budget, ledger, self.name, batch_size=self.max_images)
 
     def _close_ledgers(self) -> None:
-        def close() -> None:
-            for ledger in self._ledgers.values():
-                ledger.close()
+        """Closes them where they were opened; again, it does nothing."""
 
-        self._worker.submit(close).result()
+        def close() -> None:
+            while self._ledgers:
+                self._ledgers.popitem()[1].close()
+
+        if self._ledgers:
+            self._worker.submit(close).result()
         self._worker.shutdown()
 
     def _in_worker(self, name: str, do: Callable[..., Any], *arguments: Any) -> Any:
@@ -282,7 +285,6 @@ class _Request(BaseHTTPRequestHandler):
 
     server: TeacherServer
     protocol_version = "HTTP/1.1"
-    server_version, sys_version = "rdistill", ""
 
     def setup(self) -> None:
         """Reads through `_Timely`."""
@@ -421,6 +423,10 @@ class _Request(BaseHTTPRequestHandler):
         """What the standard library finds wrong with a head, without repeating what was sent."""
         self.command = getattr(self, "command", None) or "-"
         self._refuse(Refused(code, "The request cannot be understood: see docs/http-teacher.md."), "-")
+
+    def version_string(self) -> str:
+        """What the server calls itself: no version, which would help nobody but those who look for old ones."""
+        return "rdistill"
 
     def handle_expect_100(self) -> bool:
         """Not yet: the word to send the body comes when it is known that it will be taken."""
