@@ -744,13 +744,14 @@ def report(results: dict[str, Any]) -> str:
     )
     kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"] + net["kills"]
     harm = {name: count for name, count in net.items() if name not in ("kills", "rounds", "passed on")}
+    lost = sum(harm.values()) - net["delayed"] - net["request repeated"]  # one way or another without a usable answer
     ratios = [
         (work, *measured["seconds"], *measured["processor seconds"]) for work, measured in figures["scaling"].items()
     ]
     summary: list[tuple[str, object]] = [
         ("processes killed", kills),
         ("rounds of two processes at once", pairs["rounds"]),
-        ("requests dropped by the network", f"{sum(harm.values()):,}"),
+        ("requests dropped by the network", f"{lost:,}"),
         ("bad inputs tried", f"{sum(tried for _, tried, _ in inputs):,}"),
         *((fault, sum(part["faults"].get(fault, 0) for part in results.values())) for fault in FAULTS),
         *((f"two processes against one (speed ratio), {work}", f"{one / two:.2f}") for work, one, two, *_ in ratios),
