@@ -539,6 +539,7 @@ def maybe_kill(pair: list[BaseProcess], seconds: float, turn: int, rng: random.R
 
 KEY = "torture"
 OWNER = "tester"
+CLIENTS = slice(0, 80), slice(40, 120)  # of the photographs
 
 
 def serve_teacher(port: int, place: Path, address: Any) -> None:
@@ -586,12 +587,26 @@ def run_client(part: slice, url: str, folder: Path) -> None:
         teacher.query(ASKED[part], progress=False)
 
 
+def check_served(folder: Path, faults: Counter, killed: int) -> None:
+    """All answers are in the server's ledger, none of them asked for twice, and each client's are in its own.
+
+    killed: how often the server was: it may have been asking the teacher then, about one request, which it had not charged.
+    """
+    right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
+    ledger, notes = paid(folder, f"ledger-{OWNER}.sqlite"), sent(folder)
+    again = Counter(notes) - Counter(ledger.keys())
+    faults["charged twice by a served teacher"] += max(0, sum(again.values()) - BATCH * killed)
+    faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
+    held = [(KEYS, ledger), *((KEYS[part], paid(folder, f"own {part.start}")) for part in CLIENTS)]
+    faults["answers of a served teacher lost"] += sum(
+        not np.array_equal(rows.get(key, ()), right[key]) for keys, rows in held for key in keys
+    )
+
+
 def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
     """Two processes ask a served teacher through a faulty proxy; counts of what was done to requests, and of kills."""
     assert FORK is not None
     counts: Counter = Counter()
-    right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
-    parts = slice(0, 80), slice(40, 120)
     for turn in range(rounds):
         place = folder / str(turn)
         make(place)
@@ -600,7 +615,7 @@ def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> C
         proxy = FORK.Process(target=disturb, args=(port, rng.randrange(2**32), theirs), daemon=True)
         proxy.start()
         url = ours.recv()
-        pair = [start(partial(run_client, part, url), place) for part in parts]
+        pair = [start(partial(run_client, part, url), place) for part in CLIENTS]
         if turn % 2:
             pair[0].join(rng.uniform(0, 0.5))
             server.kill()
@@ -615,15 +630,7 @@ def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> C
         server.join()
         proxy.kill()
         proxy.join()
-        ledger, notes = paid(place, f"ledger-{OWNER}.sqlite"), sent(place)
-        again = Counter(notes) - Counter(ledger.keys())  # sent by the server when it was killed
-        faults["charged twice by a served teacher"] += max(0, sum(again.values()) - BATCH * (turn % 2))
-        faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
-        faults["answers of a served teacher lost"] += len(set(KEYS) - ledger.keys())
-        for part in parts:
-            own = paid(place, f"own {part.start}")
-            wrong = sum(not np.array_equal(own.get(key, ()), right[key]) for key in KEYS[part])
-            faults["answers of a served teacher lost"] += wrong
+        check_served(place, faults, killed=turn % 2)
         counts["rounds"] += 1
     return counts
 
