@@ -6,8 +6,8 @@ import sys
 from rdistill_helpers import RDistillError, commands, download
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit status, 1 after an error, which is one line on stderr."""
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments; what is parsed has `run`, which is called with it."""
     parser = argparse.ArgumentParser(prog="python -m rdistill_helpers", description="Tools of the rdistill package.")
     subparsers = parser.add_subparsers(dest="command", required=True)
     command = subparsers.add_parser(
@@ -37,7 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
         command = subparsers.add_parser(name, help=meaning)
         add(command)
         command.set_defaults(run=run)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit status, 1 after an error, which is one line on stderr."""
+    given = parser().parse_args(arguments)
     try:
         given.run(given)
     except RDistillError as error:
