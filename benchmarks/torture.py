@@ -721,23 +721,34 @@ def main() -> None:
 
 
 def hostile_inputs(total: int, seed: int, faults: Counter) -> list[tuple[str, int, int]]:
-    """(parser, inputs, refused) of each, by their shares of the total."""
+    """(parser, inputs, refused) of each, by their shares of the total; as many at once as there are processors."""
     import hostile_inputs as hostile
 
-    parsers = hostile.parsers()
-    shares = sum(parser.share for parser in parsers.values())
+    assert FORK is not None
+    shares = {name: parser.share for name, parser in hostile.parsers().items()}
+    tasks = [(name, -(-total * share // sum(shares.values())), seed) for name, share in shares.items()]
     results = []
-    with hostile.limited_memory():
-        for name, parser in parsers.items():
-            try:
-                tried, refused = hostile.attack(parser, -(-total * parser.share // shares), seed)
-            except Exception:
-                traceback.print_exc()
-                faults["readers that crashed"] += 1
-            else:
+    with FORK.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
+        for name, tried, refused in pool.imap(attack, tasks, chunksize=1):
+            if tried:
                 results.append((name, tried, refused))
                 print(f"{name}: {tried:,} inputs", flush=True)
+            else:
+                faults["readers that crashed"] += 1
     return results
+
+
+def attack(task: tuple[str, int, int]) -> tuple[str, int, int]:
+    """Inputs of one parser, and how many of them it refused; none where it crashed, which is printed."""
+    import hostile_inputs as hostile
+
+    name, inputs, seed = task
+    try:
+        with hostile.limited_memory():
+            return (name, *hostile.attack(hostile.parsers()[name], inputs, seed))
+    except Exception:
+        traceback.print_exc()
+        return name, 0, 0
 
 
 def report(results: dict[str, Any]) -> str:
