@@ -754,15 +754,12 @@ def attack(task: tuple[str, int, int]) -> tuple[str, int, int]:
 def report(results: dict[str, Any]) -> str:
     """The text of docs/reliability.md, from what was measured so far."""
     figures = {name: results.get(name, {}).get("figures", {}) for name in PARTS}
-    killed, pairs, net, inputs = (
-        figures["kills"],
-        Counter(figures["together"]),
-        Counter(figures["network"]),
-        figures["inputs"],
-    )
+    killed, inputs = figures["kills"], figures["inputs"]
+    pairs, net = Counter(figures["together"]), Counter(figures["network"])
     kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"] + net["kills"]
     harm = {name: count for name, count in net.items() if name not in ("kills", "rounds", "passed on")}
-    lost = sum(harm.values()) - net["delayed"] - net["request repeated"]  # one way or another without a usable answer
+    late = net["delayed"] + net["request repeated"]
+    lost = sum(harm.values()) - late  # the request or its answer did not arrive as it was sent
     ratios = [
         (work, *measured["seconds"], *measured["processor seconds"]) for work, measured in figures["scaling"].items()
     ]
@@ -775,25 +772,25 @@ def report(results: dict[str, Any]) -> str:
         *((f"two processes against one (speed ratio), {work}", f"{one / two:.2f}") for work, one, two, *_ in ratios),
     ]
     by_work = [
-        (
-            name,
-            counts["kills"],
-            counts.get("by the clock", 0),
-            counts.get("at a file operation", 0),
-            counts.get("ends", 0),
-        )
-        for name, counts in killed.items()
+        (work, *(counts.get(kind, 0) for kind in ("kills", "by the clock", "at a file operation", "ends")))
+        for work, counts in killed.items()
     ]
-    machines = {part["machine"] for part in results.values()}
-    minutes = sum(part["seconds"] for part in results.values()) / 60
+    by_reader = [(name, f"{tried:,}", f"{refused:,}") for name, tried, refused in inputs]
+    scaling = [
+        (work, f"{one:.2f} to {two:.2f}", f"{one / two:.2f}", f"{busy:.2f} to {half:.2f}", f"{busy / half:.2f}")
+        for work, one, two, busy, half in ratios
+    ]
+    minutes = ", ".join(f"{name} {part['seconds'] / 60:.1f}" for name, part in results.items())
+    machines = "; or ".join(sorted({part["machine"] for part in results.values()}))
     return f"""# Reliability, measured
 
-`make torture` wrote this page, in {
-        minutes:.0f} minutes. It kills processes while they work, lets two of them work on the
-same files, asks a served teacher over a network that loses and changes what is sent, and feeds damaged and hostile files to
-everything that reads files of others. `benchmarks/torture.py` says how, and does single parts again with `--only`.
+`make torture` wrote this page. It kills processes while they work, lets two of them work on the same files, asks a served
+teacher over a network that loses and changes what is sent, and feeds damaged and hostile files to everything that reads
+files of others. `benchmarks/torture.py` says how, and does single parts again with `--only`.
 
-Machine: {"; or ".join(sorted(machines))}.
+Machine: {machines}.
+
+Minutes of each part, on a machine that may have had other work: {minutes}.
 
 {table(("what", "how often"), summary)}
 
@@ -811,23 +808,19 @@ does not charge it.
 
 ## Requests over a network that does harm
 
-{
-        net["rounds"]
-    } times two processes with one key asked a served teacher about 120 photographs, for which the budget was just
-enough; {net["passed on"]:,} requests were passed on, {
-        sum(harm.values()):,} were not, or not as they were. The server was killed
-and started again {
-        net["kills"]
-    } times meanwhile. "Charged twice" counts images that the teacher described again although the
-ledger had their answer; "lost" those whose answer was not in both ledgers in the end, the server's and the client's.
+In each of {net["rounds"]} rounds two processes with one key asked a served teacher about 120 photographs, for which the
+budget was just enough. {net["passed on"]:,} requests went through, {lost:,} came to nothing, or their answers did, and
+{late:,} were repeated or delayed. The server was killed and started again {net["kills"]} times. "Charged twice" counts
+images that the teacher described again although the ledger had their answer, "lost" those whose answer was not in both
+ledgers in the end, the server's and the client's.
 
 {table(("what happened to a request", "how often"), sorted(harm.items()))}
 
 ## Bad inputs
 
-Read, or refused by an error of one line that names the file; nothing was written outside the given folder.
+Read, or refused by an error of one line that says what is wrong; nothing was written outside the given folder.
 
-{table(("reader", "inputs", "refused"), ((name, f"{tried:,}", f"{refused:,}") for name, tried, refused in inputs))}
+{table(("reader", "inputs", "refused"), by_reader)}
 
 ## Two processes against one
 
@@ -835,21 +828,7 @@ Seconds and processor seconds (of the busier process) of one process and of two,
 ratios, 2 at best. On a machine that has other work to do, seconds say little; see [many-machines.md](many-machines.md).
 `python benchmarks/torture.py --only scaling` measures these rows again.
 
-{
-        table(
-            ("work", "seconds", "ratio", "processor seconds", "ratio"),
-            (
-                (
-                    work,
-                    f"{one:.2f} to {two:.2f}",
-                    f"{one / two:.2f}",
-                    f"{busy:.2f} to {busier:.2f}",
-                    f"{busy / busier:.2f}",
-                )
-                for work, one, two, busy, busier in ratios
-            ),
-        )
-    }
+{table(("work", "seconds", "ratio", "processor seconds", "ratio"), scaling)}
 """
 
 
