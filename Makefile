@@ -1,6 +1,6 @@
 # make course: run every notebook and print the table of scores     make test: every check that CI runs
 # make lab: open the notebooks in JupyterLab                         make lint: the quick checks only
-# make torture: kill processes and feed hostile files for half an hour, and write docs/reliability.md
+# make torture: kill processes, lose requests and feed hostile files, half an hour at most, and write docs/reliability.md
 # make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
 # make clean: remove .venv and everything that was built or computed
 PYTHON ?= python3

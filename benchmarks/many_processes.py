@@ -93,13 +93,26 @@ def timed(folder: Path, args: argparse.Namespace) -> dict[str, tuple[float, floa
     return seconds
 
 
-def in_processes(count: int, folder: Path) -> dict[str, tuple[float, float]]:
+def in_processes(count: int, folder: Path, args: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """`timed` in processes of their own, one thread each."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    command = [sys.executable, *torchrun, __file__, *sys.argv[1:], "--worker", str(folder)]
+    settings = ["--images", str(args.images), "--steps", str(args.steps), "--worker", str(folder)]
+    command = [sys.executable, *torchrun, str(Path(__file__).resolve()), *settings]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return dict(json.loads(done.stdout))
+
+
+def compare(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, tuple[float, float]]]:
+    """{work: {"seconds": (of one process, of two), "processor seconds": ...}}, the best of all rounds; leaves rows.npy."""
+    np.save(folder / "rows.npy", clustered(args.rows, args.dim, seed=1).half().numpy())
+    rounds = [(in_processes(1, folder, args), in_processes(2, folder, args)) for _ in range(args.rounds)]
+    best: dict[str, dict[str, tuple[float, float]]] = {}
+    for work in rounds[0][0]:
+        for number, kind in enumerate(("seconds", "processor seconds")):
+            one, two = (min(times[i][work][number] for times in rounds) for i in range(2))
+            best.setdefault(work, {})[kind] = (one, two)
+    return best
 
 
 def indexes(folder: Path) -> None:
@@ -125,8 +138,8 @@ def indexes(folder: Path) -> None:
         print(f"{name}: recall@10 {recall(found, exact):.3f}, {size:.0f} bytes a row, built in {spent:.0f} s")
 
 
-def main() -> None:
-    """Measure and print."""
+def parser() -> argparse.ArgumentParser:
+    """The arguments, with the sizes that are usually measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="of the file that is scored and indexed")
     parser.add_argument("--dim", type=int, default=256)
@@ -134,7 +147,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # a process that is timed
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parser().parse_args()
     if args.worker:
         with processes():
             seconds = timed(args.worker, args)
@@ -143,13 +161,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / "rows.npy", clustered(args.rows, args.dim, seed=1).half().numpy())
-        rounds = [(in_processes(1, folder), in_processes(2, folder)) for _ in range(args.rounds)]
         print(f"{os.cpu_count()} cores; of one process, of two, and one to two:")
-        for work in rounds[0][0]:
-            for kind, measure in enumerate(("seconds", "processor seconds")):
-                one, two = (min(times[i][work][kind] for times in rounds) for i in range(2))
-                print(f"{work}, {measure}: {one:.2f}, {two:.2f}, {one / two:.2f}")
+        for work, measured in compare(folder, args).items():
+            for kind, (one, two) in measured.items():
+                print(f"{work}, {kind}: {one:.2f}, {two:.2f}, {one / two:.2f}")
         indexes(folder)
 
 

@@ -1,7 +1,8 @@
 """Proof by killing that no work is lost, and by hostile files that bad input is refused; writes docs/reliability.md.
 
     make torture                                              # the full run: 600 kills, 120,000 inputs
-    python benchmarks/torture.py --kills 20 --inputs 1600     # to try it
+    python benchmarks/torture.py --kills 20 --inputs 1600     # to try it, with --report and --results somewhere else
+    python benchmarks/torture.py --only scaling               # one part again, the others as they were measured
 
 Kills. Five kinds of work run in processes of their own, forked from this one, and die by SIGKILL at seeded moments: after a
 random time, or at a random file operation (opening, renaming or deleting a file, making or deleting a folder), so that the
@@ -11,7 +12,12 @@ once more after the same call went on to its end.
 Processes at once. Two processes share one ledger whose budget is too small for both, one descriptor file, one checkpoint and
 one download; in every second round one of them is killed.
 
+Network. Two processes with one key ask a served teacher through a proxy that drops, cuts off, changes, repeats and delays
+requests and answers (faulty_proxy.py); the budget is just enough. In every second round the server is killed and starts again.
+
 Hostile inputs. See hostile_inputs.py.
+
+Scaling. Two processes of torchrun against one, see many_processes.py; wants a machine with nothing else to do.
 
 Exit status 1 when anything was lost, wrong, paid twice or overspent. Needs a system that can fork (no Windows).
 """
@@ -19,6 +25,7 @@ Exit status 1 when anything was lost, wrong, paid twice or overspent. Needs a sy
 import argparse
 import hashlib
 import io
+import json
 import multiprocessing
 import os
 import pickle
@@ -47,14 +54,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdistill_helpers import BlackBoxTeacher, BudgetExceeded, InUse, distill, download, extract_to_file
+from rdistill_helpers import (
+    BadInput,
+    BlackBoxTeacher,
+    BudgetExceeded,
+    HttpTeacher,
+    InUse,
+    distill,
+    download,
+    extract_to_file,
+)
 from rdistill_helpers.data import sources, transfer
 from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.data.transfer import read_lock
 from rdistill_helpers.distil import train
+from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher import image_key
+from rdistill_helpers.embed.teacher_keys import Key
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+RESULTS = Path(__file__).resolve().parent / "results" / "reliability.json"
 PAUSE = 0.003  # seconds that each batch of a killed process takes, so that there are many moments to kill it
 FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
@@ -68,6 +87,8 @@ FAULTS = (
     "files in place that are wrong or half",
     "trainings that end with other weights",
     "runs that could not go on",
+    "charged twice by a served teacher",
+    "answers of a served teacher lost",
     "readers that crashed",
 )
 
@@ -213,9 +234,12 @@ EXTRACTED = photographs(120)
 
 def run_extraction(folder: Path) -> None:
     """Descriptors of 120 photographs, ten at a time."""
-    path = folder / "rows.npy"
-    if not path.exists():  # it may have died between its last two operations
-        extract_to_file(Colours(), EXTRACTED, path, "float32", batch_size=5, at_once=10, progress=False)
+    try:
+        extract_to_file(Colours(), EXTRACTED, folder / "rows.npy", "float32", batch_size=5, at_once=10, progress=False)
+    except BadInput as error:
+        # It died between its last two operations, or another process was faster; the check looks at what is there.
+        if "is there already" not in str(error):
+            raise
 
 
 def check_extraction(folder: Path, faults: Counter, done: bool) -> None:
@@ -270,11 +294,11 @@ def sent(folder: Path) -> list[bytes]:
     return [notes[start : start + 32] for start in range(0, len(notes), 32)]
 
 
-def paid(folder: Path) -> dict[bytes, np.ndarray]:
-    """What the ledger holds, read without the package."""
-    if not (folder / "ledger").exists():
+def paid(folder: Path, name: str = "ledger") -> dict[bytes, np.ndarray]:
+    """What a ledger holds, read without the package."""
+    if not (folder / name).exists():
         return {}
-    database = sqlite3.connect(folder / "ledger", timeout=60)
+    database = sqlite3.connect(folder / name, timeout=60)
     try:
         return {key: np.frombuffer(row, "<f4") for key, row in database.execute("SELECT image, row FROM paid")}
     except sqlite3.OperationalError:  # it died before there was a table
@@ -511,6 +535,106 @@ def maybe_kill(pair: list[BaseProcess], seconds: float, turn: int, rng: random.R
         counts["kills"] += victim.exitcode == -signal.SIGKILL
 
 
+# --- A network that does harm
+
+KEY = "torture"
+OWNER = "tester"
+CLIENTS = slice(0, 80), slice(40, 120)  # of the photographs
+
+
+def serve_teacher(port: int, place: Path, address: Any) -> None:
+    """A served teacher's process, which sends the port that it listens on."""
+    torch.set_num_threads(1)
+    keys = {OWNER: Key(hashlib.sha256(KEY.encode()).hexdigest(), len(ASKED))}
+    limits: dict[str, Any] = {"max_images": BATCH, "requests_per_minute": 10**9, "log": lambda line: None}
+    with TeacherServer(partial(answer, place), keys, place, port=port, **limits) as server:
+        address.send(server.server_port)
+        server.serve_forever()
+
+
+def start_teacher(port: int, place: Path) -> tuple[BaseProcess, int]:
+    """The process of a served teacher, once it listens, and its port."""
+    assert FORK is not None
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=serve_teacher, args=(port, place, sender), daemon=True)
+    process.start()
+    return process, receiver.recv()
+
+
+def disturb(port: int, seed: int, line: Any) -> None:
+    """The process of a faulty proxy: sends its address, and when it is told to end, what it did."""
+    from faulty_proxy import FAULTS as HARM
+    from faulty_proxy import PASSED, FaultyProxy
+
+    rng = random.Random(seed)
+    with FaultyProxy(port, iter(lambda: rng.choice(HARM) if rng.random() < 0.4 else PASSED, None)) as proxy:
+        line.send(proxy.url)
+        line.recv()
+        line.send(proxy.done)
+
+
+def run_client(part: slice, url: str, folder: Path) -> None:
+    """Questions about some of the photographs to a served teacher, with a ledger of one's own."""
+    settings: dict[str, Any] = {
+        "tries": 100,
+        "pause": 0.005,
+        "longest_pause": 0.1,
+        "timeout": (10, 10),
+        "progress": False,
+    }
+    client = HttpTeacher(url, KEY, seed=part.start, **settings)
+    with BlackBoxTeacher(client, len(ASKED), folder / f"own {part.start}", batch_size=2 * BATCH) as teacher:
+        teacher.query(ASKED[part], progress=False)
+
+
+def check_served(folder: Path, faults: Counter, killed: int) -> None:
+    """All answers are in the server's ledger, none of them asked for twice, and each client's are in its own.
+
+    killed: how often the server was: it may have been asking the teacher then, about one request, which it had not charged.
+    """
+    right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
+    ledger, notes = paid(folder, f"ledger-{OWNER}.sqlite"), sent(folder)
+    again = Counter(notes) - Counter(ledger.keys())
+    faults["charged twice by a served teacher"] += max(0, sum(again.values()) - BATCH * killed)
+    faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
+    held = [(KEYS, ledger), *((KEYS[part], paid(folder, f"own {part.start}")) for part in CLIENTS)]
+    faults["answers of a served teacher lost"] += sum(
+        not np.array_equal(rows.get(key, ()), right[key]) for keys, rows in held for key in keys
+    )
+
+
+def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+    """Two processes ask a served teacher through a faulty proxy; counts of what was done to requests, and of kills."""
+    assert FORK is not None
+    counts: Counter = Counter()
+    for turn in range(rounds):
+        place = folder / str(turn)
+        make(place)
+        server, port = start_teacher(0, place)
+        ours, theirs = FORK.Pipe()
+        proxy = FORK.Process(target=disturb, args=(port, rng.randrange(2**32), theirs), daemon=True)
+        proxy.start()
+        url = ours.recv()
+        pair = [start(partial(run_client, part, url), place) for part in CLIENTS]
+        if turn % 2:
+            pair[0].join(rng.uniform(0, 0.5))
+            server.kill()
+            server.join()
+            counts["kills"] += 1
+            server, port = start_teacher(port, place)
+        for process in pair:
+            ended(process, place, faults)
+        ours.send("end")
+        counts.update(ours.recv())
+        server.kill()
+        server.join()
+        proxy.kill()
+        proxy.join()
+        check_served(place, faults, killed=turn % 2)
+        counts["rounds"] += 1
+    return counts
+
+
 # --- The whole run
 
 
@@ -529,6 +653,34 @@ def machine() -> str:
     )
 
 
+def part_kills(args: argparse.Namespace, folder: Path, port: int, faults: Counter) -> dict[str, Any]:
+    """Kills by kind of work."""
+    rng = random.Random(args.seed)
+    tasks, killed = works(port), {}
+    for number, work in enumerate(tasks):
+        share = args.kills // len(tasks) + (number < args.kills % len(tasks))
+        make(folder / work.name)
+        killed[work.name] = dict(kill(work, share, rng, folder / work.name, faults))
+        print(f"{work.name}: {killed[work.name]['kills']} kills", flush=True)
+    return killed
+
+
+def part_scaling(args: argparse.Namespace, folder: Path, port: int, faults: Counter) -> dict[str, Any]:
+    """One process against two."""
+    import many_processes
+
+    return many_processes.compare(folder, many_processes.parser().parse_args(["--rounds", str(args.scaling)]))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path, int, Counter], Any]] = {
+    "kills": part_kills,
+    "together": lambda args, folder, port, faults: together(port, args.pairs, random.Random(args.seed), folder, faults),
+    "network": lambda args, folder, port, faults: network(args.networks, random.Random(args.seed), folder, faults),
+    "inputs": lambda args, folder, port, faults: hostile_inputs(args.inputs, args.seed, faults),
+    "scaling": part_scaling,
+}
+
+
 def main() -> None:
     """Torture everything, write the report, fail when anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -536,87 +688,109 @@ def main() -> None:
         "--kills", type=int, default=600, help="processes killed one at a time, over five kinds of work"
     )
     parser.add_argument("--pairs", type=int, default=40, help="rounds of two processes at once on each of two things")
+    parser.add_argument("--networks", type=int, default=20, help="rounds of two clients behind a faulty proxy")
     parser.add_argument("--inputs", type=int, default=120_000, help="hostile inputs, over all parsers")
+    parser.add_argument("--scaling", type=int, default=3, help="rounds of one process and of two")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="do these parts again; the report keeps the others")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go, and those of others are")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
     args = parser.parse_args()
     if FORK is None:
         parser.error("this system cannot fork processes: run it on Linux or macOS")
     torch.set_num_threads(1)
-    begun = time.perf_counter()
-    faults: Counter = Counter(dict.fromkeys(FAULTS, 0))
-    killed: dict[str, Counter] = {}
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports half of PyTorch, else once in every process
     receiver, sender = FORK.Pipe(duplex=False)
     server = FORK.Process(target=serve, args=(sender,), daemon=True)
     server.start()
     port = receiver.recv()
-    rng = random.Random(args.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        tasks = works(port)
-        for number, work in enumerate(tasks):
-            share = args.kills // len(tasks) + (number < args.kills % len(tasks))
-            place = Path(folder) / work.name
-            make(place)
-            killed[work.name] = kill(work, share, rng, place, faults)
-            print(f"{work.name}: {killed[work.name]['kills']} kills, {time.perf_counter() - begun:.0f} s", flush=True)
-        place = Path(folder) / "together"
-        make(place)
-        pairs = together(port, args.pairs, rng, place, faults)
-        print(
-            f"two at once: {pairs['rounds']} rounds, {pairs['kills']} kills, {time.perf_counter() - begun:.0f} s",
-            flush=True,
-        )
+    results = json.loads(args.results.read_text(encoding="utf-8")) if args.only and args.results.exists() else {}
+    for name in args.only or PARTS:
+        begun, faults = time.perf_counter(), Counter()
+        with tempfile.TemporaryDirectory() as folder:
+            figures = PARTS[name](args, Path(folder), port, faults)
+        seconds = time.perf_counter() - begun
+        lost = {fault: count for fault, count in faults.items() if count}
+        results[name] = {"figures": figures, "faults": lost, "seconds": round(seconds), "machine": machine()}
+        print(f"{name}: {seconds:.0f} s, {lost or 'nothing was lost'}", flush=True)
+        for path, text in ((args.results, json.dumps(results, indent=1)), (args.report, report(results))):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.rstrip() + "\n", encoding="utf-8")
     server.kill()
-    inputs = hostile_inputs(args.inputs, args.seed, begun, faults) if args.inputs else []
-    args.report.parent.mkdir(parents=True, exist_ok=True)
-    args.report.write_text(report(killed, pairs, inputs, faults, time.perf_counter() - begun), encoding="utf-8")
-    print(f"{args.report}: " + (", ".join(f"{n} {name}" for name, n in faults.items() if n) or "nothing was lost"))
-    sys.exit(any(faults.values()))
+    sys.exit(any(results[name]["faults"] for name in results))
 
 
-def hostile_inputs(total: int, seed: int, begun: float, faults: Counter) -> list[tuple[str, int, int]]:
-    """(parser, inputs, refused) of each, by their shares of the total."""
+def hostile_inputs(total: int, seed: int, faults: Counter) -> list[tuple[str, int, int]]:
+    """(parser, inputs, refused) of each, by their shares of the total; as many at once as there are processors."""
     import hostile_inputs as hostile
 
-    parsers = hostile.parsers()
-    shares = sum(parser.share for parser in parsers.values())
+    assert FORK is not None
+    shares = {name: parser.share for name, parser in hostile.parsers().items()}
+    tasks = [(name, -(-total * share // sum(shares.values())), seed) for name, share in shares.items()]
     results = []
-    with hostile.limited_memory():
-        for name, parser in parsers.items():
-            try:
-                tried, refused = hostile.attack(parser, -(-total * parser.share // shares), seed)
-            except Exception:
-                traceback.print_exc()
-                faults["readers that crashed"] += 1
-            else:
+    with FORK.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
+        for name, tried, refused in pool.imap(attack, tasks, chunksize=1):
+            if tried:
                 results.append((name, tried, refused))
-                print(f"{name}: {tried:,} inputs, {time.perf_counter() - begun:.0f} s", flush=True)
+                print(f"{name}: {tried:,} inputs", flush=True)
+            else:
+                faults["readers that crashed"] += 1
     return results
 
 
-def report(
-    killed: dict[str, Counter], pairs: Counter, inputs: list[tuple[str, int, int]], faults: Counter, seconds: float
-) -> str:
-    """The text of docs/reliability.md."""
-    kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"]
+def attack(task: tuple[str, int, int]) -> tuple[str, int, int]:
+    """Inputs of one parser, and how many of them it refused; none where it crashed, which is printed."""
+    import hostile_inputs as hostile
+
+    name, inputs, seed = task
+    try:
+        with hostile.limited_memory():
+            return (name, *hostile.attack(hostile.parsers()[name], inputs, seed))
+    except Exception:
+        traceback.print_exc()
+        return name, 0, 0
+
+
+def report(results: dict[str, Any]) -> str:
+    """The text of docs/reliability.md, from what was measured so far."""
+    figures = {name: results.get(name, {}).get("figures", {}) for name in PARTS}
+    killed, inputs = figures["kills"], figures["inputs"]
+    pairs, net = Counter(figures["together"]), Counter(figures["network"])
+    kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"] + net["kills"]
+    harm = {name: count for name, count in net.items() if name not in ("kills", "rounds", "passed on")}
+    late = net["delayed"] + net["request repeated"]
+    lost = sum(harm.values()) - late  # the request or its answer did not arrive as it was sent
+    ratios = [
+        (work, *measured["seconds"], *measured["processor seconds"]) for work, measured in figures["scaling"].items()
+    ]
     summary: list[tuple[str, object]] = [
         ("processes killed", kills),
         ("rounds of two processes at once", pairs["rounds"]),
+        ("requests dropped by the network", f"{lost:,}"),
         ("bad inputs tried", f"{sum(tried for _, tried, _ in inputs):,}"),
-        *faults.items(),
+        *((fault, sum(part["faults"].get(fault, 0) for part in results.values())) for fault in FAULTS),
+        *((f"two processes against one (speed ratio), {work}", f"{one / two:.2f}") for work, one, two, *_ in ratios),
     ]
     by_work = [
-        (name, counts["kills"], counts["by the clock"], counts["at a file operation"], counts["ends"])
-        for name, counts in killed.items()
+        (work, *(counts.get(kind, 0) for kind in ("kills", "by the clock", "at a file operation", "ends")))
+        for work, counts in killed.items()
     ]
+    by_reader = [(name, f"{tried:,}", f"{refused:,}") for name, tried, refused in inputs]
+    scaling = [
+        (work, f"{one:.2f} to {two:.2f}", f"{one / two:.2f}", f"{busy:.2f} to {half:.2f}", f"{busy / half:.2f}")
+        for work, one, two, busy, half in ratios
+    ]
+    minutes = ", ".join(f"{name} {part['seconds'] / 60:.1f}" for name, part in results.items())
+    machines = "; or ".join(sorted({part["machine"] for part in results.values()}))
     return f"""# Reliability, measured
 
-`make torture` wrote this page, in {seconds / 60:.0f} minutes. It kills processes while they work, lets two of them work on the
-same files, and feeds damaged and hostile files to everything that reads files of others. `benchmarks/torture.py` and
-`benchmarks/hostile_inputs.py` say how.
+`make torture` wrote this page. It kills processes while they work, lets two of them work on the same files, asks a served
+teacher over a network that loses and changes what is sent, and feeds damaged and hostile files to everything that reads
+files of others. `benchmarks/torture.py` says how, and does single parts again with `--only`.
 
-Machine: {machine()}.
+Machine: {machines}.
+
+Minutes of each part, on a machine that may have had other work: {minutes}.
 
 {table(("what", "how often"), summary)}
 
@@ -629,13 +803,32 @@ bit for bit.
 {table(("work", "kills", "by the clock", "at a file operation", "came to their end"), by_work)}
 
 A query is paid when its answer is in the ledger. A process that dies while the teacher is answering has nothing in its ledger
-yet and asks again, one batch at most; only the teacher's owner can tell such a repeated request from a new one.
+yet and asks again, one batch at most. A [served teacher](http-teacher.md) tells such a repeated request from a new one and
+does not charge it.
+
+## Requests over a network that does harm
+
+In each of {net["rounds"]} rounds two processes with one key asked a served teacher about 120 photographs, for which the
+budget was just enough. {net["passed on"]:,} requests went through, {lost:,} came to nothing, or their answers did, and
+{late:,} were repeated or delayed. The server was killed and started again {net["kills"]} times. "Charged twice" counts
+images that the teacher described again although the ledger had their answer, "lost" those whose answer was not in both
+ledgers in the end, the server's and the client's.
+
+{table(("what happened to a request", "how often"), sorted(harm.items()))}
 
 ## Bad inputs
 
-Read, or refused by an error of one line that names the file; nothing was written outside the given folder.
+Read, or refused by an error of one line that says what is wrong; nothing was written outside the given folder.
 
-{table(("reader", "inputs", "refused"), ((name, f"{tried:,}", f"{refused:,}") for name, tried, refused in inputs))}
+{table(("reader", "inputs", "refused"), by_reader)}
+
+## Two processes against one
+
+Seconds and processor seconds (of the busier process) of one process and of two, each the best of its rounds, and their
+ratios, 2 at best. On a machine that has other work to do, seconds say little; see [many-machines.md](many-machines.md).
+`python benchmarks/torture.py --only scaling` measures these rows again.
+
+{table(("work", "seconds", "ratio", "processor seconds", "ratio"), scaling)}
 """
 
 

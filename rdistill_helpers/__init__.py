@@ -9,6 +9,7 @@ from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.train import History, distill, train_on_pairs, train_supervised
 from rdistill_helpers.embed.extract import extract, recommended_scales
+from rdistill_helpers.embed.http_teacher import HttpTeacher
 from rdistill_helpers.embed.networks import (
     RetrievalNet,
     load_network,
@@ -21,7 +22,15 @@ from rdistill_helpers.embed.networks import (
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
-from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, DownloadFailed, InUse, RDistillError
+from rdistill_helpers.errors import (
+    BadInput,
+    BudgetExceeded,
+    DataMissing,
+    DownloadFailed,
+    InUse,
+    RDistillError,
+    TeacherUnavailable,
+)
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, recall, search
@@ -34,6 +43,7 @@ __all__ = [
     "DataMissing",
     "DownloadFailed",
     "History",
+    "HttpTeacher",
     "InUse",
     "JointSpace",
     "LearnedWhitening",
@@ -41,6 +51,7 @@ __all__ = [
     "Report",
     "RetrievalNet",
     "SfMImages",
+    "TeacherUnavailable",
     "TrainingImages",
     "augment_database",
     "build_index",

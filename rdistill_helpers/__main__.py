@@ -1,4 +1,4 @@
-"""The shell commands: python -m rdistill_helpers download, train or extract; `--help` behind each says more."""
+"""The shell commands: python -m rdistill_helpers download, train, extract and so on; `--help` behind each says more."""
 
 import argparse
 import sys
@@ -6,8 +6,8 @@ import sys
 from rdistill_helpers import RDistillError, commands, download
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit status, 1 after an error, which is one line on stderr."""
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments; what is parsed has `run`, which is called with it."""
     parser = argparse.ArgumentParser(prog="python -m rdistill_helpers", description="Tools of the rdistill package.")
     subparsers = parser.add_subparsers(dest="command", required=True)
     command = subparsers.add_parser(
@@ -24,16 +24,27 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--keep", action="store_true", help="keep archives that have been unpacked, or photographs picked out of"
     )
-    commands.add_train(subparsers.add_parser("train", help="distil a student, alone or under torchrun"))
-    commands.add_extract(subparsers.add_parser("extract", help="write descriptors to a file, alone or under torchrun"))
-    given = parser.parse_args(arguments)
+    command.set_defaults(run=lambda given: download(given.name, given.root, given.parts, given.mirror, keep=given.keep))
+    for name, add, run, meaning in (
+        ("train", commands.add_train, commands.run_train, "distil a student, alone or under torchrun"),
+        ("extract", commands.add_extract, commands.run_extract, "write descriptors to a file, alone or under torchrun"),
+        (
+            "serve-teacher", commands.add_serve_teacher, commands.run_serve_teacher,
+            "answer others over HTTP, with a key and a budget each",
+        ),
+        ("teacher-key", commands.add_teacher_key, commands.run_teacher_key, "make a key for serve-teacher"),
+    ):  # fmt: skip
+        command = subparsers.add_parser(name, help=meaning)
+        add(command)
+        command.set_defaults(run=run)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit status, 1 after an error, which is one line on stderr."""
+    given = parser().parse_args(arguments)
     try:
-        if given.command == "train":
-            commands.run_train(given)
-        elif given.command == "extract":
-            commands.run_extract(given)
-        else:
-            download(given.name, given.root, given.parts, given.mirror, keep=given.keep)
+        given.run(given)
     except RDistillError as error:
         print(error, file=sys.stderr)
         return 1

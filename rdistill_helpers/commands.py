@@ -1,9 +1,14 @@
-"""The shell commands `train` and `extract`: what the notebooks do by hand, alone or in the processes of torchrun."""
+"""The shell commands: `train` and `extract` do what the notebooks do by hand, alone or in the processes of torchrun;
+`serve-teacher` answers others over HTTP, with the keys that `teacher-key` makes."""
 
 import argparse
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ from rdistill_helpers.descriptors import check_descriptors, open_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.train import distill
 from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
+from rdistill_helpers.embed.http_teacher import HttpTeacher
 from rdistill_helpers.embed.networks import (
     RetrievalNet,
     load_network,
@@ -30,7 +36,9 @@ from rdistill_helpers.embed.networks import (
     save_network,
     teacher_version,
 )
+from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
@@ -41,26 +49,46 @@ LOSSES = [
     "listwise", "similarity", "rkd_distance", "rkd_angle", "darkrank_hard", "darkrank_soft", "similarity_preserving", "pkt",
 ]  # fmt: skip
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+KEY = "RDISTILL_TEACHER_KEY"  # not an argument: everybody on a machine can read those of all processes
 NETWORK = "'teacher' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
+
+
+SERVER_LIMITS = [
+    ("max_request_bytes", int, "of one request"),
+    ("max_images", int, "of one request"),
+    ("requests_per_minute", float, "of one key"),
+    ("max_connections", int, "at once"),
+    ("header_seconds", float, "for the head of a request to arrive"),
+    ("body_seconds", float, "for its body"),
+]
 
 
 def add_train(command: argparse.ArgumentParser) -> None:
     """The arguments of `train`."""
     _add_training_images(command)
     command.add_argument("out", type=Path, help="folder for student.safetensors, history.json and checkpoint.pt")
-    command.add_argument("--teacher", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
+    command.add_argument(
+        "--teacher",
+        metavar="NET",
+        default="teacher",
+        help=f"{NETWORK}, or the address of a served one, with your key in the environment as {KEY} (default: teacher)",
+    )
     command.add_argument("--teacher-rows", type=Path, metavar="FILE", help=".npy of one descriptor for each image")
     command.add_argument("--ledger", type=Path, metavar="FILE", help="what the teacher was paid for (default: in OUT)")
     command.add_argument("--budget", type=int, help="teacher queries of this ledger, ever (default: one each image)")
     command.add_argument("--student", metavar="NET", default="squeezenet1_1", help=f"{NETWORK}, or a backbone")
     command.add_argument("--dim", type=int, help="descriptor size of a backbone, by a new linear layer")
     command.add_argument("--scale", type=float, default=1.0, help="enlargement in front of a backbone (default: 1)")
-    command.add_argument("--loss", choices=LOSSES, default="listwise")
-    command.add_argument("--steps", type=int, default=500)
-    command.add_argument("--anchors", type=int, default=8, help="of a batch, of all processes together")
-    command.add_argument("--neighbours", type=int, default=5, help="of each anchor, by the teacher")
-    command.add_argument("--interpolated", type=int, default=0, help="mixtures in a batch")
-    command.add_argument("--lr", type=float, default=1e-4)
+    usual = {name: parameter.default for name, parameter in signature(distill).parameters.items()}
+    command.add_argument("--loss", choices=LOSSES, default=usual["loss"].__name__)
+    for name, kind, meaning in (
+        ("steps", int, "of the optimiser"),
+        ("anchors", int, "of a batch, of all processes together"),
+        ("neighbours", int, "of each anchor, by the teacher"),
+        ("interpolated", int, "mixtures in a batch"),
+        ("lr", float, "learning rate, the largest of its schedule"),
+    ):
+        command.add_argument(f"--{name}", type=kind, default=usual[name], help=f"{meaning} (default: {usual[name]})")
     command.add_argument("--no-augment", action="store_true", help="show the images as they are")
     command.add_argument(
         "--precision",
@@ -138,6 +166,56 @@ def run_extract(given: argparse.Namespace) -> None:
             print(f"{given.out}: {len(images)} descriptors")
 
 
+def add_serve_teacher(command: argparse.ArgumentParser) -> None:
+    """The arguments of `serve-teacher`."""
+    usual = {name: parameter.default for name, parameter in signature(TeacherServer).parameters.items()}
+    command.add_argument("keys", type=Path, help="the file of keys and budgets that teacher-key writes")
+    command.add_argument("ledgers", type=Path, metavar="FOLDER", help="for ledger-NAME.sqlite of each key")
+    command.add_argument("--net", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
+    command.add_argument("--scales", type=float, nargs="+", metavar="S", default=[1], help="image scales (default: 1)")
+    command.add_argument("--host", default=usual["host"], help="address to listen at (default: %(default)s)")
+    command.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: %(default)s)")
+    for name, kind, meaning in SERVER_LIMITS:
+        command.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, default=usual[name], help=f"{meaning} (default: %(default)s)"
+        )
+    command.add_argument("--device", help="where to compute (default: an accelerator, else the processor)")
+    command.add_argument(
+        "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
+    )
+
+
+def run_serve_teacher(given: argparse.Namespace) -> None:
+    """Answer until SIGTERM or Ctrl-C; what is being described then is finished first."""
+    keys = read_keys(given.keys)
+    embed, name = _teacher(given.net, given.root, _device(given), given.scales)
+    if tuple(given.scales) != (1,):
+        name += f" at scales {' '.join(f'{scale:g}' for scale in given.scales)}"
+    limits = {limit: getattr(given, limit) for limit, _, _ in SERVER_LIMITS}
+    with TeacherServer(embed, keys, given.ledgers, name, given.host, given.port, **limits) as server:
+
+        def stop(*signal_and_frame: object) -> None:
+            threading.Thread(target=server.stop).start()  # it waits for the loop that this interrupts
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        print(f"{name} answers at {server.url}, {len(keys)} keys", flush=True)
+        server.serve_forever(poll_interval=0.1)
+    print("stopped; what was paid is in the ledgers", flush=True)
+
+
+def add_teacher_key(command: argparse.ArgumentParser) -> None:
+    """The arguments of `teacher-key`."""
+    command.add_argument("keys", type=Path, help="the file of keys and budgets, made when it is not there")
+    command.add_argument("name", help="whose key it is: small letters, digits, - and _")
+    command.add_argument("--budget", type=int, required=True, help="different images that it may ask about, ever")
+
+
+def run_teacher_key(given: argparse.Namespace) -> None:
+    """Make a key, write down its hash and its budget, and show it this once."""
+    print(new_key(given.keys, given.name, given.budget))
+
+
 def _add_training_images(command: argparse.ArgumentParser, others: str = "") -> None:
     command.add_argument("images", help=f"rooms, sfm120k, a folder of photographs{others}")
     command.add_argument(
@@ -183,12 +261,23 @@ def _network(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
 
 def _asked(given: argparse.Namespace, images: Tensor, device: torch.device) -> Tensor:
     """The teacher's answers; what the ledger has is not asked again."""
-    teacher = _network(given.teacher, given.root).to(device)
-    name = f"teacher {teacher_version(given.root)}" if given.teacher == "teacher" else Path(given.teacher).name
     ledger = given.ledger or given.out / "ledger.sqlite"
     budget = len(images) if given.budget is None else given.budget
-    with BlackBoxTeacher(lambda batch: extract(teacher, batch, progress=False), budget, ledger, name) as black_box:
+    embed, name = _teacher(given.teacher, given.root, device, (1,))
+    with BlackBoxTeacher(embed, budget, ledger, name) as black_box:
         return black_box.query(images, progress=not given.quiet)
+
+
+def _teacher(
+    which: str, root: str | None, device: torch.device, scales: Sequence[float]
+) -> tuple[Callable[[Any], Tensor], str]:
+    """What asks a teacher, on this machine or a served one, and its name in ledgers."""
+    if which.startswith(("http://", "https://")):
+        served = HttpTeacher(which, os.environ.get(KEY, ""))
+        return served, served.account()["name"]
+    net = _network(which, root).to(device)
+    name = f"teacher {teacher_version(root)}" if which == "teacher" else Path(which).name
+    return lambda batch: extract(net, batch, scales, progress=False), name
 
 
 def _training_set(given: argparse.Namespace) -> tuple[Callable[[int], Image.Image], list[int], list[str]]:

@@ -37,6 +37,10 @@ class DownloadFailed(RDistillError):
     """A file could not be downloaded, verified or unpacked; nothing of it is left half done."""
 
 
+class TeacherUnavailable(RDistillError):
+    """A teacher over the network gave no answer; what was answered before is paid and kept, asking again is free."""
+
+
 def shown(value: object) -> str:
     """A value from outside, shortened for an error: without this, numbers and nested lists can be too large to print."""
     try:

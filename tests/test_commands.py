@@ -1,8 +1,10 @@
 """The shell commands train and extract, alone and under torchrun, on a folder of a few photographs."""
 
+import inspect
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -13,8 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from rdistill_helpers import History, RetrievalNet, extract, load_network, open_descriptors, save_descriptors
-from rdistill_helpers.__main__ import main
+from rdistill_helpers import (
+    History,
+    RetrievalNet,
+    distill,
+    extract,
+    load_network,
+    losses,
+    open_descriptors,
+    save_descriptors,
+)
+from rdistill_helpers.__main__ import main, parser
 from rdistill_helpers.embed.networks import save_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,3 +156,23 @@ def test_what_cannot_be_done_is_one_sentence(run, arguments, words):
     assert status == 1 and len(said.splitlines()) == 1
     assert re.search(words, said)
     assert not list(Path().glob("new.npy*"))
+
+
+def test_settings_left_out_are_those_of_distill():
+    given = parser().parse_args(["train", "rooms", "out"])
+    usual = inspect.signature(distill).parameters
+    for name in ("steps", "anchors", "neighbours", "interpolated", "lr", "seed"):
+        assert getattr(given, name) == usual[name].default, name
+    assert getattr(losses, given.loss) is usual["loss"].default
+
+
+def test_every_command_line_in_the_documents_is_one():
+    lines = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            if block.startswith("#!"):  # the recipe for SLURM
+                assert subprocess.run(["bash", "-n"], input=block, text=True).returncode == 0
+            lines += re.findall(r"-m rdistill_helpers (.*)", block.replace("\\\n", " "))
+    assert len(lines) >= 10
+    for line in lines:
+        parser().parse_args(shlex.split(line.replace("NAME", "name"), comments=True))

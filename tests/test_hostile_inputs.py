@@ -48,6 +48,7 @@ PARSERS = [
     "ground truth (pickle)", "ground truth (JSON)", "training list (pickle)", "photograph", "descriptor file",
     "unfinished descriptor file", "array", "network (safetensors)", "checkpoint (published)", "checkpoint (training)",
     "ledger", "archive (tar.gz)", "archive (zip)", "history (JSON)", "scores (JSON)", "answers of a server",
+    "keys of a served teacher (JSON)", "request to a served teacher", "answers of a served teacher",
 ]  # fmt: skip
 ENTRY = {"bbx": [1.0, 2.0, 5.0, 6.0], "easy": [0], "hard": [], "junk": []}
 GND = {"imlist": ["a"], "qimlist": ["q"], "gnd": [ENTRY]}
@@ -343,19 +344,30 @@ def test_a_picture_that_other_programs_would_draw_is_refused():
         "\ud800",
         "n" * 256,
     ]
-    + ["é" * 128, "d/" * 31 + "a"],
+    + ["é" * 128, "d/" * 31 + "a", "con", "photos/nul.jpg", "a\\Com1.tar.gz", "AUX .jpg"],
 )
 def test_names_that_no_system_should_open_are_refused_everywhere(tmp_path, name):
     assert name_problem(name)
     for gnd in ({**GND, "imlist": [name]}, {**GND, "qimlist": [name]}):
-        with pytest.raises(BadInput, match="g: [iq].*list names an image .*, which (leads|holds|is too)"):
+        with pytest.raises(BadInput, match="g: [iq].*list names an image .*, which (leads|holds|is too|is a device)"):
             check_ground_truth(gnd, "g")
     with pytest.raises(BadInput, match="The image name"):
         _read_from_folder(tmp_path, False, name)
 
 
 @pytest.mark.parametrize(
-    "name", ["a", "all_souls_000013", "place/photo 1.jpg", "ü 学生.jpg", "a..b.jpg", "n" * 255, "10:30.jpg"]
+    "name",
+    [
+        "a",
+        "all_souls_000013",
+        "place/photo 1.jpg",
+        "ü 学生.jpg",
+        "a..b.jpg",
+        "n" * 255,
+        "10:30.jpg",
+        "console.jpg",
+        "a.con",
+    ],
 )
 def test_names_that_photographs_have_are_taken(name):
     assert name_problem(name) is None

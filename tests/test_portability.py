@@ -8,7 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +25,13 @@ from rdistill_helpers import (
     BadInput,
     Benchmark,
     BlackBoxTeacher,
+    BudgetExceeded,
     DownloadFailed,
     History,
+    HttpTeacher,
+    InUse,
     RetrievalNet,
+    TeacherUnavailable,
     TrainingImages,
     distill,
     download,
@@ -38,6 +45,9 @@ from rdistill_helpers import (
 from rdistill_helpers.data import sources
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.sources import File
+from rdistill_helpers.embed.serve_teacher import TeacherServer
+from rdistill_helpers.embed.teacher import image_key
+from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.runs import runs_root
 from rdistill_helpers.score.table import write_scores
 
@@ -91,6 +101,57 @@ def test_photographs_are_read_by_workers_that_start_anew():
     seen = seen_by_a_worker(benchmark, training)  # with the archive open in this process
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(seen_by_a_worker, (benchmark, training)) == seen
+
+
+class Slow(Colours):
+    """Gives the other process a chance."""
+
+    def forward(self, images):
+        time.sleep(0.002)
+        return super().forward(images)
+
+
+def asked_slowly(folder, images):
+    with (folder / "sent").open("ab") as notes:
+        notes.write(b"".join(map(image_key, images)))
+    time.sleep(0.002)
+    return asked(images)
+
+
+def share_everything(folder, first, budget):
+    """What the second of two kernels does while the first does the same: one ledger, one file of descriptors."""
+    (folder / "begun" / str(first)).mkdir(parents=True)
+    while len(list((folder / "begun").iterdir())) < 2:
+        time.sleep(0.01)
+    with BlackBoxTeacher(partial(asked_slowly, folder), budget, folder / "ledger.sqlite", batch_size=2) as teacher:
+        try:
+            teacher.query(photos()[first : first + 25], progress=False)
+            refused = False
+        except BudgetExceeded:
+            refused = True
+    while not (folder / "rows.npy").exists():
+        try:
+            extract_to_file(Slow(), photos(), folder / "rows.npy", "float32", batch_size=2, at_once=4, progress=False)
+        except InUse:
+            time.sleep(0.01)
+        except BadInput as error:
+            assert "is there already" in str(error)  # by the other one, since this one looked
+    return refused
+
+
+@pytest.mark.parametrize("budget", [40, 30])
+def test_two_kernels_share_one_ledger_and_one_file_and_never_overspend(tmp_path, budget):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        refused = pool.starmap(share_everything, [(tmp_path, 0, budget), (tmp_path, 15, budget)], chunksize=1)
+    keys = (tmp_path / "sent").read_bytes()
+    sent = [keys[start : start + 32] for start in range(0, len(keys), 32)]
+    assert len(sent) == len(set(sent)) and 25 <= len(sent) <= budget
+    assert any(refused) == (budget < 40)
+    with BlackBoxTeacher(asked, budget, tmp_path / "ledger.sqlite") as teacher:
+        assert teacher.spent == len(sent)
+    rows = open_descriptors(tmp_path / "rows.npy")
+    np.testing.assert_allclose(rows, extract(Colours(), photos(), progress=False).numpy(), atol=1e-6)
+    assert {path.name for path in tmp_path.iterdir()} == {"begun", "sent", "ledger.sqlite", "rows.npy"}
 
 
 # --- Homes with spaces and letters of all kinds
@@ -315,6 +376,29 @@ def test_a_full_disk_loses_no_answer_of_the_teacher(small_disk):
     small_disk.grow()
     torch.testing.assert_close(query(), F.normalize(images.float().mean(dim=2).flatten(1)))
     assert 50 <= once < 1000 and len(sent) <= 1000 + 50  # what was on its way when the disk was full is asked again
+
+
+def test_a_full_disk_of_a_served_teacher_charges_nothing_and_is_told_to_its_owner(small_disk, tmp_path):
+    key, log = new_key(tmp_path / "keys.json", "anna", 5000), []
+    images = torch.randint(0, 256, (1000, 3, 4, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    def embed(images):
+        return F.normalize(images.float().mean(dim=2).flatten(1))
+
+    with TeacherServer(embed, read_keys(tmp_path / "keys.json"), small_disk.folder, log=log.append) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            client = HttpTeacher(server.url, key, progress=False)
+            says_in_one_sentence(lambda: client(images), "HTTP 500 .*tell its owner", TeacherUnavailable)
+            paid = client.account()["spent"]
+            assert paid < 1000 and any("ledger-anna.sqlite cannot be used" in line for line in log)
+            small_disk.grow()
+            torch.testing.assert_close(client(images), embed(images))
+            assert client.account()["spent"] == 1000
+        finally:
+            server.stop()
+            thread.join()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """The harness of benchmarks/torture.py notices every loss; the kills themselves depend on moments and run there alone."""
 
+import json
 import os
 import re
 import sqlite3
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from rdistill_helpers import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,11 +24,17 @@ def torture(load_script):
 
 
 @pytest.mark.skipif(not (ROOT / "docs" / "reliability.md").exists(), reason="`make torture` writes the report")
-def test_the_report_is_that_of_a_full_run():
+def test_the_report_is_that_of_a_full_run(torture):
     report = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     lines = {name: int(n.replace(",", "")) for name, n in re.findall(r"^\| (.+?) \| ([\d,]+) \|", report, re.MULTILINE)}
     assert lines["processes killed"] >= 200 and lines["bad inputs tried"] >= 100_000
-    assert all(lines[fault] == 0 for fault in ("teacher queries lost", "budget overspent", "readers that crashed"))
+    assert lines["requests dropped by the network"] >= 100 and lines["rounds of two processes at once"] >= 50
+    assert all(lines[fault] == 0 for fault in torture.FAULTS)
+    works = {work.name for work in torture.works(port=0)}
+    assert (
+        works <= set(lines) and sum(lines[work] for work in works) >= 200 and min(lines[work] for work in works) >= 40
+    )
+    assert report == torture.report(json.loads(torture.RESULTS.read_text(encoding="utf-8")))
 
 
 def faults_of(check, folder, done=False):
@@ -49,6 +59,19 @@ def test_wrong_and_half_rows_are_noticed(torture, tmp_path):
     assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 1}
     (tmp_path / "rows.npy.part").write_bytes(whole[:400])
     assert faults_of(torture.check_extraction, tmp_path) == {"rows lost, wrong or half": 20}
+
+
+def test_an_extraction_that_another_process_has_finished_is_no_fault_and_a_strange_file_is_one(
+    torture, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torture, "PAUSE", 0)
+    for _ in range(2):
+        torture.run_extraction(tmp_path)
+        assert faults_of(torture.check_extraction, tmp_path, done=True) == {}
+    (tmp_path / "rows.npy").rename(tmp_path / "rows.npy.part")
+    (tmp_path / "rows.npy.part.rows").write_text("999")
+    with pytest.raises(BadInput, match="999 of its 120 rows"):
+        torture.run_extraction(tmp_path)
 
 
 def test_queries_paid_twice_lost_and_wrong_are_noticed(torture, tmp_path, monkeypatch):
@@ -102,3 +125,36 @@ def test_half_files_and_missing_photographs_are_noticed(torture, tmp_path):
     assert faults_of(torture.check_download, tmp_path / "net") == {"files in place that are wrong or half": 1}
     (tmp_path / "net" / "torture-2.pth.part").write_bytes(torture.NETWORK[5:100])
     assert faults_of(torture.check_download, tmp_path / "net") == {"files in place that are wrong or half": 2}
+
+
+def test_requests_charged_twice_and_answers_lost_are_noticed(torture, tmp_path, monkeypatch):
+    monkeypatch.setattr(torture, "PAUSE", 0)
+
+    def ask(part, name):
+        with torture.BlackBoxTeacher(partial(torture.answer, tmp_path), 200, tmp_path / name, batch_size=40) as teacher:
+            teacher.query(torture.ASKED[part], progress=False)
+
+    ask(slice(None), "ledger-tester.sqlite")
+    notes = (tmp_path / "sent").read_bytes()
+    for part in torture.CLIENTS:
+        ask(part, f"own {part.start}")
+    (tmp_path / "sent").write_bytes(notes)
+    check = partial(torture.check_served, killed=0)
+    found = Counter()
+    check(tmp_path, found)
+    assert not any(found.values())
+    torture.answer(tmp_path, torture.ASKED[:5])
+    check(tmp_path, found)
+    assert +found == {"charged twice by a served teacher": 5}
+    found = Counter()
+    torture.check_served(tmp_path, found, killed=1)
+    assert +found == {"charged twice by a served teacher": 5 - torture.BATCH}
+    (tmp_path / "sent").write_bytes(notes)
+    database = sqlite3.connect(tmp_path / "own 40")
+    database.execute("DELETE FROM paid WHERE image = ?", (torture.KEYS[50],))
+    database.execute("UPDATE paid SET row = zeroblob(12) WHERE image = ?", (torture.KEYS[60],))
+    database.commit()
+    database.close()
+    found = Counter()
+    check(tmp_path, found)
+    assert +found == {"answers of a served teacher lost": 2}

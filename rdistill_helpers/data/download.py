@@ -40,8 +40,8 @@ def download(
         official address. keep: leave the archives where they are once they are unpacked.
     What is in place is not fetched again; a broken transfer goes on where it stopped. Checksums of first downloads are
     recorded in downloads.lock.json, and later downloads must agree.
-    Raises BadInput for names and parts that do not exist, DownloadFailed when something could not be had; then nothing is
-    left half done. Raises InUse while another process downloads the same.
+    Raises BadInput for names and parts that do not exist and where the record cannot be written, DownloadFailed when something
+    could not be had; then nothing is left half done. Raises InUse while another process downloads the same.
     """
     folder = data_root(root)
     if name not in sources.SOURCES:

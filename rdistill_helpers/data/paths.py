@@ -5,6 +5,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from rdistill_helpers.errors import DataMissing
 
+# What Windows opens in place of a file of this name, whatever its folder and ending.
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in "123456789")}
+
 
 def data_root(root: str | Path | None = None) -> Path:
     """The data folder: `root` where given, else $RDISTILL_DATA, else data/ beside the package or above the working folder.
@@ -33,6 +36,8 @@ def name_problem(name: str) -> str | None:
         return "leads out of the folder"
     if not name.isprintable():
         return "holds characters that cannot be printed"
+    if any(part.split(".")[0].rstrip().upper() in DEVICES for part in windows.parts):
+        return "is a device on Windows"
     # The first bound is that of most file systems.
     if max(map(len, map(os.fsencode, posix.parts)), default=0) > 255 or len(name) > 1000 or len(posix.parts) > 30:
         return "is too long"

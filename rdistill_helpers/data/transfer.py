@@ -5,7 +5,6 @@ On requests, not on pooch: a broken transfer of many gigabytes has to go on wher
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -21,7 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from rdistill_helpers.data.sources import File
 from rdistill_helpers.errors import BadInput, DownloadFailed
-from rdistill_helpers.files import SECONDS_TO_WAIT, only_writer
+from rdistill_helpers.files import only_writer, written_whole
 
 LOCK_FILE = "downloads.lock.json"
 ATTEMPTS = 4  # at each address, within one call
@@ -132,18 +131,14 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def record(root: Path, digests: Mapping[str, str]) -> None:
-    """Add {path: SHA-256} to downloads.lock.json, which is replaced whole; what stands there stays."""
+    """Add {path: SHA-256} to downloads.lock.json, which is replaced whole; what stands there stays.
+
+    Raises BadInput when it cannot be written.
+    """
     new = {path: {"sha256": digest, "size": (root / path).stat().st_size} for path, digest in digests.items()}
-    unfinished = root / f"{LOCK_FILE}.{os.getpid()}.tmp"
-    try:
-        with only_writer(root / LOCK_FILE, SECONDS_TO_WAIT):
-            text = json.dumps({**new, **read_lock(root)}, indent=1, sort_keys=True)
-            unfinished.write_text(text + "\n", encoding="utf-8")
-            unfinished.replace(root / LOCK_FILE)
-    except OSError as error:
-        raise DownloadFailed(f"{root / LOCK_FILE} cannot be written ({error}): check disk and rights.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(root / LOCK_FILE) as unfinished:
+        text = json.dumps({**new, **read_lock(root)}, indent=1, sort_keys=True)
+        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 def _below(mirror: str | Path, path: str) -> str:
