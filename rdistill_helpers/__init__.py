@@ -25,6 +25,7 @@ from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing, Downl
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, recall, search
+from rdistill_helpers.show import check
 
 __all__ = [
     "BadInput",
@@ -44,6 +45,7 @@ __all__ = [
     "TrainingImages",
     "augment_database",
     "build_index",
+    "check",
     "check_descriptors",
     "distill",
     "download",
