@@ -112,7 +112,7 @@ def _listwise(
     scaled = (own / (own_temperature or temperature), wanted / (wanted_temperature or temperature))
     log_q, log_p = ((x if late else x.masked_fill(~counted, filler)).log_softmax(dim) for x in scaled)
     total = (log_p.exp() * (log_p * entropy - log_q))[counted].sum()
-    parts = {"lists": counted.any(1).sum(), "queries": len(own), "pairs": counted.sum(), "nothing": 1}
+    parts = {"lists": int(counted.any(1).sum()), "queries": len(own), "pairs": int(counted.sum()), "nothing": 1}
     return total / parts[divide]
 
 
@@ -150,7 +150,7 @@ _CHANGES = {
     "constant": "add 0.1 to all similarities of a list. What happens to a squared distance, 2 - 2 × similarity, what to "
     "the difference of a similarity and the mean of its list, what to a correlation?",
 }
-_BARGAINS = {
+_BARGAINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "listwise, 0.04": functools.partial(losses.listwise, temperature=0.04),
     "DarkRank, hard, 3 nearest": functools.partial(losses.darkrank_hard, length=3),
     "similarity": losses.similarity,
@@ -184,10 +184,10 @@ def predictions(answer: Callable[..., Any]) -> None:
 
     truth = noticed_by_new_losses()
     for change, thought in _CHANGES.items():
-        wrong = sum((change in notices[name]) != (change in truth[name]) for name in _NEW_LOSSES)
-        if wrong:
+        count = sum((change in notices[name]) != (change in truth[name]) for name in _NEW_LOSSES)
+        if count:
             raise Hint(
-                f"{change}: {wrong} of 3 predictions of `notices` {'is' if wrong == 1 else 'are'} wrong; {thought}"
+                f"{change}: {count} of 3 predictions of `notices` {'is' if count == 1 else 'are'} wrong; {thought}"
             )
     winners = preferred_students()
     wrong = {name for name in _BARGAINS if prefers[name] != winners[name]}

@@ -1,7 +1,8 @@
 """Checks of notebook 4: batches by the teacher's neighbours, a training step, a verdict from seeds, and what layers cost."""
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -167,7 +168,7 @@ def training_step(answer: Callable[..., Any]) -> None:
         },
     }
     for hint, mistake in variants.items():
-        other, other_terms, _, _ = _three_steps(lambda *inputs, mistake=mistake: _step(*inputs, **mistake))
+        other = _three_steps(lambda *inputs, mistake=mistake: _step(*inputs, **mistake))[0]
         if alike(weights, other):
             raise Hint(hint)
     if alike(weights, right):
@@ -320,7 +321,9 @@ def _verdict(
     answer: Callable[..., Any], first: Tensor, second: Tensor, alone: bool = False
 ) -> tuple[Tensor, Tensor, bool]:
     """What the learner's function says; alone: of a single seed, whose error may be anything."""
-    given = ask(answer, first, second)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of the spread of a single number
+        given = ask(answer, first, second)
     if not isinstance(given, list | tuple) or len(given) != 3:
         raise Hint("Return three things: the mean, the standard error, and whether the difference is supported.")
     mean, error, supported = given
@@ -353,7 +356,7 @@ def layer_cost(answer: Callable[..., Any]) -> None:
             f"For one number of its result the 3 × 3 convolution of 16 channels takes {each['3 × 3']:.0f} multiply-adds, the "
             f"depthwise one of 5 × 5 {each['depthwise']:.0f}."
         )
-    mistakes = (
+    mistakes: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
         (
             "parameters",
             {
@@ -419,10 +422,10 @@ def _cost(
     result: bool = True,
 ) -> Tensor:
     """(parameters, multiply-adds, bytes) [3], and typical mistakes: each keyword makes one. Kernels are square."""
-    with torch.device("meta"):
-        shape = (
-            conv.to("meta")(torch.empty(1, conv.in_channels, height, width)).shape if strided else (1, 0, height, width)
-        )
+    shape: Sequence[int] = (1, conv.out_channels, height, width)
+    if strided:
+        with torch.no_grad():
+            shape = conv(torch.zeros(1, conv.in_channels, height, width)).shape
     kernel = conv.kernel_size[0] ** (2 if area else 1)
     seen = conv.in_channels // (conv.groups if grouped else 1) if inputs else 1
     weights = conv.out_channels * seen * kernel
