@@ -18,6 +18,14 @@ def test_the_stub_is_recognised():
         ask(stub, 1)
 
 
+def test_an_operation_that_torch_does_not_have_is_no_stub():
+    def unusual(x):
+        raise NotImplementedError("not implemented for 'Half'")
+
+    with pytest.raises(Hint, match="unusual stops at .* with NotImplementedError: not implemented for 'Half'"):
+        ask(unusual, 1)
+
+
 def test_a_missing_return_is_recognised():
     def forgets(x):
         x + 1
@@ -70,20 +78,24 @@ def test_a_hint_of_the_checks_own_callback_passes_through():
 
 
 def test_a_function_that_changes_its_inputs_changes_copies():
-    def spoils(rows, array, names, table):
+    def spoils(rows, array, names):
         rows.zero_()
         array[:] = 0
         names[0].zero_()
         names.clear()
-        table.clear()
         return 1
 
-    inputs = torch.ones(3), np.ones(3), [torch.ones(2)], {"a": 1}
+    inputs = torch.ones(3), np.ones(3), [torch.ones(2)]
     ask(spoils, *inputs)
     assert inputs[0].sum() == 3
     assert inputs[1].sum() == 3
     assert inputs[2][0].sum() == 2
-    assert inputs[3] == {"a": 1}
+
+
+def test_a_ledger_that_is_to_be_filled_is_passed_as_it_is():
+    paid = {}
+    ask(lambda ledger: ledger.setdefault("photograph", 1), paid)
+    assert paid == {"photograph": 1}
 
 
 def test_a_gradient_arrives_at_the_checks_own_tensor():

@@ -28,9 +28,10 @@ def passed(message: str) -> None:
 def ask(answer: Callable[..., Any], *inputs: Any) -> Any:
     """Calls a learner's function and gives what it returns.
 
-    Tensors, arrays and lists are passed as copies, so that a function that changes its inputs cannot disturb the check; a
-    tensor that requires a gradient is passed as it is, so that the gradient arrives. Raises Hint where the answer is no
-    function, is still the stub (NotImplementedError), stops with any other error, or returns nothing.
+    Tensors, arrays and lists are passed as copies, so that a function that changes its inputs cannot disturb the check. A
+    tensor that requires a gradient is passed as it is, so that the gradient arrives, and so is every other object, for
+    instance a ledger that the function is to fill. Raises Hint where the answer is no function, is still the stub (a bare
+    NotImplementedError), stops with any other error, or returns nothing.
     """
     if not callable(answer):
         raise Hint("Hand the function itself to the check, without brackets behind its name.")
@@ -39,9 +40,9 @@ def ask(answer: Callable[..., Any], *inputs: Any) -> Any:
         value = answer(*(_copy(one) for one in inputs))
     except Hint:  # of a check's own callback
         raise
-    except NotImplementedError:
-        raise Hint(f"{name} is still the stub: replace its `raise NotImplementedError()` with your code.") from None
     except Exception as error:
+        if isinstance(error, NotImplementedError) and not error.args:  # torch raises it too, with a message
+            raise Hint(f"{name} is still the stub: replace its `raise NotImplementedError()` with your code.") from None
         _stopped(answer, name, error)
     if value is None:
         raise Hint(f"{name} returns nothing: end it with `return` and the result.")
@@ -67,8 +68,6 @@ def _copy(value: Any) -> Any:
         return value.copy()
     if type(value) in (list, tuple):
         return type(value)(_copy(one) for one in value)
-    if type(value) in (dict, set):
-        return value.copy()
     return value
 
 
