@@ -46,12 +46,15 @@ def listwise(answer: Callable[..., Any]) -> None:
     if alike(given, _listwise(own, wanted, counted, temperature)):
         return passed(f"Your loss is {float(given):.4f} here, as the formula demands.")
 
-    none = torch.ones_like(counted)
+    none, some = torch.ones_like(counted), counted.any(1)
     loss = functools.partial(_listwise, own, wanted, counted, temperature)
     mistakes = {
         "The softmax runs along the wrong dimension: the chances of each query's list, a row, sum to 1.": loss(dim=0),
         "Teacher and student are swapped: the divergence is weighted with the teacher's chances p.": _listwise(
             wanted, own, counted, temperature
+        ),
+        "What `counted` leaves out is still in the lists: the mask finds the empty ones and is not used otherwise.": _listwise(
+            own[some], wanted[some], none[some], temperature
         ),
         "What `counted` leaves out is still in the sums: the mask is not used.": _listwise(
             own, wanted, none, temperature
@@ -175,7 +178,7 @@ def predictions(answer: Callable[..., Any]) -> None:
             raise Hint(f"`{what}` has no entry for {', '.join(repr(name) for name in missing)}.")
     for name in _NEW_LOSSES:
         said = notices[name]
-        if isinstance(said, str) or not set(said) <= set(_CHANGES):
+        if not isinstance(said, set | frozenset | list | tuple) or not set(said) <= set(_CHANGES):
             raise Hint(
                 f"`notices` holds a set of {', '.join(map(repr, _CHANGES))} for each loss, {name!r} has {said!r}."
             )

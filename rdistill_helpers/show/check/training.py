@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,8 +23,8 @@ def batch(answer: Callable[..., Any]) -> None:
     anchors, then k photographs for each of them in turn. Raises Hint, or prints [OK].
     """
     generator = torch.Generator().manual_seed(9)
-    labels = torch.arange(40) // 5
-    centres = torch.randn(8, 6, generator=generator)
+    labels = torch.arange(40) // 8
+    centres = torch.randn(5, 6, generator=generator)
     teacher_rows = F.normalize(centres[labels] + 0.7 * torch.randn(40, 6, generator=generator), dim=1)
     student_rows = F.normalize(torch.randn(40, 5, generator=generator), dim=1)
     k = 3
@@ -80,13 +81,13 @@ def batch(answer: Callable[..., Any]) -> None:
             raise Hint(hint)
     if bool((labels[given[4:].view(4, k)] == labels[anchors, None]).float().mean() > 0.9):
         raise Hint("These are photographs with the label of their anchor: in this setting the student has no labels.")
-    if set(given.tolist()) >= {*anchors.tolist(), *nearest.flatten().tolist()}:
-        raise Hint(
-            "Something else than the next nearest photographs fills the places of those that are in the batch already."
-        )
     if set(given.tolist()) == set(_greedy(anchors, k, teacher_rows @ teacher_rows.T, columns=True).tolist()):
         raise Hint(
             "All anchors took their first neighbour, then their second: here each anchor takes all of its own in turn."
+        )
+    if set(given.tolist()) >= {*anchors.tolist(), *nearest.flatten().tolist()}:
+        raise Hint(
+            "Something else than the next nearest photographs fills the places of those that are in the batch already."
         )
     raise Hint(
         f"{same.count(False)} of 4 anchors do not have the neighbours that they should: go through the anchors in order, and "
@@ -105,15 +106,13 @@ def _greedy(anchors: Tensor, k: int, similarity: Tensor, columns: bool = False) 
 
 
 class _Student(nn.Module):
-    """A small network that counts how often it is asked."""
+    """A small network: one linear layer, and rows of length 1."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(12, 5, bias=False)
-        self.asked = 0
 
     def forward(self, pixels: Tensor) -> Tensor:
-        self.asked += 1
         return F.normalize(self.layer(pixels.flatten(1)), dim=1)
 
 
@@ -126,11 +125,12 @@ def training_step(answer: Callable[..., Any]) -> None:
     answer: (student, optimizer, pixels [B, 3, H, W], target [B, Dt], mixtures, joint_weight, generator) -> (real, joint):
     the listwise loss of the photographs and that of the joint space, before its weight. Raises Hint, or prints [OK].
     """
-    weights, seen, drawn, asked = _three_steps(lambda *inputs: ask(answer, *inputs))
+    weights, seen, drawn, counts = _three_steps(lambda *inputs: ask(answer, *inputs))
     right, terms, expected, _ = _three_steps(_step)
-    if asked != STEPS:
+    if counts["asked"] != STEPS:
         raise Hint(
-            f"Each step describes its photographs once: in {STEPS} steps your function asked the student {asked} times."
+            f"Each step describes its photographs once: in {STEPS} steps your function asked the student {counts['asked']} "
+            "times."
         )
     if not torch.equal(drawn, expected):
         if torch.equal(drawn, torch.Generator().manual_seed(SEED).get_state()):
@@ -144,25 +144,33 @@ def training_step(answer: Callable[..., Any]) -> None:
     if alike(weights, right) and alike(seen, terms, tolerance=1e-3):
         return passed("After three steps the weights are those of the package's loop.")
 
+    if not counts["differentiated"]:
+        raise Hint(
+            "No gradient reaches the student: backward() is not called on the loss, or the rows are detached from it."
+        )
+    if counts["stepped"] != STEPS:
+        raise Hint("optimizer.step() is missing, or called more than once: it changes the weights, once in each step.")
     if alike(weights, _start()):
-        raise Hint("The weights do not change: call backward() on the loss, then optimizer.step().")
+        raise Hint(
+            "The gradients are set to zero between backward() and step(), so that nothing is left to step by: zero_grad() "
+            "comes before backward()."
+        )
+    if not seen[:, 1].any():
+        raise Hint(
+            "The loss of your joint space is exactly 0: the student's mixtures are made of the teacher's rows, so they teach "
+            "the student nothing."
+        )
     variants = {
         "Gradients of earlier steps are still there: backward() adds to them, so zero_grad() comes before it.": {
             "zero": False
         },
-        "The gradients are set to zero between backward() and step(), so that nothing is left to step by.": {
-            "late_zero": True
-        },
         "joint_weight is not used: the loss of the joint space counts with it.": {"weight": 1.0},
         "joint_weight weighs the photographs' loss as well: it belongs to the joint space alone.": {"both": True},
         "joint_weight weighs the photographs' loss instead of that of the joint space.": {"swapped": True},
-        "The joint space is missing from the loss that is differentiated.": {"weight": 0.0},
+        "The joint space moves no weight: its loss is missing from the sum that is differentiated, or its student rows are "
+        "detached from the network.": {"weight": 0.0},
         "The joint space replaces the photographs' loss: add the two.": {"real": 0.0},
-        "No gradient flows through the mixtures: they are made of detached student rows.": {"detach": True},
         "`comparable` is not handed to the loss: relatives are compared.": {"mask": False},
-        "The student's mixtures are made of the teacher's rows, so they teach the student nothing.": {
-            "teacher_only": True
-        },
         "Teacher and student are swapped in the loss of the joint space: the student's rows come first.": {
             "turned": True
         },
@@ -196,8 +204,11 @@ def _start() -> Tensor:
     return 0.5 * torch.randn(5, 12, generator=torch.Generator().manual_seed(10))
 
 
-def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Weights after three steps, the two losses of each step [3, 2], the generator's state, and how often it was asked."""
+def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Counter[str]]:
+    """Weights after three steps, the two losses of each step [3, 2], the generator's state, and what happened how often.
+
+    Counted are "asked" (forward passes), "differentiated" (gradients that reached the weights), "stepped" (optimizer steps).
+    """
     data = torch.Generator().manual_seed(11)
     pixels = torch.rand(STEPS, 8, 3, 2, 2, generator=data)
     target = F.normalize(torch.randn(STEPS, 8, 6, generator=data), dim=2)
@@ -205,12 +216,16 @@ def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, int]
     with torch.no_grad():
         student.layer.weight.copy_(_start())
     optimizer = torch.optim.SGD(student.parameters(), lr=0.02)
+    counts: Counter[str] = Counter()
+    student.register_forward_hook(lambda *_: counts.update(["asked"]))
+    student.layer.weight.register_hook(lambda _: counts.update(["differentiated"]))
+    optimizer.register_step_post_hook(lambda *_: counts.update(["stepped"]))
     generator = torch.Generator().manual_seed(SEED)
     seen = []
     for number in range(STEPS):
         value = step(student, optimizer, pixels[number], target[number], MIXTURES, JOINT_WEIGHT, generator)
         seen.append(tensor(value, (2,), "what the function returns, (real, joint),").detach())
-    return student.layer.weight.detach().clone(), torch.stack(seen), generator.get_state(), student.asked
+    return student.layer.weight.detach().clone(), torch.stack(seen), generator.get_state(), counts
 
 
 def _step(
@@ -223,21 +238,17 @@ def _step(
     generator: torch.Generator,
     *,
     zero: bool = True,
-    late_zero: bool = False,
     weight: float | None = None,
     both: bool = False,
     swapped: bool = False,
     real: float = 1.0,
-    detach: bool = False,
     mask: bool = True,
-    teacher_only: bool = False,
     turned: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One step as the package takes it, and its typical mistakes: each keyword makes one."""
     rows = student(pixels)
     own = losses.listwise(rows, target)
-    mixed = target if teacher_only else rows.detach() if detach else rows
-    space = interpolate(target, mixed, mixtures, generator=generator)
+    space = interpolate(target, rows, mixtures, generator=generator)
     sides = (space.teacher, space.student) if turned else (space.student, space.teacher)
     joint = losses.listwise(*sides, comparable=space.comparable if mask else None)
     share = joint_weight if weight is None else weight
@@ -249,8 +260,6 @@ def _step(
     if zero:
         optimizer.zero_grad()
     loss.backward()
-    if late_zero:
-        optimizer.zero_grad()
     optimizer.step()
     return own.detach(), joint.detach()
 
