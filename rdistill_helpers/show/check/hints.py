@@ -71,11 +71,12 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def tensor(value: Any, shape: Sequence[int | None], what: str) -> Tensor:
+def tensor(value: Any, shape: Sequence[int | None], what: str, nan: str = "") -> Tensor:
     """The learner's value as a tensor of the expected shape, on the CPU; floating-point numbers as float32.
 
     value: a tensor (its gradient is kept), an array, a number or a list of these. shape: None where any size will do, () for
-    one number. what: names the value in a hint, e.g. "the mixture". Raises Hint for another type or shape, nan or infinity.
+    one number. what: names the value in a hint, e.g. "the mixture". nan: where nan comes from in this exercise, for the hint.
+    Raises Hint for another type or shape, nan or infinity.
     """
     try:
         if isinstance(value, list | tuple) and value and all(isinstance(one, Tensor) for one in value):
@@ -93,7 +94,8 @@ def tensor(value: Any, shape: Sequence[int | None], what: str) -> Tensor:
         found = found.float()
         if not found.isfinite().all():
             bad = "nan" if found.isnan().any() else "infinite values"
-            raise Hint(f"{what[:1].upper()}{what[1:]} holds {bad}: look for a division by zero, a root or a logarithm.")
+            source = nan or "look for a division by zero, a root or a logarithm."
+            raise Hint(f"{what[:1].upper()}{what[1:]} holds {bad}: {source}")
     return found
 
 
@@ -103,3 +105,26 @@ def alike(value: Tensor, other: Tensor | float, tolerance: float = 1e-4) -> bool
     return value.shape == other.shape and torch.allclose(
         value.double(), other.double(), rtol=tolerance, atol=tolerance / 10
     )
+
+
+def numbers(value: Any, what: str) -> list[int]:
+    """The learner's list, tensor or array of whole numbers as a list. Raises Hint for anything else."""
+    found = tensor(value, (None,), what)
+    if found.is_floating_point() and not torch.equal(found, found.round()):
+        raise Hint(f"{what[:1].upper()}{what[1:]} must be whole numbers, yours are {shown(found.tolist())}.")
+    return [int(number) for number in found]
+
+
+def compare(
+    value: Tensor, right: Tensor | float, mistakes: Sequence[tuple[Tensor | float, str]], otherwise: str
+) -> None:
+    """Raises the hint of the first mistake that gives the learner's value, or `otherwise`, unless the value is right.
+
+    mistakes: what typical wrong answers give, each with its hint; those that give the right value here are passed over.
+    """
+    if alike(value, right):
+        return
+    for wrong, hint in mistakes:
+        if alike(value, wrong):
+            raise Hint(hint)
+    raise Hint(otherwise)
