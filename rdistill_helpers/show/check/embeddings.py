@@ -281,10 +281,11 @@ def search_in_blocks(answer: Answer) -> None:
 
 def only_the_teacher_finds(answer: Answer) -> None:
     """Exercise 1.4: answer(teacher_list, student_list, truth, k) -> photographs that are right, found by the teacher alone."""
-    truth = {"easy": np.array([4, 11, 2]), "hard": np.array([7, 9, 13]), "junk": np.array([1, 6])}
-    teacher_list = np.array([6, 11, 3, 7, 1, 2, 9, 4, 8, 13, 0, 5, 10, 12])
-    student_list = np.array([4, 1, 0, 5, 11, 3, 8, 7, 2, 10, 12, 13, 6, 9])
-    k = 4
+    # Chosen so that each of the mistakes below gives another list.
+    truth = {"easy": np.array([4, 11, 2, 14]), "hard": np.array([7, 9, 13, 5]), "junk": np.array([1, 6, 12])}
+    teacher_list = np.array([9, 17, 12, 2, 4, 7, 13, 10, 16, 6, 11, 0, 14, 8, 15, 5, 1, 3])
+    student_list = np.array([1, 0, 4, 16, 5, 10, 7, 15, 9, 11, 3, 13, 14, 2, 12, 8, 17, 6])
+    k = 6
 
     def first(ranking: np.ndarray, ignored: tuple[str, ...] = ("junk",), cut: int | None = k) -> list[int]:
         out = {n for part in ignored for n in truth[part].tolist()}

@@ -81,6 +81,8 @@ def tensor(value: Any, shape: Sequence[int | None], what: str, nan: str = "") ->
     try:
         if isinstance(value, list | tuple) and value and all(isinstance(one, Tensor) for one in value):
             value = torch.stack(list(value))
+        if isinstance(value, list | tuple) and value and all(isinstance(one, np.ndarray) for one in value):
+            value = np.stack(value)
         found = torch.as_tensor(value).cpu()
     except (TypeError, ValueError, RuntimeError):
         kind = type(value).__name__

@@ -33,17 +33,14 @@ def protocol_ranks(answer: Answer) -> None:
             continue
         at = f"Under the {protocol} protocol, "
         other = "hard" if protocol == "easy" else "easy"
-        by_truth = [
-            right[sorted(place[int(i)] for part in positive for i in truth[part]).index(place[int(j)])]
-            for part in positive
-            for j in truth[part]
-        ]
+        left = [image for image in ranking if not any(image in truth[part] for part in ignored)]
+        by_truth = [left.index(image) for part in positive for image in truth[part]]
         mistakes = [
+            (ranks(positive, [part for part in ignored if part != "junk"]), at + "junk was not removed from the list."),
             (
                 ranks(positive, ()),
                 at + "nothing was removed: the ignored photographs leave the list before ranks are counted.",
             ),
-            (ranks(positive, [part for part in ignored if part != "junk"]), at + "junk was not removed from the list."),
             (ranks(positive, ("junk",)), at + f"{other} photographs count as wrong: they are ignored, as junk is."),
             (
                 ranks(POSITIVE["medium"], ("junk",)),
@@ -92,7 +89,7 @@ def cut_average_precision(answer: Answer) -> None:
             ) from hint
         raise
     missing = positives - len(places)
-    late = [place - len(ignored) for place in places]
+    late = [max(place - len(ignored), 0) for place in places]
     compare(
         value,
         right,
@@ -160,7 +157,7 @@ def cut_average_precision(answer: Answer) -> None:
 
 def mean_precision(answer: Answer) -> None:
     """Exercise 5.3: answer(ranks_of_queries, k) -> mP@k, k lowered for each query, queries without positives left out."""
-    queries: list[list[int]] = [[0, 2, 5, 11, 13, 14], [1, 3], [], [4, 5, 6, 30], [0]]
+    queries: list[list[int]] = [[0, 2, 5, 11, 13, 14], [1, 3], [], [4, 5, 6, 30], [1]]
     k = 5
     kept = [ranks for ranks in queries if ranks]
 
