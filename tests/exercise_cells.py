@@ -5,6 +5,7 @@ import builtins
 import re
 import symtable
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -103,3 +104,29 @@ def changed(number: int, exercise: str) -> Callable[..., Callable]:
         return answer_from(number, exercise, source)
 
     return make
+
+
+def reduced(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without the code that its exercises do not need: the same exercises, executed in seconds.
+
+    Of each other code cell the statements are left that an exercise below it needs, of text and outputs everything.
+    """
+    copy = deepcopy(notebook)
+    wanted: set[str] = set()
+    kept = []
+    for cell in reversed(copy.cells):
+        if cell.cell_type == "code" and "nbgrader" in cell.metadata:
+            wanted |= names_of(cell.source)[1]
+        elif cell.cell_type == "code":
+            statements = []
+            for statement in map(ast.unparse, reversed(ast.parse(cell.source).body)):
+                bound, read = names_of(statement)
+                if bound & wanted:
+                    statements.insert(0, statement)
+                    wanted = (wanted - bound) | read
+            if not statements:
+                continue
+            cell.source = "\n".join(statements)
+        kept.insert(0, cell)
+    copy.cells = kept
+    return copy
