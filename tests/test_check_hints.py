@@ -160,7 +160,8 @@ def test_a_right_answer_prints_one_line(capsys):
     assert capsys.readouterr().out == "[OK] It mixes.\n"
 
 
-def test_a_notebook_shows_a_hint_as_one_line(capsys):
+def test_a_notebook_shows_a_hint_as_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # its history is no one's
     shell = InteractiveShell()
     shell.run_cell("from rdistill_helpers.show.check.hints import Hint\nraise Hint('the root is missing')")
     assert capsys.readouterr().out.strip() == "[NOT YET] the root is missing"
