@@ -195,7 +195,7 @@ def predictions(answer: Callable[..., Any]) -> None:
     winners = preferred_students()
     wrong = {name for name in _BARGAINS if prefers[name] != winners[name]}
     if not wrong:
-        return passed("Computed on real descriptors, all 12 predictions of `notices` and all 4 of `prefers` come true.")
+        return passed("Computed, all 12 predictions of `notices` and all 4 of `prefers` come true.")
     if len(wrong) == len(_BARGAINS):
         raise Hint("All of `prefers` is the other way round: a smaller loss is a better one.")
     if len({prefers[name] for name in _BARGAINS}) == 1:

@@ -362,8 +362,8 @@ def layer_cost(answer: Callable[..., Any]) -> None:
     if all(alike(given[name], right[name]) for name in layers):
         each = {name: float(right[name][1] / (right[name][2] / 4)) for name in ("3 × 3", "depthwise")}
         return passed(
-            f"For one number of its result the 3 × 3 convolution of 16 channels takes {each['3 × 3']:.0f} multiply-adds, the "
-            f"depthwise one of 5 × 5 {each['depthwise']:.0f}."
+            f"Multiply-adds for one number of the result: {each['3 × 3']:.0f} of a 3 × 3 convolution of 16 channels, "
+            f"{each['depthwise']:.0f} of a depthwise one of 5 × 5."
         )
     mistakes: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
         (
