@@ -80,7 +80,7 @@ def main() -> int:
         if arguments.check:
             found = problems(edition, arguments.out)
             wrong += len(found)
-            line += "; " + ("; ".join(found) or "fails at its checks and nowhere else")
+            line += "; " + ("; ".join(found) or f"runs, and fails at its {exercises} checks alone")
         print(line, flush=True)
     print(f"Student edition: {arguments.out}")
     return int(wrong > 0)
