@@ -1,5 +1,6 @@
 # make course: run every notebook and print the table of scores     make test: every check that CI runs
 # make lab: open the notebooks in JupyterLab                         make lint: the quick checks only
+# make student: the notebooks with stubs in place of the solutions, in build/student    make student-check: executes them too
 # make torture: kill processes, lose requests and feed hostile files, half an hour at most, and write docs/reliability.md
 # make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
 # make clean: remove .venv and everything that was built or computed
@@ -12,7 +13,7 @@ BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
 
-.PHONY: course test lab lint torture study clean
+.PHONY: course test lab lint student student-check torture study clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -28,6 +29,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+student: $(READY)
+	$(BIN)/python tools/student_edition.py
+
+student-check: $(READY)
+	$(BIN)/python tools/student_edition.py --check
 
 torture: $(READY)
 	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python benchmarks/torture.py

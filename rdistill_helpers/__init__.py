@@ -34,6 +34,7 @@ from rdistill_helpers.errors import (
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, recall, search
+from rdistill_helpers.show import check
 
 __all__ = [
     "BadInput",
@@ -55,6 +56,7 @@ __all__ = [
     "TrainingImages",
     "augment_database",
     "build_index",
+    "check",
     "check_descriptors",
     "distill",
     "download",

@@ -1,5 +1,6 @@
 """Figures, diagrams, maps, widgets and the doctor of the environment. May look at everything; nothing imports it."""
 
+from rdistill_helpers.show import check
 from rdistill_helpers.show.diagrams import course_map, ledger_diagram, mixture_diagram
 from rdistill_helpers.show.doctor import doctor
 from rdistill_helpers.show.figures import (
@@ -17,6 +18,7 @@ from rdistill_helpers.show.widgets import lambda_slider, nearest_to_mixtures, re
 
 __all__ = [
     "PALETTE",
+    "check",
     "course_map",
     "doctor",
     "filmstrip",

@@ -1,0 +1,42 @@
+"""Checks of the exercises, one function for each: prints [OK], or raises a `Hint` about the particular mistake."""
+
+from rdistill_helpers.show.check.embeddings import (
+    gem_per_channel,
+    only_the_teacher_finds,
+    search_in_blocks,
+    what_fits,
+)
+from rdistill_helpers.show.check.hints import Hint
+from rdistill_helpers.show.check.interpolation import bill, comparable, similarity_to_mixture, three_parts
+from rdistill_helpers.show.check.ranking_losses import gradient, listwise, mixed_similarities, predictions
+from rdistill_helpers.show.check.scoring import (
+    cut_average_precision,
+    mean_precision,
+    protocol_ranks,
+    weighted_expansion,
+)
+from rdistill_helpers.show.check.training import batch, layer_cost, training_step, verdict
+
+__all__ = [
+    "Hint",
+    "batch",
+    "bill",
+    "comparable",
+    "cut_average_precision",
+    "gem_per_channel",
+    "gradient",
+    "layer_cost",
+    "listwise",
+    "mean_precision",
+    "mixed_similarities",
+    "only_the_teacher_finds",
+    "predictions",
+    "protocol_ranks",
+    "search_in_blocks",
+    "similarity_to_mixture",
+    "three_parts",
+    "training_step",
+    "verdict",
+    "weighted_expansion",
+    "what_fits",
+]

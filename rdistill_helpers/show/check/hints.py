@@ -1,0 +1,132 @@
+"""What all checks share: calling a learner's function, looking at what it gives, and the hint or the [OK] that follows."""
+
+import linecache
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdistill_helpers.errors import shown
+
+
+class Hint(AssertionError):
+    """What is not right yet about an answer, and where to look. A notebook shows it as one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints in place of a traceback."""
+        return [f"[NOT YET] {self}"]
+
+
+def passed(message: str) -> None:
+    """Prints the one line of an answer that is right."""
+    print(f"[OK] {message}")
+
+
+def ask(answer: Callable[..., Any], *inputs: Any) -> Any:
+    """Calls a learner's function and gives what it returns.
+
+    Tensors, arrays and lists are passed as copies, so that a function that changes its inputs cannot disturb the check. A
+    tensor that requires a gradient is passed as it is, so that the gradient arrives, and so is every other object, for
+    instance a ledger that the function is to fill. Raises Hint where the answer is no function, is still the stub (a bare
+    NotImplementedError), stops with any other error, or returns nothing.
+    """
+    if not callable(answer):
+        raise Hint("Hand the function itself to the check, without brackets behind its name.")
+    name = getattr(answer, "__name__", "The function")
+    try:
+        value = answer(*(_copy(one) for one in inputs))
+    except Hint:  # of a check's own callback
+        raise
+    except Exception as error:
+        if isinstance(error, NotImplementedError) and not error.args:  # torch raises it too, with a message
+            raise Hint(f"{name} is still the stub: replace its `raise NotImplementedError()` with your code.") from None
+        _stopped(answer, name, error)
+    if value is None:
+        raise Hint(f"{name} returns nothing: end it with `return` and the result.")
+    return value
+
+
+def _stopped(answer: Callable[..., Any], name: str, error: Exception) -> NoReturn:
+    """Raises the Hint that names an error and the last line of the learner's own cell that it passed."""
+    file = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    place = ""
+    if frames and (line := linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()):
+        place = f" at `{line}`"
+    what = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {what}" if what else type(error).__name__
+    raise Hint(f"{name} stops{place} with {what if len(what) <= 300 else what[:300] + ' ...'}") from error
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if value.requires_grad else value.clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(_copy(one) for one in value)
+    return value
+
+
+def tensor(value: Any, shape: Sequence[int | None], what: str, nan: str = "") -> Tensor:
+    """The learner's value as a tensor of the expected shape, on the CPU; floating-point numbers as float32.
+
+    value: a tensor (its gradient is kept), an array, a number or a list of these. shape: None where any size will do, () for
+    one number. what: names the value in a hint, e.g. "the mixture". nan: where nan comes from in this exercise, for the hint.
+    Raises Hint for another type or shape, nan or infinity.
+    """
+    try:
+        if isinstance(value, list | tuple) and value and all(isinstance(one, Tensor) for one in value):
+            value = torch.stack(list(value))
+        if isinstance(value, list | tuple) and value and all(isinstance(one, np.ndarray) for one in value):
+            value = np.stack(value)
+        found = torch.as_tensor(value).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        kind = type(value).__name__
+        raise Hint(f"{what[:1].upper()}{what[1:]} must be a tensor, yours is a {kind}: {shown(value)}.") from None
+    fits = found.ndim == len(shape) and all(want in (None, has) for want, has in zip(shape, found.shape, strict=False))
+    if not fits:
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        wanted = f"have shape [{wanted}]" if shape else "be a single number (shape [])"
+        raise Hint(f"{what[:1].upper()}{what[1:]} must {wanted}, yours has shape {list(found.shape)}.")
+    if found.is_floating_point():
+        found = found.float()
+        if not found.isfinite().all():
+            bad = "nan" if found.isnan().any() else "infinite values"
+            source = nan or "look for a division by zero, a root or a logarithm."
+            raise Hint(f"{what[:1].upper()}{what[1:]} holds {bad}: {source}")
+    return found
+
+
+def alike(value: Tensor, other: Tensor | float, tolerance: float = 1e-4) -> bool:
+    """Whether a value is another one up to rounding: same shape, differences of at most `tolerance` of the size, and of 1."""
+    other = torch.as_tensor(other)
+    return value.shape == other.shape and torch.allclose(
+        value.double(), other.double(), rtol=tolerance, atol=tolerance / 10
+    )
+
+
+def numbers(value: Any, what: str) -> list[int]:
+    """The learner's list, tensor or array of whole numbers as a list. Raises Hint for anything else."""
+    found = tensor(value, (None,), what)
+    if found.is_floating_point() and not torch.equal(found, found.round()):
+        raise Hint(f"{what[:1].upper()}{what[1:]} must be whole numbers, yours are {shown(found.tolist())}.")
+    return [int(number) for number in found]
+
+
+def compare(
+    value: Tensor, right: Tensor | float, mistakes: Sequence[tuple[Tensor | float, str]], otherwise: str
+) -> None:
+    """Raises the hint of the first mistake that gives the learner's value, or `otherwise`, unless the value is right.
+
+    mistakes: what typical wrong answers give, each with its hint; those that give the right value here are passed over.
+    """
+    if alike(value, right):
+        return
+    for wrong, hint in mistakes:
+        if alike(value, wrong):
+            raise Hint(hint)
+    raise Hint(otherwise)

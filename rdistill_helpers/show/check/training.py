@@ -1,0 +1,447 @@
+"""Checks of notebook 4: batches by the teacher's neighbours, a training step, a verdict from seeds, and what layers cost."""
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.interpolate import interpolate
+from rdistill_helpers.distil.tuples import teacher_neighbours
+from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tensor
+
+
+def batch(answer: Callable[..., Any]) -> None:
+    """Checks a batch of given anchors, each with its nearest neighbours that are not in the batch yet.
+
+    answer: (anchors [A] int64, k, teacher_rows [N, Dt], student_rows [N, Ds], labels [N]) -> int64 [A * (1 + k)]: the
+    anchors, then k photographs for each of them in turn. Raises Hint, or prints [OK].
+    """
+    generator = torch.Generator().manual_seed(9)
+    labels = torch.arange(40) // 8
+    centres = torch.randn(5, 6, generator=generator)
+    teacher_rows = F.normalize(centres[labels] + 0.7 * torch.randn(40, 6, generator=generator), dim=1)
+    student_rows = F.normalize(torch.randn(40, 5, generator=generator), dim=1)
+    k = 3
+    # The third is among the nearest of the first, and the first two have neighbours in common with others.
+    first = int(teacher_neighbours(teacher_rows, 1)[0, 0])
+    anchors = torch.tensor([0, 17, first, 34])
+    wanted = _greedy(anchors, k, teacher_rows @ teacher_rows.T)
+
+    given = tensor(ask(answer, anchors, k, teacher_rows, student_rows, labels), (None,), "the batch")
+    if given.is_floating_point():
+        raise Hint("The batch holds numbers of photographs: give integers.")
+    if given.tolist() == wanted.tolist():
+        return passed(f"{len(wanted)} different photographs: {len(anchors)} anchors and {k} neighbours of each.")
+    if not bool(((given >= 0) & (given < 40)).all()):
+        raise Hint("The batch holds numbers of photographs, from 0 to N - 1.")
+    if len(given) < 4 or not torch.equal(given[:4], anchors):
+        raise Hint("The batch begins with the anchors, in the order in which they are given.")
+    similarity = (teacher_rows @ teacher_rows.T).fill_diagonal_(-2)
+    nearest = similarity[anchors].topk(k).indices
+    if torch.equal(given, torch.cat([anchors, nearest.flatten()])):
+        raise Hint(
+            "A photograph stands in the batch twice: one anchor is a neighbour of another, or two anchors have a neighbour in "
+            "common. Take the next nearest instead."
+        )
+    itself = (teacher_rows @ teacher_rows.T)[anchors].topk(k).indices
+    if torch.equal(given[4:], itself.flatten()):
+        raise Hint("An anchor is its own neighbour: nothing is more similar to it than itself, leave it out.")
+    size = len(wanted)
+    if len(given) > size:
+        raise Hint(
+            f"The batch must have {size} photographs, {k} for each anchor beside the anchors; yours has {len(given)}."
+        )
+    if len(given.unique()) < len(given):
+        raise Hint(f"The batch holds {len(given) - len(given.unique())} photographs a second time: {given.tolist()}.")
+    if len(given) < size:
+        raise Hint(
+            f"The batch has {len(given)} photographs in place of {size}: where a neighbour is in the batch already, the next "
+            "nearest of the same anchor takes its place."
+        )
+    # The order within one anchor's neighbours does not matter.
+    same = [
+        set(a.tolist()) == set(b.tolist()) for a, b in zip(given[4:].view(4, k), wanted[4:].view(4, k), strict=True)
+    ]
+    if all(same):
+        return passed(f"{size} different photographs: {len(anchors)} anchors and {k} neighbours of each.")
+    others = {
+        "These are neighbours by the student, whose order is what has to be learned: ask the teacher's descriptors.": (
+            student_rows @ student_rows.T
+        ),
+        "These are the least similar photographs of each anchor: take the most similar ones.": -similarity,
+    }
+    for hint, table in others.items():
+        if set(_greedy(anchors, k, table).tolist()) == set(given.tolist()):
+            raise Hint(hint)
+    if bool((labels[given[4:].view(4, k)] == labels[anchors, None]).float().mean() > 0.9):
+        raise Hint("These are photographs with the label of their anchor: in this setting the student has no labels.")
+    if set(given.tolist()) == set(_greedy(anchors, k, teacher_rows @ teacher_rows.T, columns=True).tolist()):
+        raise Hint(
+            "All anchors took their first neighbour, then their second: here each anchor takes all of its own in turn."
+        )
+    if set(given.tolist()) >= {*anchors.tolist(), *nearest.flatten().tolist()}:
+        raise Hint(
+            "Something else than the next nearest photographs fills the places of those that are in the batch already."
+        )
+    raise Hint(
+        f"{same.count(False)} of 4 anchors do not have the neighbours that they should: go through the anchors in order, and "
+        "give each the most similar photographs, by the teacher, that are not in the batch yet."
+    )
+
+
+def _greedy(anchors: Tensor, k: int, similarity: Tensor, columns: bool = False) -> Tensor:
+    """The anchors, then for each in turn the k most similar photographs not there yet; columns: one for each, k times."""
+    chosen = anchors.tolist()
+    turns = [(anchor, 1) for _ in range(k) for anchor in anchors] if columns else [(anchor, k) for anchor in anchors]
+    for anchor, count in turns:
+        order = similarity[anchor].argsort(descending=True).tolist()
+        chosen += [one for one in order if one not in chosen][:count]
+    return torch.tensor(chosen)
+
+
+class _Student(nn.Module):
+    """A small network: one linear layer, and rows of length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 5, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.layer(pixels.flatten(1)), dim=1)
+
+
+STEPS, MIXTURES, JOINT_WEIGHT, SEED = 3, 10, 0.25, 13
+
+
+def training_step(answer: Callable[..., Any]) -> None:
+    """Checks one step of training on a batch and its joint space, by the weights after three steps.
+
+    answer: (student, optimizer, pixels [B, 3, H, W], target [B, Dt], mixtures, joint_weight, generator) -> (real, joint):
+    the listwise loss of the photographs and that of the joint space, before its weight. Raises Hint, or prints [OK].
+    """
+    weights, seen, drawn, counts = _three_steps(lambda *inputs: ask(answer, *inputs))
+    right, terms, expected, _ = _three_steps(_step)
+    if counts["asked"] != STEPS:
+        raise Hint(
+            f"Each step describes its photographs once: in {STEPS} steps your function asked the student {counts['asked']} "
+            "times."
+        )
+    if not torch.equal(drawn, expected):
+        if torch.equal(drawn, torch.Generator().manual_seed(SEED).get_state()):
+            raise Hint(
+                "The mixtures are not drawn from `generator`: hand it to `interpolate`, so that a run can be repeated."
+            )
+        raise Hint(
+            "More is drawn from `generator` than one set of mixtures in each step: one call of `interpolate` mixes the same "
+            "pairs in both spaces."
+        )
+    if alike(weights, right) and alike(seen, terms, tolerance=1e-3):
+        return passed("After three steps the weights are those of the package's loop.")
+
+    if not counts["differentiated"]:
+        raise Hint(
+            "No gradient reaches the student: backward() is not called on the loss, or the rows are detached from it."
+        )
+    if counts["stepped"] != STEPS:
+        raise Hint("optimizer.step() is missing, or called more than once: it changes the weights, once in each step.")
+    if alike(weights, _start()):
+        raise Hint(
+            "The gradients are set to zero between backward() and step(), so that nothing is left to step by: zero_grad() "
+            "comes before backward()."
+        )
+    if not seen[:, 1].any():
+        raise Hint(
+            "The loss of your joint space is exactly 0: the student's mixtures are made of the teacher's rows, so they teach "
+            "the student nothing."
+        )
+    variants = {
+        "Gradients of earlier steps are still there: backward() adds to them, so zero_grad() comes before it.": {
+            "zero": False
+        },
+        "joint_weight is not used: the loss of the joint space counts with it.": {"weight": 1.0},
+        "joint_weight weighs the photographs' loss as well: it belongs to the joint space alone.": {"both": True},
+        "joint_weight weighs the photographs' loss instead of that of the joint space.": {"swapped": True},
+        "The joint space moves no weight: its loss is missing from the sum that is differentiated, or its student rows are "
+        "detached from the network.": {"weight": 0.0},
+        "The joint space replaces the photographs' loss: add the two.": {"real": 0.0},
+        "`comparable` is not handed to the loss: relatives are compared.": {"mask": False},
+        "Teacher and student are swapped in the loss of the joint space: the student's rows come first.": {
+            "turned": True
+        },
+    }
+    for hint, mistake in variants.items():
+        other = _three_steps(lambda *inputs, mistake=mistake: _step(*inputs, **mistake))[0]
+        if alike(weights, other):
+            raise Hint(hint)
+    if alike(weights, right):
+        if alike(seen, terms * torch.tensor([1, JOINT_WEIGHT]), tolerance=1e-3):
+            raise Hint("The weights are right. Return the loss of the joint space as it is, before joint_weight.")
+        if alike(seen.flip(1), terms, tolerance=1e-3):
+            raise Hint("The weights are right. Return the photographs' loss first, then that of the joint space.")
+        raise Hint("The weights are right, but what you return is not the two losses of the step, before joint_weight.")
+    if not alike(seen[0, :1], terms[0, :1], tolerance=1e-3):
+        raise Hint(
+            "The photographs' loss of the first step is not the listwise loss of student rows against the targets."
+        )
+    if not alike(seen[0, 1:], terms[0, 1:], tolerance=1e-3):
+        raise Hint(
+            "The joint space's loss of the first step is not right: the listwise loss of joint.student against joint.teacher, "
+            "with joint.comparable."
+        )
+    raise Hint(
+        "The losses of the first step are right, the weights afterwards are not: zero_grad(), then backward() on "
+        "real + joint_weight × joint, then step()."
+    )
+
+
+def _start() -> Tensor:
+    return 0.5 * torch.randn(5, 12, generator=torch.Generator().manual_seed(10))
+
+
+def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Counter[str]]:
+    """Weights after three steps, the two losses of each step [3, 2], the generator's state, and what happened how often.
+
+    Counted are "asked" (forward passes), "differentiated" (gradients that reached the weights), "stepped" (optimizer steps).
+    """
+    data = torch.Generator().manual_seed(11)
+    pixels = torch.rand(STEPS, 8, 3, 2, 2, generator=data)
+    target = F.normalize(torch.randn(STEPS, 8, 6, generator=data), dim=2)
+    student = _Student()
+    with torch.no_grad():
+        student.layer.weight.copy_(_start())
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.02)
+    counts: Counter[str] = Counter()
+    student.register_forward_hook(lambda *_: counts.update(["asked"]))
+    student.layer.weight.register_hook(lambda _: counts.update(["differentiated"]))
+    optimizer.register_step_post_hook(lambda *_: counts.update(["stepped"]))
+    generator = torch.Generator().manual_seed(SEED)
+    seen = []
+    for number in range(STEPS):
+        value = step(student, optimizer, pixels[number], target[number], MIXTURES, JOINT_WEIGHT, generator)
+        seen.append(tensor(value, (2,), "what the function returns, (real, joint),").detach())
+    return student.layer.weight.detach().clone(), torch.stack(seen), generator.get_state(), counts
+
+
+def _step(
+    student: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pixels: Tensor,
+    target: Tensor,
+    mixtures: int,
+    joint_weight: float,
+    generator: torch.Generator,
+    *,
+    zero: bool = True,
+    weight: float | None = None,
+    both: bool = False,
+    swapped: bool = False,
+    real: float = 1.0,
+    mask: bool = True,
+    turned: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """One step as the package takes it, and its typical mistakes: each keyword makes one."""
+    rows = student(pixels)
+    own = losses.listwise(rows, target)
+    space = interpolate(target, rows, mixtures, generator=generator)
+    sides = (space.teacher, space.student) if turned else (space.student, space.teacher)
+    joint = losses.listwise(*sides, comparable=space.comparable if mask else None)
+    share = joint_weight if weight is None else weight
+    loss = real * own + share * joint
+    if both:
+        loss = share * (own + joint)
+    if swapped:
+        loss = share * own + joint
+    if zero:
+        optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return own.detach(), joint.detach()
+
+
+def verdict(answer: Callable[..., Any]) -> None:
+    """Checks what several seeds say about the difference of two students.
+
+    answer: (first [S], second [S]: mAP as fractions, entry s of both from seed s) -> (mean, error, supported): mean and
+    standard error of second - first in points, and whether the mean is more than three errors away from 0.
+    Raises Hint, or prints [OK].
+    """
+    luck = torch.tensor([0.021, -0.018, 0.003, -0.011, 0.014])
+    gain = torch.tensor([0.007, 0.004, 0.008, 0.006, 0.005])
+    first = 0.31 + luck
+    second = first + gain
+    given = _verdict(answer, first, second)
+    difference = 100 * gain
+    mean, spread = difference.mean(), difference.std()
+    error = spread / 5**0.5
+    if not alike(given[0], mean, tolerance=1e-3):
+        if alike(given[0], -mean, tolerance=1e-3):
+            raise Hint(
+                "The sign of the mean is wrong: it is second minus first, positive where the second student is better."
+            )
+        if alike(given[0], mean / 100, tolerance=1e-3):
+            raise Hint("The mean is a fraction: give it in points, of which 1.0 has 100.")
+        raise Hint("The mean is not that of second minus first over the seeds, in points.")
+    unpaired = 100 * (first.var() / 5 + second.var() / 5).sqrt()
+    mistakes = {
+        "The error treats the two students as if they had nothing in common: take the difference of each seed first. What "
+        "both owe to the seed cancels in it.": unpaired,
+        "The error is the spread over the seeds: the error of a mean is smaller by the root of their number.": spread,
+        "The error is the spread divided by the number of seeds: divide by its root.": spread / 5,
+        "The squares are divided by S: for a spread from few seeds divide by S - 1 (torch's std does so by default).": error
+        * 0.8**0.5,
+        "The error is a fraction: give it in points, as the mean.": error / 100,
+        "The error is squared: take the root.": error**2,
+        "The error is that of the first student alone.": 100 * first.std() / 5**0.5,
+        "The error is that of the second student alone.": 100 * second.std() / 5**0.5,
+    }
+    for hint, wrong in mistakes.items():
+        if not alike(given[1], error, tolerance=1e-3) and alike(given[1], wrong, tolerance=1e-3):
+            raise Hint(hint)
+    if not alike(given[1], error, tolerance=1e-3):
+        raise Hint("The error is not the standard error of the differences: their spread divided by the root of S.")
+    if not given[2]:
+        raise Hint("The mean is more than three errors away from 0 in this case: the seeds support the difference.")
+    if not _verdict(answer, second, first)[2]:
+        raise Hint(
+            "A second student that is worse is a difference as well: compare the size of the mean, without its sign."
+        )
+    # A mean of 0.6 points again, but an error of 0.25: between two and three errors.
+    loose = torch.tensor([0.013, -0.001, 0.009, 0.006, 0.003])
+    close = _verdict(answer, first, first + loose)
+    if close[2]:
+        raise Hint(
+            f"With a mean of {100 * loose.mean():.2f} and an error of {100 * loose.std() / 5**0.5:.2f} points the seeds do not "
+            "support the difference: it takes more than three errors."
+        )
+    if _verdict(answer, first[:1], second[:1], alone=True)[2]:
+        raise Hint("With a single seed nothing is known about the error, so no difference is supported: give False.")
+    passed(
+        f"{mean:.2f} points with an error of {error:.2f} are a difference, the same mean with a larger error is none."
+    )
+
+
+def _verdict(
+    answer: Callable[..., Any], first: Tensor, second: Tensor, alone: bool = False
+) -> tuple[Tensor, Tensor, bool]:
+    """What the learner's function says; alone: of a single seed, whose error may be anything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of the spread of a single number
+        given = ask(answer, first, second)
+    if not isinstance(given, list | tuple) or len(given) != 3:
+        raise Hint("Return three things: the mean, the standard error, and whether the difference is supported.")
+    mean, error, supported = given
+    if alone:
+        mean = error = 0.0
+    return tensor(mean, (), "the mean").detach(), tensor(error, (), "the standard error").detach(), bool(supported)
+
+
+def layer_cost(answer: Callable[..., Any]) -> None:
+    """Checks what a convolution costs, counted from its shape.
+
+    answer: (conv: nn.Conv2d, height, width of its input) -> (parameters, multiply-adds, bytes of the result in float32),
+    for one photograph. Raises Hint, or prints [OK].
+    """
+    layers = {
+        "1 × 1": nn.Conv2d(16, 24, 1),
+        "3 × 3": nn.Conv2d(16, 24, 3, padding=1, bias=False),
+        "stride 2": nn.Conv2d(8, 12, 3, stride=2, padding=1),
+        "depthwise": nn.Conv2d(24, 24, 5, padding=2, groups=24, bias=False),
+    }
+    size = (15, 20)
+    given, right = {}, {}
+    for name, layer in layers.items():
+        value = ask(answer, copy.deepcopy(layer), *size)
+        given[name] = tensor(value, (3,), "what the function returns, (parameters, multiply-adds, bytes),").double()
+        right[name] = _cost(layer, *size)
+    if all(alike(given[name], right[name]) for name in layers):
+        each = {name: float(right[name][1] / (right[name][2] / 4)) for name in ("3 × 3", "depthwise")}
+        return passed(
+            f"Multiply-adds for one number of the result: {each['3 × 3']:.0f} of a 3 × 3 convolution of 16 channels, "
+            f"{each['depthwise']:.0f} of a depthwise one of 5 × 5."
+        )
+    mistakes: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
+        (
+            "parameters",
+            {
+                "a bias is a parameter as well, one for each channel of the result, where the layer has one": {
+                    "bias": False
+                },
+                "not every layer has a bias: `conv.bias` is None where it has none": {"bias": True},
+                "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
+                "a kernel of size k has k × k places": {"area": False},
+                "each kernel has k × k numbers for each channel of its input": {"inputs": False},
+            },
+        ),
+        (
+            "multiply-adds",
+            {
+                "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
+                "the kernel is applied once for each place of the result, which a stride makes smaller than the input": {
+                    "strided": False
+                },
+                "multiply-adds are not doubled: a product and its sum count as one": {"doubled": True},
+                "those of the bias are no multiplications, leave them out": {"added": True},
+                "a kernel of size k has k × k places": {"area": False},
+                "the number of places of the result is missing: a kernel is applied at all of them": {"places": False},
+            },
+        ),
+        (
+            "bytes",
+            {
+                "a number in float32 takes four bytes": {"bytes_each": 1},
+                "four bytes, not 32: 32 is the number of bits": {"bytes_each": 32},
+                "the result is smaller than the input where the stride is 2": {"strided": False},
+                "the result has out_channels channels": {"result": False},
+            },
+        ),
+    )
+    for column, (what, hints) in enumerate(mistakes):
+        values = {name: given[name][column] for name in layers}
+        off = [name for name in layers if not alike(values[name], right[name][column])]
+        if not off:
+            continue
+        for hint, mistake in hints.items():
+            if all(alike(values[name], _cost(layers[name], *size, **mistake)[column]) for name in layers):
+                raise Hint(f"{what[:1].upper()}{what[1:]}: {hint}.")
+        raise Hint(
+            f"{what[:1].upper()}{what[1:]}: wrong for {len(off)} of {len(layers)} layers, first for {off[0]}, {layers[off[0]]}."
+        )
+
+
+def _cost(
+    conv: nn.Conv2d,
+    height: int,
+    width: int,
+    *,
+    bias: bool | None = None,
+    grouped: bool = True,
+    area: bool = True,
+    inputs: bool = True,
+    strided: bool = True,
+    doubled: bool = False,
+    added: bool = False,
+    places: bool = True,
+    bytes_each: int = 4,
+    result: bool = True,
+) -> Tensor:
+    """(parameters, multiply-adds, bytes) [3], and typical mistakes: each keyword makes one. Kernels are square."""
+    shape: Sequence[int] = (1, conv.out_channels, height, width)
+    if strided:
+        with torch.no_grad():
+            shape = conv(torch.zeros(1, conv.in_channels, height, width)).shape
+    kernel = conv.kernel_size[0] ** (2 if area else 1)
+    seen = conv.in_channels // (conv.groups if grouped else 1) if inputs else 1
+    weights = conv.out_channels * seen * kernel
+    has_bias = (conv.bias is not None) if bias is None else bias
+    numbers = shape[2] * shape[3] * (conv.out_channels if result else conv.in_channels)
+    products = weights * (shape[2] * shape[3] if places else 1) * (2 if doubled else 1)
+    products += numbers if added and conv.bias is not None else 0
+    return torch.tensor(
+        [weights + (conv.out_channels if has_bias else 0), products, bytes_each * numbers], dtype=torch.float64
+    )

@@ -1,0 +1,234 @@
+"""Exercises of notebook 4: the solution passes, each typical mistake gets its own hint, other right answers pass."""
+
+import pytest
+import torch
+from exercise_cells import changed, solution
+from torch.utils.flop_counter import FlopCounterMode
+
+from rdistill_helpers import check
+
+SOLUTIONS = {
+    "4.1": check.batch,
+    "4.2": check.training_step,
+    "4.3": check.verdict,
+    "4.4": check.layer_cost,
+}
+
+
+def hint_of(checked, answer):
+    with pytest.raises(check.Hint) as told:
+        checked(answer)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("exercise", SOLUTIONS)
+def test_the_solution_of_the_notebook_passes(exercise, capsys):
+    SOLUTIONS[exercise](solution(4, exercise))
+    assert capsys.readouterr().out.startswith("[OK] ")
+
+
+# --- 4.1: a batch
+
+SIMILARITY = "similarity = teacher_rows @ teacher_rows.T"
+NEW = "[one for one in order if one not in chosen][:k]"
+
+
+@pytest.mark.parametrize(
+    ("replacements", "words"),
+    [
+        ((NEW, "[one for one in order if one != anchor][:k]"), "A photograph stands in the batch twice"),
+        ((NEW, "order[:k]"), "An anchor is its own neighbour"),
+        ((SIMILARITY, "similarity = student_rows @ student_rows.T"), "neighbours by the student"),
+        ((SIMILARITY, "similarity = (labels[:, None] == labels).float()"), "has no labels"),
+        (("descending=True", "descending=False"), "least similar"),
+        ((NEW, "[one for one in order[: k + 1] if one not in chosen]"), "the next nearest of the same anchor"),
+        (("chosen = anchors.tolist()", "chosen = []"), "begins with the anchors"),
+        (("torch.tensor(chosen)", "torch.tensor(chosen).float()"), "give integers"),
+        (("torch.tensor(chosen)", "torch.tensor(chosen) + 1000"), "from 0 to N - 1"),
+        (("[:k]", "[: k + 1]"), "must have 16 photographs"),
+        (("torch.tensor(chosen)", "torch.tensor(chosen)[None]"), "must have shape"),
+        (
+            (SIMILARITY, "similarity = -torch.arange(40.0).expand(40, 40)"),
+            "give each the most similar photographs, by the teacher",
+        ),
+    ],
+)
+def test_batch_tells_mistakes_apart(replacements, words):
+    assert words in hint_of(check.batch, changed(4, "4.1")(*replacements))
+
+
+def test_places_filled_with_random_photographs_are_told():
+    def with_random_ones(anchors, k, teacher_rows, student_rows, labels):
+        similarity = (teacher_rows @ teacher_rows.T).fill_diagonal_(-1)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        wanted = torch.cat([anchors, similarity.topk(k).indices[anchors].flatten(), order])
+        return torch.tensor(list(dict.fromkeys(wanted.tolist()))[: len(anchors) * (1 + k)])
+
+    assert "Something else than the next nearest" in hint_of(check.batch, with_random_ones)
+
+
+def test_anchors_that_take_turns_are_told():
+    def in_turns(anchors, k, teacher_rows, student_rows, labels):
+        order = (teacher_rows @ teacher_rows.T).argsort(1, descending=True)
+        chosen = anchors.tolist()
+        for _ in range(k):
+            for anchor in anchors:
+                chosen.append(next(one for one in order[anchor].tolist() if one not in chosen))
+        return torch.tensor(chosen)
+
+    assert "their first neighbour, then their second" in hint_of(check.batch, in_turns)
+
+
+def test_batch_takes_masks_and_any_order_within_an_anchor(capsys):
+    def with_masks(anchors, k, teacher_rows, student_rows, labels):
+        similarity = teacher_rows @ teacher_rows.T
+        similarity[:, anchors] = -2
+        chosen = [anchors]
+        for anchor in anchors:
+            chosen.append(similarity[anchor].topk(k).indices.flip(0))
+            similarity[:, chosen[-1]] = -2
+        return torch.cat(chosen)
+
+    check.batch(with_masks)
+    assert capsys.readouterr().out.startswith("[OK] ")
+
+
+# --- 4.2: a step
+
+ZERO, LOSS, STEP = "optimizer.zero_grad()", "(real + joint_weight * joint).backward()", "optimizer.step()"
+MIX = "interpolate(target, rows, mixtures, generator=generator)"
+SIDES = "space.student, space.teacher"
+
+
+@pytest.mark.parametrize(
+    ("replacements", "words"),
+    [
+        ((ZERO, "pass"), "Gradients of earlier steps"),
+        ((ZERO, "pass", STEP, ZERO + "; " + STEP), "between backward() and step()"),
+        ((STEP, "pass"), "optimizer.step() is missing"),
+        ((LOSS, "pass"), "backward() is not called"),
+        ((LOSS, "(real + joint).backward()"), "joint_weight is not used"),
+        ((LOSS, "(joint_weight * (real + joint)).backward()"), "weighs the photographs' loss as well"),
+        ((LOSS, "(joint_weight * real + joint).backward()"), "instead of that of the joint space"),
+        ((LOSS, "real.backward()"), "The joint space moves no weight"),
+        ((LOSS, "(joint_weight * joint).backward()"), "replaces the photographs' loss"),
+        ((MIX, MIX.replace("rows", "rows.detach()")), "The joint space moves no weight"),
+        ((MIX, MIX.replace("rows", "target")), "made of the teacher's rows"),
+        ((", comparable=space.comparable", ""), "`comparable` is not handed"),
+        ((SIDES, "space.teacher, space.student"), "swapped in the loss of the joint space"),
+        ((MIX, MIX.replace(", generator=generator", "")), "not drawn from `generator`"),
+        ((MIX, MIX + "; " + MIX), "More is drawn from `generator`"),
+        (("real = losses.listwise(rows, target)", "real = losses.listwise(student(pixels), target)"), "6 times"),
+        (
+            ("losses.listwise(rows, target)", "losses.listwise(rows, target, temperature=0.1)"),
+            "photographs' loss of the first",
+        ),
+        ((SIDES + ", comparable", SIDES + ", temperature=0.1, comparable"), "joint space's loss of the first step"),
+        (("joint.item()", "(joint_weight * joint).item()"), "as it is, before joint_weight"),
+        (("real.item(), joint.item()", "joint.item(), real.item()"), "photographs' loss first"),
+        (("real.item(), joint.item()", "real.item(), real.item()"), "is not the two losses"),
+        ((LOSS, "(real**2 + joint_weight * joint).backward()"), "the weights afterwards are not"),
+        (("return real.item(), joint.item()", "return real.item()"), "must have shape"),
+    ],
+)
+def test_training_step_tells_mistakes_apart(replacements, words):
+    assert words in hint_of(check.training_step, changed(4, "4.2")(*replacements))
+
+
+def test_training_step_takes_two_backward_passes_and_tensors(capsys):
+    make = changed(4, "4.2")
+    twice = "real.backward(retain_graph=True); (joint_weight * joint).backward()"
+    check.training_step(make(LOSS, twice, "real.item(), joint.item()", "real, joint"))
+    check.training_step(make(ZERO, "pass", STEP, STEP + "; " + ZERO))
+    assert capsys.readouterr().out.count("[OK] ") == 2
+
+
+# --- 4.3: a verdict
+
+DIFFERENCE = "100 * (second - first)"
+ERROR = "difference.std() / len(difference) ** 0.5"
+VERDICT = "bool(mean.abs() > 3 * error)"
+
+
+@pytest.mark.parametrize(
+    ("replacements", "words"),
+    [
+        ((ERROR, "100 * ((first.var() + second.var()) / len(first)) ** 0.5"), "nothing in common"),
+        ((ERROR, "difference.std()"), "error is the spread over the seeds"),
+        ((ERROR, "difference.std() / len(difference)"), "divide by its root"),
+        (("difference.std()", "difference.std(correction=0)"), "divide by S - 1"),
+        ((DIFFERENCE, "second - first"), "The mean is a fraction"),
+        ((ERROR, ERROR + " / 100"), "The error is a fraction"),
+        ((DIFFERENCE, "100 * (first - second)"), "The sign of the mean"),
+        ((ERROR, "difference.var() / len(difference)"), "The error is squared"),
+        ((ERROR, "100 * first.std() / len(first) ** 0.5"), "first student alone"),
+        ((ERROR, "100 * second.std() / len(first) ** 0.5"), "second student alone"),
+        (("difference.mean()", "difference.sum()"), "The mean is not that of second minus first"),
+        ((ERROR, ERROR + " * 1.5"), "not the standard error of the differences"),
+        ((VERDICT, "bool(mean.abs() < 3 * error)"), "the seeds support the difference"),
+        ((VERDICT, "bool(mean > 3 * error)"), "without its sign"),
+        ((VERDICT, "bool(mean.abs() > 2 * error)"), "more than three errors"),
+        (('float("nan"), False', "0.0, True"), "With a single seed"),
+        (("mean, error, bool", "bool"), "Return three things"),
+    ],
+)
+def test_verdict_tells_mistakes_apart(replacements, words):
+    assert words in hint_of(check.verdict, changed(4, "4.3")(*replacements))
+
+
+def test_verdict_takes_numpy_and_nan_of_one_seed(capsys):
+    def with_numpy(first, second):
+        d = (second.numpy() - first.numpy()) * 100
+        error = d.std(ddof=1) / len(d) ** 0.5 if len(d) > 1 else float("inf")
+        return d.mean(), error, abs(d.mean()) > 3 * error
+
+    check.verdict(with_numpy)
+    check.verdict(lambda a, b: ((d := 100 * (b - a)).mean(), (e := d.std() / len(d) ** 0.5), d.mean().abs() > 3 * e))
+    assert capsys.readouterr().out.count("[OK] ") == 2
+
+
+# --- 4.4: a layer
+
+GROUPS = "(conv.in_channels // conv.groups)"
+
+
+@pytest.mark.parametrize(
+    ("replacements", "words"),
+    [
+        ((GROUPS, "conv.in_channels"), "Parameters: with groups, a channel"),
+        (("kernel * kernel", "kernel"), "Parameters: a kernel of size k has"),
+        (("conv.out_channels * " + GROUPS, "conv.out_channels"), "Parameters: each kernel has"),
+        (("weights + biases", "weights"), "Parameters: a bias is a parameter"),
+        (
+            ("0 if conv.bias is None else conv.out_channels", "conv.out_channels"),
+            "Parameters: not every layer has a bias",
+        ),
+        (("weights * places", "weights * height * width"), "which a stride makes smaller"),
+        (("weights * places", "2 * weights * places"), "not doubled"),
+        (("weights * places", "(weights + biases) * places"), "are no multiplications"),
+        (("weights * places", "weights"), "places of the result is missing"),
+        (("weights * places", "weights * conv.groups * places"), "Multiply-adds: with groups"),
+        (("4 * conv", "conv"), "takes four bytes"),
+        (("4 * conv", "32 * conv"), "number of bits"),
+        (
+            ("4 * conv.out_channels * places", "4 * conv.out_channels * height * width"),
+            "result is smaller than the input",
+        ),
+        (("4 * conv.out_channels", "4 * conv.in_channels"), "out_channels channels"),
+        (("4 * conv.out_channels", "3 * conv.out_channels"), "Bytes: wrong for 4 of 4 layers"),
+        (("weights + biases, ", ""), "must have shape"),
+    ],
+)
+def test_layer_cost_tells_mistakes_apart(replacements, words):
+    assert words in hint_of(check.layer_cost, changed(4, "4.4")(*replacements))
+
+
+def test_layer_cost_takes_a_measurement(capsys):
+    def measured(conv, height, width):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            result = conv(torch.zeros(1, conv.in_channels, height, width))
+        count = sum(p.numel() for p in conv.parameters())
+        return count, counter.get_total_flops() // 2, result.numel() * result.element_size()
+
+    check.layer_cost(measured)
+    assert capsys.readouterr().out.startswith("[OK] ")

@@ -1,0 +1,145 @@
+"""Exercises and quizzes of every notebook follow one pattern, so that a learner who knows one knows all."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+from exercise_cells import PATHS, grade_ids, is_check, is_solution, names_of
+
+from rdistill_helpers import check
+
+WITHOUT_EXERCISES = {"00_start_here"}
+QUESTIONS = 5
+
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
+
+
+def triples(path):
+    """Task, solution and check of each exercise."""
+    page = cells(path)
+    return [page[i : i + 3] for i, cell in enumerate(page) if "exercise" in cell.metadata.get("rdistill", {})]
+
+
+def body_of(solution):
+    return solution.source.split("### BEGIN SOLUTION\n")[1].split("    ### END SOLUTION")[0]
+
+
+@each_notebook
+def test_it_has_two_to_four_exercises(path):
+    assert 2 <= len(triples(path)) <= 4 or (path.stem in WITHOUT_EXERCISES and not triples(path))
+
+
+@each_notebook
+def test_an_exercise_is_a_task_a_solution_and_a_check(path):
+    for task, solution, checked in triples(path):
+        number = task.metadata["rdistill"]["exercise"]
+        assert [task.cell_type, solution.cell_type, checked.cell_type] == ["markdown", "code", "code"]
+        assert len(task.source.partition("\n")[2].split()) >= 15, f"exercise {number} says too little"
+        tag = number.replace(".", "-")
+        common = {"schema_version": 3, "task": False}
+        assert solution.metadata["nbgrader"] == {
+            "grade_id": f"exercise-{tag}", "grade": False, "solution": True, "locked": False, **common,
+        }  # fmt: skip
+        assert checked.metadata["nbgrader"] == {
+            "grade_id": f"check-{tag}", "grade": True, "solution": False, "locked": True, "points": 1, **common,
+        }  # fmt: skip
+
+
+@each_notebook
+def test_a_solution_is_one_documented_function_with_a_marked_body(path):
+    for _, solution, _ in triples(path):
+        (function,) = ast.parse(solution.source).body
+        assert isinstance(function, ast.FunctionDef)
+        assert len(ast.get_docstring(function).split()) >= 5
+        assert solution.source.count("    ### BEGIN SOLUTION\n") == solution.source.count("    ### END SOLUTION") == 1
+        assert solution.source.rstrip().endswith("    ### END SOLUTION")
+        before = solution.source.split("    ### BEGIN SOLUTION")[0]
+        assert before.rstrip().endswith('"""'), "code above the solution would stand in the stub"
+
+
+@each_notebook
+def test_a_check_is_one_call_and_its_kept_output_is_a_pass(path):
+    for _, solution, checked in triples(path):
+        (function,) = ast.parse(solution.source).body
+        assert checked.source.strip() == f"check.{checked.metadata['rdistill']['check']}({function.name})"
+        assert checked.metadata["rdistill"]["check"] in check.__all__
+        assert {output.output_type for output in checked.outputs} == {"stream"}
+        assert re.fullmatch(r"\[OK\] .+\n", "".join(output.text for output in checked.outputs))
+
+
+@each_notebook
+def test_grade_ids_are_unique(path):
+    page = nbformat.read(path, as_version=4)
+    assert len(set(grade_ids(page))) == len(grade_ids(page)) == 2 * len(triples(path))
+
+
+@each_notebook
+def test_no_other_cell_depends_on_an_answer(path):
+    """So a notebook runs to its end while an exercise is still open; nor does an answer's name hide another's."""
+    page = cells(path)
+    for _, solution, checked in triples(path):
+        answers = names_of(solution.source)[0]
+        for cell in page:
+            if cell.cell_type == "code" and cell.id not in (solution.id, checked.id):
+                bound, read = names_of(cell.source)
+                assert not answers & (bound | read), f"{cell.id} uses or binds {answers & (bound | read)}"
+
+
+@each_notebook
+def test_no_solution_stands_elsewhere_in_the_notebook(path):
+    page = cells(path)
+    for _, solution, _ in triples(path):
+        body = "".join(re.sub(r"#.*", "", body_of(solution)).split())
+        for cell in page:
+            if cell.id != solution.id:
+                assert body not in "".join(re.sub(r"#.*", "", cell.source).split())
+        assert not any("BEGIN SOLUTION" in cell.source for cell in page if not is_solution(cell))
+
+
+@each_notebook
+def test_no_cell_is_graded_by_hand(path):
+    """Only solutions and checks belong to nbgrader."""
+    assert all(is_solution(cell) != is_check(cell) for cell in cells(path) if "nbgrader" in cell.metadata)
+
+
+def questions(path):
+    (quiz,) = [cell for cell in cells(path) if "quiz" in cell.metadata.get("rdistill", {})]
+    assert quiz.source.startswith("## Quiz\n")
+    return re.split(r"^(?=\*\*\d+\.\*\*)", quiz.source, flags=re.MULTILINE)[1:]
+
+
+@each_notebook
+def test_its_quiz_has_five_questions_with_three_or_four_options(path):
+    asked = questions(path)
+    assert [re.match(r"\*\*(\d+)\.", one).group(1) for one in asked] == [str(k + 1) for k in range(QUESTIONS)]
+    for one in asked:
+        options = re.findall(r"^- \*\*([A-D])\.\*\* \S", one.split("<details>")[0], re.MULTILINE)
+        assert options in (list("ABC"), list("ABCD"))
+
+
+@each_notebook
+def test_a_folded_answer_says_of_each_option_why(path):
+    for one in questions(path):
+        options = set(re.findall(r"^- \*\*([A-D])\.\*\*", one.split("<details>")[0], re.MULTILINE))
+        folded = re.fullmatch(
+            r"\n<details><summary>Answer</summary>\n\n\*\*([A-D])\.\*\* (.+?)\n\n((?:- .*\n(?:  .*\n)*)+)\n</details>\s*",
+            one[one.index("\n<details>") :],
+            re.DOTALL,
+        )
+        assert folded, f"an answer does not have the usual shape: {one[:60]}"
+        right, why, wrong = folded.groups()
+        assert len(why.split()) >= 5
+        reasons = re.findall(r"^- \*\*([A-D])\*\* is wrong: (.+(?:\n  .+)*)", wrong, re.MULTILINE)
+        assert sorted(letter for letter, _ in reasons) == sorted(options - {right})
+        assert all(len(reason.split()) >= 4 for _, reason in reasons)
+
+
+def test_the_right_option_has_no_usual_place():
+    right = [re.search(r"</summary>\s+\*\*([A-D])", one).group(1) for path in PATHS for one in questions(path)]
+    assert all(right.count(letter) < len(right) * 0.6 for letter in "ABCD")
+    assert {"A", "B", "C"} <= set(right)

@@ -1,0 +1,200 @@
+"""The student edition differs from the complete one in its solutions alone, and nbgrader releases, checks and grades it."""
+
+import os
+import re
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import nbformat
+import pytest
+from exercise_cells import PATHS, is_check, is_solution, place, read, reduced, solution_of
+from nbgrader.api import Gradebook
+from nbgrader.apps import NbGraderAPI
+from nbgrader.nbgraderformat import ValidationError
+from nbgrader.validator import Validator
+from traitlets.config import Config
+
+STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"
+GRADED = 1  # the notebook that is released and graded below
+numbers = pytest.mark.parametrize("number", range(len(PATHS)), ids=[path.stem for path in PATHS])
+with_exercises = pytest.mark.parametrize("number", range(1, len(PATHS)), ids=[path.stem for path in PATHS[1:]])
+
+
+@pytest.fixture(scope="module")
+def student(load_script):
+    return load_script("tools/student_edition.py")
+
+
+@numbers
+def test_exactly_the_solutions_are_gone(student, number):
+    complete = read(number)
+    edition = student.student_edition(complete)
+    assert {k: v for k, v in edition.items() if k != "cells"} == {k: v for k, v in complete.items() if k != "cells"}
+    assert len(edition.cells) == len(complete.cells)
+    for before, after in zip(complete.cells, edition.cells, strict=True):
+        if "nbgrader" not in before.metadata:
+            assert after == before
+            continue
+        assert after.outputs == []
+        assert after.execution_count is None
+        assert "SOLUTION" not in after.source
+        region = re.compile(r"    ### BEGIN SOLUTION\n.*\n    ### END SOLUTION", re.DOTALL)
+        assert after.source == (region.sub(STUB, before.source) if is_solution(before) else before.source)
+        added = {k: v for k, v in after.metadata["nbgrader"].items() if k not in before.metadata["nbgrader"]}
+        assert set(added) == {"checksum", "cell_type"}
+        others = {k: v for k, v in after.metadata.items() if k != "nbgrader"}
+        locks = {"deletable": False} | ({"editable": False} if is_check(before) else {})
+        assert others == {k: v for k, v in before.metadata.items() if k != "nbgrader"} | locks
+
+
+def test_the_complete_edition_is_left_as_it_is(student):
+    before = deepcopy(read(GRADED))
+    student.student_edition(read(GRADED))
+    assert read(GRADED) == before
+
+
+def test_a_grade_id_that_repeats_is_refused(student):
+    notebook = deepcopy(read(GRADED))
+    notebook.cells[place(notebook, "check-1-2")].metadata["nbgrader"]["grade_id"] = "check-1-1"
+    with pytest.raises(ValidationError):
+        student.student_edition(notebook)
+
+
+def test_a_solution_outside_of_a_solution_cell_is_refused(student):
+    notebook = deepcopy(read(GRADED))
+    del notebook.cells[place(notebook, "exercise-1-1")].metadata["nbgrader"]
+    with pytest.raises(RuntimeError, match="non-solution cell"):
+        student.student_edition(notebook)
+
+
+def failed_cells(notebook, folder):
+    """Sources of the cells that nbgrader's validator finds failing, from a file as a learner would validate it."""
+    path = folder / "notebook.ipynb"
+    nbformat.write(notebook, path)
+    result = Validator().validate(str(path))
+    assert set(result) <= {"failed"}, f"the validator complains: {result}"
+    return [cell["source"] for cell in result.get("failed", [])]
+
+
+@with_exercises
+def test_it_fails_at_its_stubs_and_nowhere_else(student, number, tmp_path):
+    """The code between the exercises is the same in both editions and runs in the tests of the notebooks."""
+    stubs = student.student_edition(reduced(read(number)))
+    assert sum(map(is_check, stubs.cells)) >= 2
+    assert student.problems(stubs, tmp_path) == []
+
+
+def test_nbgrader_validates_it_and_names_the_checks(student, tmp_path):
+    stubs = student.student_edition(reduced(read(GRADED)))
+    assert failed_cells(stubs, tmp_path) == [cell.source for cell in stubs.cells if is_check(cell)]
+
+
+@with_exercises
+def test_nbgrader_finds_the_solved_edition_right(student, number, tmp_path):
+    solved = student.student_edition(reduced(read(number)))
+    for cell in solved.cells:
+        if is_solution(cell):
+            cell.source = solution_of(
+                number, cell.metadata["nbgrader"]["grade_id"].removeprefix("exercise-").replace("-", ".")
+            )
+    assert failed_cells(solved, tmp_path) == []
+
+
+def test_a_notebook_that_fails_elsewhere_or_passes_on_a_stub_is_told(student, tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    grade = {
+        "grade": True,
+        "grade_id": "check-1-1",
+        "locked": True,
+        "points": 1,
+        "schema_version": 3,
+        "solution": False,
+    }
+    notebook.cells = [
+        nbformat.v4.new_code_cell("1 / 0", id="set-up"),
+        nbformat.v4.new_code_cell("print('[OK]')", id="check-1-1", metadata={"nbgrader": grade | {"task": False}}),
+    ]
+    told = student.problems(notebook, tmp_path)
+    assert told == ["cell set-up fails and is no check", "check check-1-1 passes on a stub"]
+
+
+def test_the_command_writes_every_notebook(student, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["student_edition.py", "--out", str(tmp_path / "out")])
+    assert student.main() == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in PATHS]
+    written = nbformat.read(tmp_path / "out" / PATHS[GRADED].name, as_version=4)
+    assert written == student.student_edition(read(GRADED))
+    assert "4 exercises" in capsys.readouterr().out
+
+
+def test_a_folder_without_notebooks_is_told(student, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["student_edition.py", "--notebooks", str(tmp_path)])
+    assert student.main() == 1
+    assert "--notebooks" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course folder of nbgrader's, with the complete notebooks as the source of one assignment, released."""
+    with pytest.MonkeyPatch.context() as patch:
+        # nbgrader starts alembic by its name alone, which an environment that is not activated does not find.
+        patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        yield released_course(tmp_path_factory.mktemp("course"))
+
+
+def released_course(root):
+    source = root / "source" / "distillation"
+    source.mkdir(parents=True)
+    for number, path in enumerate(PATHS):
+        nbformat.write(reduced(read(number)) if number == GRADED else read(number), source / path.name)
+    config = Config()
+    config.CourseDirectory.root = str(root)
+    config.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}"
+    api = NbGraderAPI(config=config)
+    result = api.generate_assignment("distillation")
+    assert result["success"], result["log"]
+    return root, api
+
+
+@numbers
+def test_nbgrader_releases_what_the_student_edition_holds(student, course, number):
+    root, _ = course
+    released = nbformat.read(root / "release" / "distillation" / PATHS[number].name, as_version=4)
+    edition = student.student_edition(reduced(read(number)) if number == GRADED else read(number))
+    for ours, theirs in zip(edition.cells, released.cells, strict=True):
+        assert theirs.source == ours.source
+        assert theirs.metadata.get("nbgrader") == ours.metadata.get("nbgrader")
+
+
+def test_nbgrader_grades_a_filled_in_copy(course):
+    """All solved gives all points; one mistake and one stub cost theirs; a check that was tampered with is restored."""
+    root, api = course
+    answers = {"all-solved": {}, "some-wrong": {"1.1": None, "1.2": ("len(paid) + len(new) < budget", "True")}}
+    name = PATHS[GRADED].name
+    for learner, changes in answers.items():
+        notebook = nbformat.read(root / "release" / "distillation" / name, as_version=4)
+        for cell in notebook.cells:
+            if is_solution(cell):
+                exercise = cell.metadata["nbgrader"]["grade_id"].removeprefix("exercise-").replace("-", ".")
+                change = changes.get(exercise, ("", ""))
+                if change is not None:  # None: the stub stays
+                    assert change[0] in solution_of(GRADED, exercise)
+                    cell.source = (
+                        solution_of(GRADED, exercise).replace(*change) if change[0] else solution_of(GRADED, exercise)
+                    )
+            elif is_check(cell) and cell.metadata["nbgrader"]["grade_id"] == "check-1-1" and learner == "some-wrong":
+                cell.source = "print('[OK] trust me')"
+        folder = root / "submitted" / learner / "distillation"
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / name)
+        result = api.autograde("distillation", learner, create=True)
+        assert result["success"], result["log"]
+    points = {}
+    with Gradebook(f"sqlite:///{root / 'gradebook.db'}") as gradebook:
+        for learner in answers:
+            submission = gradebook.find_submission_notebook(PATHS[GRADED].stem, "distillation", learner)
+            points[learner] = {grade.name: grade.score for grade in submission.grades}
+            assert submission.max_score == 4
+    everything = {f"check-1-{k}": 1.0 for k in (1, 2, 3, 4)}
+    assert points == {"all-solved": everything, "some-wrong": everything | {"check-1-1": 0.0, "check-1-2": 0.0}}
