@@ -13,7 +13,15 @@ from rdistill_helpers.show.figures import (
 )
 from rdistill_helpers.show.maps import map_figure, umap_map
 from rdistill_helpers.show.style import PALETTE, show_figure, use_style
-from rdistill_helpers.show.widgets import lambda_slider, nearest_to_mixtures, result_explorer
+from rdistill_helpers.show.toy import toy_figure
+from rdistill_helpers.show.widgets import (
+    lambda_slider,
+    loss_explorer,
+    map_explorer,
+    nearest_to_mixtures,
+    protocol_explorer,
+    result_explorer,
+)
 
 __all__ = [
     "PALETTE",
@@ -24,15 +32,19 @@ __all__ = [
     "image_grid",
     "lambda_slider",
     "ledger_diagram",
+    "loss_explorer",
+    "map_explorer",
     "map_figure",
     "mixture_diagram",
     "nearest_to_mixtures",
     "outcomes",
     "protocol_examples",
+    "protocol_explorer",
     "ranked_list",
     "result_explorer",
     "scores_plot",
     "show_figure",
+    "toy_figure",
     "umap_map",
     "use_style",
 ]

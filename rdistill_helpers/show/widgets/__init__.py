@@ -6,7 +6,7 @@ matplotlib canvas that is kept. They are dead on a page without a kernel: draw t
 `filmstrip`, `ranked_list`, `toy_figure` and `map_figure`.
 """
 
-from rdistill_helpers.show.widgets.loss_toy import loss_explorer, toy_figure
+from rdistill_helpers.show.widgets.losses import loss_explorer
 from rdistill_helpers.show.widgets.map_points import map_explorer
 from rdistill_helpers.show.widgets.mixing import lambda_slider, nearest_to_mixtures
 from rdistill_helpers.show.widgets.protocols import protocol_explorer, result_explorer
@@ -18,5 +18,4 @@ __all__ = [
     "nearest_to_mixtures",
     "protocol_explorer",
     "result_explorer",
-    "toy_figure",
 ]

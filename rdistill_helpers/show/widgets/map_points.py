@@ -89,8 +89,6 @@ def _drawn(fig: Any, panels: Sequence[np.ndarray]) -> tuple[Image.Image, np.ndar
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    places = np.stack(
-        [ax.transData.transform(np.asarray(points)) for ax, points in zip(fig.axes, panels, strict=True)]
-    )
+    places = np.stack([ax.transData.transform(np.asarray(points)) for ax, points in zip(fig.axes, panels, strict=True)])
     places[..., 1] = picture.height - places[..., 1]
     return picture, places

@@ -52,9 +52,7 @@ def protocol_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywi
         kinds = outcomes(benchmark, query, order, protocol)
         if junk_ignored:
             return kinds
-        return [
-            "negative" if letters[query].get(i) == "J" else kind for i, kind in zip(order, kinds, strict=True)
-        ]
+        return ["negative" if letters[query].get(i) == "J" else kind for i, kind in zip(order, kinds, strict=True)]
 
     def redraw(_: Any = None) -> None:
         query, protocol, junk_ignored, shown = number.value, switch.value, junk.value, count.value

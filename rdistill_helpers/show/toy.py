@@ -15,19 +15,17 @@ from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil import losses as all_losses
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.show.style import COLOURS, MARKERS, PALETTE, SHOWN_DPI
-from rdistill_helpers.show.widgets.parts import column, img, keys, said, slider, view
 
 if TYPE_CHECKING:
-    import ipywidgets
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Loss = Callable[..., Tensor]
-TEMPERATURES = (0.01, 0.02, 0.04, 0.07, 0.1, 0.2, 0.5, 1.0)
-LONGEST = 0.55  # length of the arrow of the strongest pull, in radii
-STEPS, RATE = 10, 0.05  # of one press of the button: the steps and the rate that notebook 3 trains with
-SHARP = 1.5  # drawn pixels for one of the page
-DIRECTIONS = 121  # places along the circle at which the loss is drawn
+LONGEST = 0.6  # of the arrows, in radians
+WEAK = 0.03  # part of the strongest pull below which a point gets no arrow
+STEPS, RATE = 10, 0.05  # of one descent; the rate that notebook 3 trains with
+SHARP = 1.5  # drawn pixels for one of a page
+DIRECTIONS = 73  # places along the circle at which the loss is drawn
 
 
 def toy_losses(points: int) -> dict[str, Loss]:
@@ -57,87 +55,21 @@ def toy_figure(
     teacher: [B, D], student: [B, 2], both L2-normalised; groups: [B] whole numbers; point: the one that goes round.
     losses: by name, each loss(student, teacher), with `temperature=` where it takes one; by default those of `toy_losses`.
     Arrows are minus the gradient along the circle; the longest always has the same length.
+    Raises BadInput where these do not fit together, or for another loss or point.
     """
-    toy = _Toy(teacher, student, groups, losses)
-    drawing = _Drawing(toy)
+    toy = Toy(teacher, student, groups, losses)
+    drawing = ToyDrawing(toy)
     said_of_it = drawing.update(loss, temperature, point)
     drawing.fig.set_label(alt or said_of_it)
     return drawing.fig
 
 
-def loss_explorer(
-    teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss] | None = None
-) -> "ipywidgets.VBox":
-    """Choose a loss and a temperature, move any point of the student along the circle, or let all of them follow the pull.
-
-    Arguments as for `toy_figure`, whose picture it redraws. The widget's children are the controls (loss and temperature;
-    point and its direction; two buttons), picture, words and keys.
-    """
-    import ipywidgets
-
-    toy = _Toy(teacher, student, groups, losses)
-    drawing = _Drawing(toy)
-    wide = {"description_width": "initial"}
-    name = ipywidgets.Dropdown(options=list(toy.losses), description="Loss", style=wide, layout={"width": "260px"})
-    heat = ipywidgets.SelectionSlider(
-        options=[(f"{t:g}", t) for t in TEMPERATURES],
-        value=0.04,
-        description="Temperature",
-        style=wide,
-        layout={"width": "320px"},
-    )
-    chosen = slider(range(1, len(toy.angle) + 1), 1, "Point", "260px")
-    direction = slider(range(360), toy.degrees(0), "Direction of this point in degrees", "420px")
-    down = ipywidgets.Button(description=f"{STEPS} steps downhill", tooltip="every point follows its arrow")
-    again = ipywidgets.Button(description="Start again", tooltip="back to the points of the start")
-    picture, words = view(), view()
-    quiet = False  # while the direction slider follows another control, and must not move a point
-
-    def redraw() -> None:
-        state = drawing.update(name.value, heat.value, chosen.value - 1)
-        heat.disabled = not toy.takes_temperature(name.value)
-        picture.value = img(drawing.picture(), state, photographs=False, scale=SHARP)
-        words.value = said(drawing.state)
-
-    def follow(_: Any = None) -> None:
-        nonlocal quiet
-        quiet = True
-        direction.value = toy.degrees(chosen.value - 1)
-        quiet = False
-        redraw()
-
-    def turn(change: dict[str, Any]) -> None:
-        if not quiet:
-            toy.angle[chosen.value - 1] = np.deg2rad(change["new"])
-            redraw()
-
-    def descend(_: Any) -> None:
-        toy.descend(name.value, heat.value)
-        follow()
-
-    def restart(_: Any) -> None:
-        toy.restart()
-        follow()
-
-    redraw()
-    for control in (name, heat):
-        control.observe(lambda _: redraw(), names="value")
-    chosen.observe(follow, names="value")
-    direction.observe(turn, names="value")
-    down.on_click(descend)
-    again.on_click(restart)
-    rows = [ipywidgets.HBox(row) for row in ([name, heat], [chosen, direction], [down, again])]
-    for row in rows:
-        row.layout.flex_flow = "row wrap"
-    return column([*rows, picture, words, keys("slider", "list", "button")])
-
-
-class _Toy:
+class Toy:
     """Points of teacher and student, and what a loss says of them."""
 
     def __init__(self, teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss] | None) -> None:
-        self.teacher = check_descriptors(teacher, "the toy's teacher")
-        start = check_descriptors(student, "the toy's student")
+        self.teacher = check_descriptors(teacher, "rows of the toy's teacher")
+        start = check_descriptors(student, "rows of the toy's student")
         if start.shape[1] != 2 or not len(start) == len(self.teacher) == len(groups) > 2:
             raise BadInput(
                 f"A toy of {len(self.teacher)} teacher rows, student rows {list(start.shape)} and {len(groups)} groups "
@@ -147,6 +79,9 @@ class _Toy:
         self.start = torch.atan2(start[:, 1], start[:, 0])
         self.angle = self.start.clone()  # [B] radians
         self.losses = dict(losses) if losses is not None else toy_losses(len(start))
+        self._trip: tuple[str, float, int, Tensor, np.ndarray] | None = (
+            None  # the last round trip and what it was made of
+        )
 
     def restart(self) -> None:
         """Back to the points that the student came with."""
@@ -177,12 +112,16 @@ class _Toy:
         """The loss while one point goes round and the others stay: degrees and losses, [DIRECTIONS] each."""
         turns = np.linspace(0, 360, DIRECTIONS)
         angle = self.angle.clone()
-        found = []
+        angle[point] = 0
+        if self._trip is not None and self._trip[:3] == (name, temperature, point) and angle.equal(self._trip[3]):
+            return turns, self._trip[4]  # only the point itself was moved, which does not change its way round
+        of_others, found = angle.clone(), []
         with torch.no_grad():
             for degrees in turns:
                 angle[point] = np.deg2rad(degrees)
                 found.append(float(self.value(name, temperature, angle)))
-        return turns, np.array(found)
+        self._trip = (name, temperature, point, of_others, np.array(found))
+        return turns, self._trip[4]
 
     def descend(self, name: str, temperature: float) -> None:
         """A few steps of Adam on the points, as notebook 3 trains them."""
@@ -196,44 +135,41 @@ class _Toy:
         self.angle = torch.atan2(points[:, 1], points[:, 0]).detach()
 
 
-class _Drawing:
-    """The three panels on one canvas, kept: an update moves what is there, which costs a fraction of a new figure."""
+class ToyDrawing:
+    """The three panels on one canvas. What stays is drawn once and kept; an update draws only what moves, above it."""
 
-    def __init__(self, toy: _Toy) -> None:
+    def __init__(self, toy: Toy) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.collections import PolyCollection
         from matplotlib.figure import Figure
-        from matplotlib.patches import FancyArrowPatch
 
         self.toy, self.state = toy, ""
-        # Fixed margins: a layout engine would measure all texts again at every update.
-        self.fig = Figure(figsize=(9.4, 3.5), dpi=SHOWN_DPI * SHARP, layout="none")
+        self.kept: Any = None  # the pixels of what stays
+        # Fixed margins: a layout engine would move what was kept.
+        self.fig = Figure(figsize=(9.4, 3.5), dpi=SHOWN_DPI * SHARP, layout=None)
+        self.fig.set_layout_engine("none")
         self.canvas = FigureCanvasAgg(self.fig)
-        beside = {"width_ratios": (1, 1, 1.1), "left": 0.01, "right": 0.985, "bottom": 0.19, "top": 0.9, "wspace": 0.12}
-        wanted, own, along = self.fig.subplots(1, 3, gridspec_kw=beside)
+        margins = {"left": 0.01, "right": 0.985, "bottom": 0.15, "top": 0.91, "wspace": 0.14}
+        wanted, own, along = self.fig.subplots(1, 3, gridspec_kw={"width_ratios": (1, 1, 1.1), **margins})
         # The teacher's points in the plane that holds most of them.
-        plane = toy.teacher @ torch.linalg.svd(toy.teacher, full_matrices=False).Vh[:2].T
-        self._points(wanted, plane, "teacher")
-        self.students = self._points(own, _circle(toy.angle), "student, with its pulls")
-        self.arrows = [
-            FancyArrowPatch((0, 0), (0, 0), arrowstyle="-|>", mutation_scale=9, color="0.25", linewidth=1, zorder=4)
-            for _ in range(len(toy.angle))
-        ]
-        for arrow in self.arrows:
-            own.add_patch(arrow)
+        self.plane = toy.teacher @ torch.linalg.svd(toy.teacher, full_matrices=False).Vh[:2].T
+        self._points(wanted, self.plane, "teacher")
+        self.students = self._points(own, _circle(toy.angle), "student, and the pull on each point")
+        self.arrows = PolyCollection([], facecolors="0.25", edgecolors="0.25", linewidths=0.5)
+        own.add_collection(self.arrows)
         ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "color": "black", "linestyle": "none"}
-        (self.ring,) = own.plot([], [], **ring)
-        (self.other_ring,) = wanted.plot([], [], **ring)
+        self.rings = [ax.plot([], [], zorder=5, **ring)[0] for ax in (wanted, own)]
         (self.curve,) = along.plot([], [], color=PALETTE["blue"], linestyle="-")
         (self.here,) = along.plot([], [], marker="o", color="black", linestyle="none")
-        along.set(xlim=(0, 360), xticks=[0, 90, 180, 270, 360], xlabel="direction of the ringed point in degrees")
+        # Losses are drawn from 0, the lowest, to 1, the highest, and these two texts say which they are.
+        self.ends = [along.text(-8, height, "", ha="right", va="center", fontsize=8) for height in (0, 1)]
+        along.set(xlim=(0, 360), ylim=(-0.06, 1.06), xticks=[0, 90, 180, 270, 360], yticks=[0, 1], yticklabels=[])
+        along.set_xlabel("direction of the ringed point in degrees", fontsize=9)
         along.set_title("loss while the ringed point goes round", fontsize=9)
         along.tick_params(labelsize=8)
-        self.along, self.plane = along, plane
         handles, names = wanted.get_legend_handles_labels()
-        self.fig.legend(
-            handles, names, loc="lower left", bbox_to_anchor=(0.02, 0.0), ncols=min(6, len(names)), fontsize=8,
-            frameon=False, columnspacing=1, handletextpad=0.2,
-        )  # fmt: skip
+        self.fig.legend(handles, names, loc="lower left", ncols=min(6, len(names)), fontsize=8, frameon=False)
+        self.moving = [self.arrows, *self.students, *self.rings, self.curve, self.here, *self.ends]
 
     def _points(self, ax: "Axes", points: Tensor, title: str) -> list[Any]:
         from matplotlib.patches import Circle
@@ -241,12 +177,16 @@ class _Drawing:
         ax.add_patch(Circle((0, 0), 1, fill=False, color="0.8"))
         drawn = []
         for number, group in enumerate(self.toy.groups.unique().tolist()):
-            look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-            mine = points[self.toy.groups == group]
+            look: dict[str, Any] = {
+                "color": COLOURS[number % len(COLOURS)],
+                "marker": MARKERS[number % len(MARKERS)],
+                "zorder": 3,
+            }
+            mine = points[self.toy.groups == group].T
             drawn.append(
-                ax.scatter(*mine.T, s=34, edgecolors="white", linewidths=0.5, label=f"group {number + 1}", zorder=3, **look)
+                ax.scatter(*mine, s=34, edgecolors="white", linewidths=0.5, label=f"group {number + 1}", **look)
             )
-        ax.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
+        ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
         ax.set_title(title, fontsize=9)
         ax.axis("off")
         return drawn
@@ -257,44 +197,62 @@ class _Drawing:
             raise BadInput(f"The toy has no loss {name!r}: choose {', '.join(self.toy.losses)}.")
         if not 0 <= point < len(self.toy.angle):
             raise BadInput(f"The toy has no point {point}: choose 0 to {len(self.toy.angle) - 1}.")
+        angle = self.toy.angle.numpy()
         places = _circle(self.toy.angle).numpy()
         for drawn, group in zip(self.students, self.toy.groups.unique(), strict=True):
             drawn.set_offsets(places[self.toy.groups == group])
         loss, pull = self.toy.pull(name, temperature)
-        strongest = float(np.abs(pull).max())
-        along_circle = np.stack([-places[:, 1], places[:, 0]], axis=1)  # anticlockwise
-        tips = places + along_circle * (pull / max(strongest, 1e-12) * LONGEST)[:, None]
-        for arrow, tail, tip, size in zip(self.arrows, places, tips, np.abs(pull), strict=True):
-            arrow.set_positions(tail, tip)
-            arrow.set_visible(bool(size > 0.03 * strongest))
+        share = pull / max(float(np.abs(pull).max()), 1e-12)
+        self.arrows.set_verts([_arrow(a, s * LONGEST) for a, s in zip(angle, share, strict=True) if abs(s) > WEAK])
         turns, losses = self.toy.round_trip(name, temperature, point)
-        self.curve.set_data(turns, losses)
-        self.here.set_data([np.rad2deg(float(self.toy.angle[point])) % 360], [loss])
         low, high = min(losses.min(), loss), max(losses.max(), loss)
-        room = 0.06 * (high - low) or 1e-3
-        self.along.set_ylim(low - room, high + room)
-        self.ring.set_data(*places[point, :, None])
-        self.other_ring.set_data(*self.plane[point, :, None].numpy())
-        self._say(name, temperature, point, loss, pull)
-        return (
-            f"Three panels: {len(places)} points of the teacher on a circle, those of the student with an arrow for the pull "
-            f"on each, and the loss while one point goes round. {self.state}"
-        )
-
-    def _say(self, name: str, temperature: float, point: int, loss: float, pull: np.ndarray) -> None:
+        height = (high - low) or 1.0
+        self.curve.set_data(turns, (losses - low) / height)
+        self.here.set_data([np.rad2deg(angle[point]) % 360], [(loss - low) / height])
+        for text, end in zip(self.ends, (low, high), strict=True):
+            text.set_text(f"{end:.3g}")
+        for ring, (x, y) in zip(self.rings, (self.plane[point].tolist(), places[point]), strict=True):
+            ring.set_data([x], [y])
         at = f" at temperature {temperature:g}" if self.toy.takes_temperature(name) else ""
-        weak = abs(pull[point]) <= 0.03 * float(np.abs(pull).max())
-        way = "not pulled" if weak else "pulled anticlockwise" if pull[point] > 0 else "pulled clockwise"
+        way = "hardly pulled" if abs(share[point]) <= WEAK else f"pulled {'anti' if share[point] > 0 else ''}clockwise"
         group = int((self.toy.groups.unique() == self.toy.groups[point]).nonzero()) + 1
         self.state = (
-            f"Loss {name}{at}: {loss:.4f}. Point {point + 1} of group {group} is at {self.toy.degrees(point)} degrees, {way}; "
+            f"Loss {name}{at}: {loss:.4g}. Point {point + 1} of group {group} is at {self.toy.degrees(point)} degrees, {way}; "
             f"the strongest pull is on point {int(np.abs(pull).argmax()) + 1}."
+        )
+        return (
+            f"Three panels: {len(places)} points of the teacher on a circle; those of the student with an arrow for the pull "
+            "on each, outside the circle where it is anticlockwise, inside where it is clockwise; and the loss while one "
+            f"point goes round, from {low:.3g} to {high:.3g}. {self.state}"
         )
 
     def picture(self) -> Image.Image:
         """What the canvas shows now."""
-        self.canvas.draw()
+        if self.kept is None:
+            for artist in self.moving:
+                artist.set_visible(False)
+            self.canvas.draw()
+            self.kept = self.canvas.copy_from_bbox(self.fig.bbox)
+            for artist in self.moving:
+                artist.set_visible(True)
+        self.canvas.restore_region(self.kept)
+        for artist in self.moving:
+            self.fig.draw_artist(artist)
         return Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
+
+
+def _arrow(angle: float, turn: float) -> np.ndarray:
+    """An arrow that bends along the circle, outside it when it turns anticlockwise, inside otherwise: its corners [P, 2]."""
+    side = 1.0 if turn > 0 else -1.0
+    radius, head = 1 + 0.1 * side, min(abs(turn), 0.11) * side
+    shaft, neck = angle + np.linspace(0, turn - head, 9), angle + turn - head
+    corners = [
+        *((radius - 0.008, a) for a in shaft),
+        *((radius - 0.045, neck), (radius, angle + turn), (radius + 0.045, neck)),
+        *((radius + 0.008, a) for a in shaft[::-1]),
+    ]
+    radii, angles = np.array(corners).T
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
 
 def _circle(angle: Tensor) -> Tensor:
