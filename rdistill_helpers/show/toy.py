@@ -182,9 +182,9 @@ class ToyDrawing:
                 "marker": MARKERS[number % len(MARKERS)],
                 "zorder": 3,
             }
-            mine = points[self.toy.groups == group].T
+            x, y = points[self.toy.groups == group].T
             drawn.append(
-                ax.scatter(*mine, s=34, edgecolors="white", linewidths=0.5, label=f"group {number + 1}", **look)
+                ax.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, label=f"group {number + 1}", **look)
             )
         ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
         ax.set_title(title, fontsize=9)
