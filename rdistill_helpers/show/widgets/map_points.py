@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from rdistill_helpers.show.maps import map_figure
@@ -28,7 +29,7 @@ field.dispatchEvent(new Event('change', {bubbles: true}));
 
 def map_explorer(
     points: np.ndarray | Mapping[str, np.ndarray],
-    groups: Sequence[Any] | np.ndarray,
+    groups: Sequence[Any] | np.ndarray | torch.Tensor,
     image: Callable[[int], Image.Image | Mapping[str, Image.Image]],
     background: str | None = None,
 ) -> "ipywidgets.VBox":
@@ -41,7 +42,7 @@ def map_explorer(
     import ipywidgets
 
     fig = map_figure(points, groups, background)
-    names = [str(group) for group in groups]
+    names = [str(group) for group in np.asarray(groups)]
     drawn, places = _drawn(fig, list(points.values()) if isinstance(points, Mapping) else [points])
 
     @lru_cache(maxsize=1024)
