@@ -35,7 +35,7 @@ from rdistill_helpers.show.widgets.protocols import list_scores
 GROUPS = torch.arange(12) // 4
 CONTROLS = (
     *(ipywidgets.IntSlider, ipywidgets.SelectionSlider, ipywidgets.ToggleButtons),
-    *(ipywidgets.Checkbox, ipywidgets.Dropdown, ipywidgets.Button),
+    *(ipywidgets.Checkbox, ipywidgets.Button),
 )
 
 

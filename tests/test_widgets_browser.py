@@ -211,8 +211,9 @@ def test_loss_temperature_and_points_work_without_a_mouse(opened):
     gone_down = opened.press("Space", shows="at temperature 0.07")
     before, after = (float(re.search(r"temperature 0\.07: ([\d.]+)\. ", said)[1]) for said in (turned, gone_down))
     assert after < before
-    opened.control("widget-dropdown", "Loss").locator("select").focus()
-    opened.press("ArrowDown", shows="Loss similarity: ")
+    opened.control("widget-toggle-buttons", "Loss").locator("button").first.focus()
+    opened.tab_to(opened.page.get_by_role("button", name="similarity", exact=True))
+    opened.press("Space", shows="Loss similarity: ")
 
 
 @widget("map_explorer")

@@ -20,7 +20,7 @@ def loss_explorer(
 ) -> "ipywidgets.VBox":
     """Choose a loss and a temperature, move any point of the student along the circle, or let all of them follow the pull.
 
-    Arguments as for `toy_figure`, whose picture it redraws. The widget's children are the controls (loss and temperature;
+    Arguments as for `toy_figure`, whose picture it redraws. The widget's children are the controls (loss; temperature,
     point and its direction; two buttons), picture, words and keys.
     """
     import ipywidgets
@@ -28,7 +28,8 @@ def loss_explorer(
     toy = Toy(teacher, student, groups, losses)
     drawing = ToyDrawing(toy)
     wide = {"description_width": "initial"}
-    name = ipywidgets.Dropdown(options=list(toy.losses), description="Loss", style=wide, layout={"width": "260px"})
+    # Buttons, not a list to drop down: JupyterLab takes the up and down keys that such a list needs.
+    name = ipywidgets.ToggleButtons(options=list(toy.losses), description="Loss", style={"button_width": "auto"})
     heat = ipywidgets.SelectionSlider(
         options=[(f"{t:g}", t) for t in TEMPERATURES],
         value=0.04,
@@ -76,7 +77,7 @@ def loss_explorer(
     direction.observe(turn, names="value")
     down.on_click(descend)
     again.on_click(restart)
-    rows = [ipywidgets.HBox(row) for row in ([name, heat], [chosen, direction], [down, again])]
+    rows = [ipywidgets.HBox(row) for row in ([name], [heat, chosen, direction], [down, again])]
     for row in rows:
         row.layout.flex_flow = "row wrap"
-    return column([*rows, picture, words, keys("slider", "list", "button")])
+    return column([*rows, picture, words, keys("slider", "button")])

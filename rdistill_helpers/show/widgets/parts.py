@@ -11,10 +11,9 @@ from PIL import Image
 if TYPE_CHECKING:
     import ipywidgets
 
-# What the keyboard does to each kind of control; browsers and ipywidgets fix these, the browser tests press them.
+# What the keyboard does to each kind of control; the browser tests press these. Up and down are JupyterLab's own.
 KEYS = {
-    "slider": "the arrow keys move a slider, Home and End go to its ends",
-    "list": "the arrow keys choose from a list",
+    "slider": "the left and right arrow keys move a slider, Home and End go to its ends",
     "button": "Space presses a button or ticks a box",
 }
 
