@@ -1,6 +1,7 @@
 """Figures, maps and the doctor, on a benchmark of plain colours."""
 
 import io
+import itertools
 import json
 import re
 import sys
@@ -16,16 +17,20 @@ from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 from rdistill_helpers import RetrievalNet, save_network
 from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.ranks import remove_ignored
+from rdistill_helpers.score.report import PROTOCOLS
 from rdistill_helpers.show import (
     course_map,
     doctor,
     filmstrip,
     history_plot,
     image_grid,
+    joint_space_diagram,
     ledger_diagram,
     map_figure,
     mixture_diagram,
     outcomes,
+    protocol_diagram,
     protocol_examples,
     ranked_list,
     scores_plot,
@@ -137,6 +142,20 @@ def test_diagrams_describe_themselves():
     assert "free; if not, the teacher is asked" in drawn(ledger_diagram())
     # Half way between two arrows at a right angle, the chord is as far from the centre as the root of one half.
     assert "with length 0.71" in drawn(mixture_diagram(0.5, 90))
+    assert "the same lambda, 0.3, in the other" in drawn(joint_space_diagram(0.3))
+
+
+def test_the_protocol_diagram_counts_the_ranks_that_the_score_counts():
+    kinds = {"E": "easy", "H": "hard", "J": "junk"}
+    ranked = "EJ-HE-JH--E-"
+    said = drawn(protocol_diagram(ranked))
+    for protocol, (positive, ignored) in PROTOCOLS.items():
+        places = [
+            [place for place, letter in enumerate(ranked) if kinds.get(letter) in parts]
+            for parts in (positive, ignored)
+        ]
+        assert f"{protocol}: {', '.join(map(str, remove_ignored(*places)))}" in said
+    assert "hard: none" in drawn(protocol_diagram("E-"))
 
 
 def test_a_query_without_box_and_images_is_drawn(benchmark, ranking):
@@ -164,6 +183,8 @@ def test_filmstrip_puts_the_ends_where_lambda_says(benchmark):
         (lambda b, r: filmstrip([0.5], []), "1 weights and 0 columns"),
         (lambda b, r: filmstrip([0.5], [[colour(0)]], places=[[0, 1]]), "places do not fit"),
         (lambda b, r: mixture_diagram(0.5, 180), "cannot be drawn"),
+        (lambda b, r: joint_space_diagram(1.5), "cannot be drawn"),
+        (lambda b, r: protocol_diagram("EX"), "the letters E, H, J and -"),
         (lambda b, r: history_plot({}), "no loss to draw"),
         (lambda b, r: scores_plot([]), "no score to draw"),
         (lambda b, r: map_figure(np.zeros((3, 2)), ["a"]), "for 1 groups"),
@@ -215,7 +236,43 @@ def test_the_style_needs_no_other_setting():
         drawn(history_plot({"one": history(30)}, log=True))
 
 
-def test_colours_of_the_outcomes_are_told_apart_by_lightness_or_line():
+def lightness(colour: str) -> float:
+    """How light a colour is on a grey page: L* of CIELAB, 0 to 100."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+def test_the_first_three_series_of_a_chart_differ_on_a_grey_page():
+    """Most charts of the course have no more; eight colours that keep their distance in grey as well do not exist."""
+    tones = [lightness(colour) for colour in style.COLOURS[:3]]
+    assert min(abs(a - b) for a, b in itertools.combinations(tones, 2)) > 10
+
+
+def test_colours_as_light_as_each_other_differ_by_line_marker_and_hatch():
+    looks = list(zip(style.COLOURS, style.LINES, style.MARKERS, style.HATCHES, strict=True))
+    alike = [(a, b) for a, b in itertools.combinations(looks, 2) if abs(lightness(a[0]) - lightness(b[0])) < 10]
+    assert alike, "without such a pair this would prove nothing"
+    for one, other in alike:
+        assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+def test_the_palette_keeps_its_distance_for_colour_blind_eyes():
+    # Machado, Oliveira and Fernandes, 2009: what protanopes and deuteranopes see, in linear RGB.
+    seen = {
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    }
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in style.COLOURS])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for matrix in seen.values():
+        shown = np.clip(linear @ np.array(matrix).T, 0, 1)
+        for a, b in itertools.combinations(shown ** (1 / 2.4), 2):
+            assert np.linalg.norm(a - b) > 0.1
+
+
+def test_outcomes_differ_by_line_and_sign():
     lines = [mark.line for mark in style.MARKS.values()]
     signs = [mark.sign for mark in style.MARKS.values()]
     assert len(set(lines)) == len(set(signs)) == 3

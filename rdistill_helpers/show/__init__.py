@@ -1,6 +1,12 @@
 """Figures, diagrams, maps, widgets and the doctor of the environment. May look at everything; nothing imports it."""
 
-from rdistill_helpers.show.diagrams import course_map, ledger_diagram, mixture_diagram
+from rdistill_helpers.show.diagrams import (
+    course_map,
+    joint_space_diagram,
+    ledger_diagram,
+    mixture_diagram,
+    protocol_diagram,
+)
 from rdistill_helpers.show.doctor import doctor
 from rdistill_helpers.show.figures import (
     filmstrip,
@@ -30,6 +36,7 @@ __all__ = [
     "filmstrip",
     "history_plot",
     "image_grid",
+    "joint_space_diagram",
     "lambda_slider",
     "ledger_diagram",
     "loss_explorer",
@@ -38,6 +45,7 @@ __all__ = [
     "mixture_diagram",
     "nearest_to_mixtures",
     "outcomes",
+    "protocol_diagram",
     "protocol_examples",
     "protocol_explorer",
     "ranked_list",

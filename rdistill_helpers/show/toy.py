@@ -246,9 +246,10 @@ def _arrow(angle: float, turn: float) -> np.ndarray:
     side = 1.0 if turn > 0 else -1.0
     radius, head = 1 + 0.1 * side, min(abs(turn), 0.11) * side
     shaft, neck = angle + np.linspace(0, turn - head, 9), angle + turn - head
+    wide = 0.41 * abs(head)  # a short arrow has a small head
     corners = [
         *((radius - 0.008, a) for a in shaft),
-        *((radius - 0.045, neck), (radius, angle + turn), (radius + 0.045, neck)),
+        *((radius - wide, neck), (radius, angle + turn), (radius + wide, neck)),
         *((radius + 0.008, a) for a in shaft[::-1]),
     ]
     radii, angles = np.array(corners).T

@@ -61,7 +61,7 @@ def map_explorer(
             pen.line((x, y - 22, x, y - 12), fill=PALETTE["black"], width=3)
         shown = photographs(i)
         captions = ", ".join(place[0] for place in shown if place)
-        state = f"Point {i} of {len(names)}, group {names[i]}, ringed on the map. Shown beside it: {captions}."
+        state = f"Point {i} of {len(names)}, group {names[i]}, ringed on the map. Shown with it: {captions}."
         map_view.value = img(here, f"{fig.get_label()} {state}", photographs=False, scale=SHARP, click=CLICK)
         photograph.value = img(sheet([[place] for place in shown]), f"Photograph of point {i}: {captions}.")
         words.value = said(state)
