@@ -14,13 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 WAIT = 30_000  # milliseconds for a widget to answer; how fast it should be is measured in benchmarks/widgets.py
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None, reason="no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM"
-    ),
-    # One JupyterLab and one browser for all of them.
-    pytest.mark.xdist_group("widgets in a browser"),
-]
+pytestmark = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM"
+)
 
 # Descriptors without a network: each photograph shrunk to a few pixels, which finds rooms by their colours.
 SETUP = """

@@ -25,7 +25,7 @@ LONGEST = 0.6  # of the arrows, in radians
 WEAK = 0.03  # part of the strongest pull below which a point gets no arrow
 STEPS, RATE = 10, 0.05  # of one descent; the rate that notebook 3 trains with
 SHARP = 1.5  # drawn pixels for one of a page
-DIRECTIONS = 73  # places along the circle at which the loss is drawn
+DIRECTIONS = 49  # places along the circle at which the loss is drawn
 
 
 def toy_losses(points: int) -> dict[str, Loss]:
@@ -79,6 +79,9 @@ class Toy:
         self.start = torch.atan2(start[:, 1], start[:, 0])
         self.angle = self.start.clone()  # [B] radians
         self.losses = dict(losses) if losses is not None else toy_losses(len(start))
+        self._with_temperature = {
+            name for name, loss in self.losses.items() if "temperature" in inspect.signature(loss).parameters
+        }
         self._trip: tuple[str, float, int, Tensor, np.ndarray] | None = (
             None  # the last round trip and what it was made of
         )
@@ -93,7 +96,7 @@ class Toy:
 
     def takes_temperature(self, name: str) -> bool:
         """Whether this loss has a temperature to choose."""
-        return "temperature" in inspect.signature(self.losses[name]).parameters
+        return name in self._with_temperature
 
     def value(self, name: str, temperature: float, angle: Tensor) -> Tensor:
         """The loss of the student whose points have these directions."""
