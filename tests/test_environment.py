@@ -7,7 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENVIRONMENT = (ROOT / "environment.yml").read_text(encoding="utf-8")
-CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge calls a package something else than PyPI
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "playwright": "playwright-python",
+}  # where conda-forge calls a package something else than PyPI
 ONLY_CONDA = {"python", "pip"}
 
 

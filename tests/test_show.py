@@ -1,73 +1,53 @@
-"""Figures, maps, widgets and the doctor, on a benchmark of plain colours."""
+"""Figures, maps and the doctor, on a benchmark of plain colours."""
 
 import io
+import itertools
 import json
 import re
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
+from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
-from rdistill_helpers import Benchmark, RetrievalNet, save_network
-from rdistill_helpers.distil.interpolate import mix
+from rdistill_helpers import RetrievalNet, save_network
 from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.ranks import remove_ignored
+from rdistill_helpers.score.report import PROTOCOLS
 from rdistill_helpers.show import (
     course_map,
     doctor,
     filmstrip,
     history_plot,
     image_grid,
-    lambda_slider,
+    joint_space_diagram,
     ledger_diagram,
     map_figure,
     mixture_diagram,
-    nearest_to_mixtures,
     outcomes,
+    protocol_diagram,
     protocol_examples,
     ranked_list,
-    result_explorer,
     scores_plot,
     show_figure,
     style,
     umap_map,
 )
 
-N = 24
-
-
-def colour(i: int) -> Image.Image:
-    return Image.new("RGB", (80, 60), (10 * i % 256, 40 * i % 256, 200))
-
-
-def read(name: str) -> Image.Image:
-    return colour(int(name.split("_")[1]))
-
 
 @pytest.fixture
 def benchmark():
-    truth = [
-        {"bbx": [10.0, 5.0, 60.0, 50.0], "easy": np.array([0, 1]), "hard": np.array([2, 3]), "junk": np.array([4])},
-        {"bbx": None, "easy": np.array([], np.int64), "hard": np.array([5]), "junk": np.array([6, 7])},
-    ]
-    return Benchmark("colours", ["q_30", "q_31"], [f"d_{i}" for i in range(N)], truth, read)
+    return colours()
 
 
 @pytest.fixture
 def ranking():
-    return torch.stack([torch.arange(N), torch.arange(N).flip(0)])
-
-
-def unit_rows(count: int, dim: int, seed: int = 0) -> torch.Tensor:
-    rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.normalize(rows, dim=1)
+    return there_and_back()
 
 
 def history(steps: int, start: float = 1.0) -> History:
@@ -162,6 +142,20 @@ def test_diagrams_describe_themselves():
     assert "free; if not, the teacher is asked" in drawn(ledger_diagram())
     # Half way between two arrows at a right angle, the chord is as far from the centre as the root of one half.
     assert "with length 0.71" in drawn(mixture_diagram(0.5, 90))
+    assert "the same lambda, 0.3, in the other" in drawn(joint_space_diagram(0.3))
+
+
+def test_the_protocol_diagram_counts_the_ranks_that_the_score_counts():
+    kinds = {"E": "easy", "H": "hard", "J": "junk"}
+    ranked = "EJ-HE-JH--E-"
+    said = drawn(protocol_diagram(ranked))
+    for protocol, (positive, ignored) in PROTOCOLS.items():
+        places = [
+            [place for place, letter in enumerate(ranked) if kinds.get(letter) in parts]
+            for parts in (positive, ignored)
+        ]
+        assert f"{protocol}: {', '.join(map(str, remove_ignored(*places)))}" in said
+    assert "hard: none" in drawn(protocol_diagram("E-"))
 
 
 def test_a_query_without_box_and_images_is_drawn(benchmark, ranking):
@@ -183,21 +177,19 @@ def test_filmstrip_puts_the_ends_where_lambda_says(benchmark):
     [
         (lambda b, r: image_grid([]), "cannot be laid out"),
         (lambda b, r: image_grid([colour(0)], ["a", "b"]), "2 titles for 1 images"),
-        (lambda b, r: ranked_list(b, 0, r, k=N + 1), "no first 25 results"),
+        (lambda b, r: ranked_list(b, 0, r, k=COLOURS + 1), "no first 25 results"),
         (lambda b, r: ranked_list(b, 0, r[0]), "give [Q, n]"),
-        (lambda b, r: ranked_list(b, 0, r + N), "beyond the 24"),
+        (lambda b, r: ranked_list(b, 0, r + COLOURS), "beyond the 24"),
         (lambda b, r: filmstrip([0.5], []), "1 weights and 0 columns"),
         (lambda b, r: filmstrip([0.5], [[colour(0)]], places=[[0, 1]]), "places do not fit"),
         (lambda b, r: mixture_diagram(0.5, 180), "cannot be drawn"),
+        (lambda b, r: joint_space_diagram(1.5), "cannot be drawn"),
+        (lambda b, r: protocol_diagram("EX"), "the letters E, H, J and -"),
         (lambda b, r: history_plot({}), "no loss to draw"),
         (lambda b, r: scores_plot([]), "no score to draw"),
         (lambda b, r: map_figure(np.zeros((3, 2)), ["a"]), "for 1 groups"),
         (lambda b, r: umap_map(unit_rows(3, 4)), "at least 5 rows"),
         (lambda b, r: umap_map(torch.full((9, 4), torch.nan)), "NaN"),
-        (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (1, 1), torch.ones(1)), "two different rows"),
-        (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (0, 1), torch.ones(1), k=8), "no 8 neighbours"),
-        (lambda b, r: lambda_slider({}, colour, (0, 1)), "0 spaces"),
-        (lambda b, r: result_explorer(b, r[:, :5], k=6), "no first 6 results"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -244,7 +236,43 @@ def test_the_style_needs_no_other_setting():
         drawn(history_plot({"one": history(30)}, log=True))
 
 
-def test_colours_of_the_outcomes_are_told_apart_by_lightness_or_line():
+def lightness(colour: str) -> float:
+    """How light a colour is on a grey page: L* of CIELAB, 0 to 100."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+def test_the_first_three_series_of_a_chart_differ_on_a_grey_page():
+    """Most charts of the course have no more; eight colours that keep their distance in grey as well do not exist."""
+    tones = [lightness(colour) for colour in style.COLOURS[:3]]
+    assert min(abs(a - b) for a, b in itertools.combinations(tones, 2)) > 10
+
+
+def test_colours_as_light_as_each_other_differ_by_line_marker_and_hatch():
+    looks = list(zip(style.COLOURS, style.LINES, style.MARKERS, style.HATCHES, strict=True))
+    alike = [(a, b) for a, b in itertools.combinations(looks, 2) if abs(lightness(a[0]) - lightness(b[0])) < 10]
+    assert alike, "without such a pair this would prove nothing"
+    for one, other in alike:
+        assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+def test_the_palette_keeps_its_distance_for_colour_blind_eyes():
+    # Machado, Oliveira and Fernandes, 2009: what protanopes and deuteranopes see, in linear RGB.
+    seen = {
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    }
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in style.COLOURS])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for matrix in seen.values():
+        shown = np.clip(linear @ np.array(matrix).T, 0, 1)
+        for a, b in itertools.combinations(shown ** (1 / 2.4), 2):
+            assert np.linalg.norm(a - b) > 0.1
+
+
+def test_outcomes_differ_by_line_and_sign():
     lines = [mark.line for mark in style.MARKS.values()]
     signs = [mark.sign for mark in style.MARKS.values()]
     assert len(set(lines)) == len(set(signs)) == 3
@@ -280,95 +308,6 @@ def test_groups_beyond_the_palette_still_differ():
     assert len(looks) == 20
     assert [ax.get_title() for ax in fig.axes] == ["teacher", "student"]
     drawn(fig)
-
-
-# Neighbours of mixtures
-
-
-@given(st.integers(0, 1000), st.integers(1, 6), st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
-def test_neighbours_of_mixtures_equal_a_slow_search(seed, k, weight):
-    rows = unit_rows(9, 4, seed)
-    found = nearest_to_mixtures(rows, (2, 5), torch.tensor([weight]), k)[0].tolist()
-    mixture = weight * rows[2] + (1 - weight) * rows[5]
-    others = sorted((i for i in range(9) if i not in (2, 5)), key=lambda i: -float(rows[i] @ mixture))
-    similarity = mix(rows, torch.tensor([[2, 5]]), torch.tensor([weight]))[0] @ rows.T
-    torch.testing.assert_close(similarity[found], similarity[others[:k]], atol=1e-5, rtol=0)
-
-
-# Widgets, without a browser: what a hand would do is to change .value
-
-
-def picture(view) -> Image.Image:
-    return Image.open(io.BytesIO(view.value)).convert("RGB")
-
-
-def test_moving_the_slider_shows_the_neighbours_of_that_mixture():
-    rows = {"teacher": unit_rows(N, 8), "student": unit_rows(N, 5, seed=3)}
-    slider, view, text = lambda_slider(rows, colour, (3, 7), k=4, steps=11).children
-    assert slider.description.startswith("λ")
-    assert slider.label == "0.50"
-    seen = set()
-    for step in range(11):
-        slider.value = step
-        expected = nearest_to_mixtures(rows["student"], (3, 7), torch.tensor([step / 10]), 4)[0].tolist()
-        assert f"λ = {step / 10:.2f} of photograph 3" in text.value
-        assert f"student: photographs {', '.join(map(str, expected))}" in text.value
-        seen.add(view.value)
-    assert len(seen) > 1
-    # Two rows; in the second, the first photograph stands in the third place, after the two ends.
-    assert (
-        picture(view).height == 2 * picture(lambda_slider({"t": rows["teacher"]}, colour, (3, 7), 4).children[1]).height
-    )
-    tile = picture(view).getpixel((2 * 176 + 90, 156 + 80))
-    assert tile == colour(expected[0]).getpixel((0, 0))
-
-
-def test_the_explorer_answers_to_slider_and_switch(benchmark, ranking):
-    controls, view, text = result_explorer(benchmark, ranking, k=8).children
-    slider, switch = controls.children
-    assert slider.description == "Query"
-    assert switch.description == "Protocol"
-    assert (slider.min, slider.max, switch.options) == (0, 1, ("easy", "medium", "hard"))
-    assert text.value.startswith(
-        "Query 0 (q_30), medium: AP 100.0 %. Results: 1 right, 2 right, 3 right, 4 right, 5 ignored"
-    )
-    first = view.value
-    switch.value = "hard"
-    assert "Results: 1 ignored, 2 ignored, 3 right" in text.value
-    assert view.value != first
-    slider.value = 1
-    switch.value = "easy"
-    assert text.value.startswith("Query 1 (q_31), easy: no positives under this protocol")
-    assert text.value.count("wrong") == 8
-    slider.value, switch.value = 0, "medium"
-    assert view.value == first
-
-
-def test_frames_have_the_colours_of_the_outcomes(benchmark, ranking):
-    view = result_explorer(benchmark, ranking, k=6).children[1]
-    sheet = picture(view)
-    for place, kind in enumerate(["positive"] * 4 + ["ignored", "negative"], 1):
-        corner = sheet.getpixel((place * 176 + 4 + 1, 20 + 1))
-        assert "#{:02X}{:02X}{:02X}".format(*corner) == style.MARKS[kind].colour
-    gaps = [
-        sum(sheet.getpixel((place * 176 + 4 + x, 21)) == (255, 255, 255) for x in range(168)) for place in (1, 5, 6)
-    ]
-    assert gaps[0] == 0
-    assert gaps[1] != gaps[2] > 0
-
-
-def test_widgets_render_less_than_a_figure_would(benchmark, ranking):
-    """No absolute times: a change of the widget costs less than drawing the static figure once."""
-    controls = result_explorer(benchmark, ranking).children[0]
-    slider = controls.children[0]
-    start = time.perf_counter()
-    for value in (1, 0, 1, 0, 1):
-        slider.value = value
-    per_change = (time.perf_counter() - start) / 5
-    start = time.perf_counter()
-    drawn(ranked_list(benchmark, 0, ranking))
-    assert per_change < time.perf_counter() - start
 
 
 # Doctor

@@ -1,9 +1,14 @@
-"""What several tests build tiny sets of: photographs, and what a published checkpoint says of itself."""
+"""What several tests build tiny sets of: photographs, colours, descriptors, and what a published checkpoint says of itself."""
 
 import io
 
 import numpy as np
+import torch
 from PIL import Image
+
+from rdistill_helpers import Benchmark
+
+COLOURS = 24  # database images of the benchmark of plain colours
 
 
 def photograph(seed, size=(96, 72)):
@@ -28,3 +33,29 @@ def published_meta(architecture, outputdim, **changes):
         "outputdim": outputdim,
         **changes,
     }
+
+
+def colour(i):
+    """A photograph of one plain colour."""
+    return Image.new("RGB", (80, 60), (10 * i % 256, 40 * i % 256, 200))
+
+
+def colours():
+    """A benchmark of plain colours: two queries, the second without a box and without easy images."""
+    truth = [
+        {"bbx": [10.0, 5.0, 60.0, 50.0], "easy": np.array([0, 1]), "hard": np.array([2, 3]), "junk": np.array([4])},
+        {"bbx": None, "easy": np.array([], np.int64), "hard": np.array([5]), "junk": np.array([6, 7])},
+    ]
+    names = [f"d_{i}" for i in range(COLOURS)]
+    return Benchmark("colours", ["q_30", "q_31"], names, truth, lambda name: colour(int(name.split("_")[1])))
+
+
+def there_and_back():
+    """A ranking of the colours: forwards for the first query, backwards for the second."""
+    return torch.stack([torch.arange(COLOURS), torch.arange(COLOURS).flip(0)])
+
+
+def unit_rows(count, dim, seed=0):
+    """Random descriptors."""
+    rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(rows, dim=1)

@@ -1,15 +1,16 @@
-"""Diagrams: the way through the course, a photograph's way through the ledger, and a mixture on the circle.
+"""Diagrams: the way through the course, the ledger, a mixture on the circle, the joint space, and the three protocols.
 
 Each function gives a matplotlib Figure that carries its description, as those of `figures` do.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.show.style import PALETTE
+from rdistill_helpers.score.report import PROTOCOLS
+from rdistill_helpers.show.style import MARKS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,6 +130,103 @@ def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
         "back to length one it lies on the circle, in the same direction, nearer to the heavier of the two."
     )
     return fig
+
+
+def joint_space_diagram(weight: float = 0.65) -> "Figure":
+    """The same photographs and the same mixtures in two spaces, and what a loss compares.
+
+    weight: lambda of the mixture drawn with its numbers, between 0 and 1.
+    """
+    if not 0 <= weight <= 1:
+        raise BadInput(f"A mixture with lambda {weight} cannot be drawn: give a number from 0 to 1.")
+    places = {"teacher": ((0.3, 1.55), (1.75, 1.75), (0.55, 0.45), (1.9, 0.6))}
+    places["student"] = ((5.9, 1.75), (4.35, 0.45), (5.75, 0.95), (4.25, 1.5))
+    mixtures = ((0, 1, weight), (2, 3, 0.4), (0, 2, 0.5))
+    fig, ax = _canvas((8.4, 3.3), (-0.15, 6.35), (-0.62, 2.45))
+    drawn = {}
+    for (name, points), dimension in zip(places.items(), ("D_t", "D_s"), strict=True):
+        left = 0.0 if name == "teacher" else 4.0
+        ax.plot(*zip(*_frame(left, 0.15, 2.2, 1.95), strict=True), color="0.75", linestyle="-", linewidth=1)
+        ax.text(left + 1.1, 2.2, f"{name}'s space, ${dimension}$ numbers each", ha="center", fontsize=10)
+        for first, second, share in mixtures:
+            a, b = np.array(points[first]), np.array(points[second])
+            ax.plot(*zip(a, b, strict=True), color="0.6", linestyle=":", linewidth=1.2)
+            drawn[name, first, second] = share * a + (1 - share) * b
+        for number, (x, y) in enumerate(points):
+            ax.plot(x, y, marker="o", markersize=17, color=PALETTE["blue"], markeredgecolor="white")
+            ax.text(x, y, str(number + 1), color="white", ha="center", va="center", fontsize=10, weight="bold")
+        hollow: dict[str, Any] = {"marker": "D", "markersize": 9, "color": "white", "markeredgewidth": 2}
+        for first, second, _ in mixtures:
+            ax.plot(*drawn[name, first, second], markeredgecolor=PALETTE["red"], **hollow)
+    ends = [drawn[name, 0, 1] for name in places]
+    ax.plot(*zip(*ends, strict=True), color=PALETTE["red"], linestyle="--", linewidth=1.2, zorder=0)
+    same = f"the same pair (1, 2)\nand the same λ = {weight:g}\nin both spaces"
+    ax.text(3.1, 1.68, same, ha="center", va="bottom", fontsize=9)
+    apart = "no row of one space is ever\ncompared with one of the other"
+    ax.text(3.1, 0.62, apart, ha="center", va="center", fontsize=9, color="0.3")
+    table = "similarities among all rows,\nreal and mixed"
+    _boxes(ax, [(table, 1.1, -0.35, "sky"), ("ranking loss", 3.1, -0.35, "purple"), (table, 5.1, -0.35, "sky")], 9)
+    _arrow(ax, (1.9, -0.35), (2.7, -0.35))
+    _arrow(ax, (4.3, -0.35), (3.5, -0.35))
+    for x in (1.1, 5.1):
+        _arrow(ax, (x, 0.13), (x, -0.1))
+    fig.set_label(
+        "Two frames, the teacher's space and the student's. In both lie the same four photographs, differently arranged, "
+        "and three mixtures on the lines between the same pairs. A dashed line ties a mixture of photographs 1 and 2 in one "
+        f"space to the mixture of the same two with the same lambda, {weight:g}, in the other. Similarities are taken among "
+        "all rows, real and mixed, within each space, and a ranking loss compares the two tables."
+    )
+    return fig
+
+
+def protocol_diagram(ranked: str = "EJ-HE-JH--E-") -> "Figure":
+    """One ranked list under the three protocols: what is right, wrong or taken out, and the ranks that are left.
+
+    ranked: a letter for each result, best first: E easy, H hard, J junk, - for another place.
+    """
+    names = {"E": "easy", "H": "hard", "J": "junk", "-": "other"}
+    if not ranked or set(ranked) - set(names):
+        raise BadInput(f"The list {ranked!r} cannot be drawn: give one of the letters E, H, J and - for each result.")
+    fig, ax = _canvas((min(9.5, 1.6 + 0.68 * len(ranked)), 2.6), (-1.35, len(ranked)), (-2.55, 1.0))
+    said = []
+    for row, (protocol, (positive, ignored)) in enumerate(PROTOCOLS.items()):
+        ax.text(-0.15, -row, protocol, ha="right", va="center", fontsize=10)
+        rank, right = 0, []
+        for place, letter in enumerate(ranked):
+            kind = "positive" if names[letter] in positive else "ignored" if names[letter] in ignored else "negative"
+            _cell(ax, place, -row, kind, "" if kind == "ignored" else f"{rank}")
+            right += [rank] if kind == "positive" else []
+            rank += kind != "ignored"
+        said.append(f"{protocol}: {', '.join(map(str, right)) or 'none'}")
+    for place, letter in enumerate(ranked):
+        ax.text(place + 0.5, 0.55, names[letter], ha="center", va="bottom", fontsize=9, color="0.25")
+    fig.set_label(
+        f"One ranked list of {len(ranked)} results ({', '.join(names[letter] for letter in ranked)}) under three protocols. "
+        "Right results have a tick, wrong ones a cross, ignored ones a bar and no rank. Ranks of the right results: "
+        f"{'; '.join(said)}."
+    )
+    return fig
+
+
+def _cell(ax: "Axes", x: float, y: float, kind: str, rank: str) -> None:
+    """One result under one protocol: filled where right, hatched where wrong, dotted and empty where taken out."""
+    from matplotlib.patches import Rectangle
+
+    mark = MARKS[kind]
+    corner = (x + 0.06, y - 0.4)
+    strength = {"positive": "40", "negative": "18", "ignored": "00"}[kind]
+    look: dict[str, Any] = {"linewidth": 1.6, "linestyle": mark.line, "edgecolor": mark.colour}
+    ax.add_patch(Rectangle(corner, 0.88, 0.8, facecolor=mark.colour + strength, **look))
+    if kind == "negative":
+        hatch: dict[str, Any] = {"hatch": "//", "edgecolor": mark.colour + "30", "linewidth": 0}
+        ax.add_patch(Rectangle(corner, 0.88, 0.8, fill=False, **hatch))
+    ax.text(x + 0.5, y, f"{mark.sign} {rank}".strip(), ha="center", va="center", fontsize=10)
+
+
+def _frame(left: float, bottom: float, width: float, height: float) -> list[Point]:
+    """The corners of a rectangle, the first one twice."""
+    right, top = left + width, bottom + height
+    return [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
 
 
 def _canvas(size: Point, across: Point, up: Point) -> tuple["Figure", "Axes"]:

@@ -56,7 +56,7 @@ def umap_map(rows: Any, seed: int = 0, neighbours: int = 15, min_dist: float = 0
 
 def map_figure(
     points: np.ndarray | Mapping[str, np.ndarray],
-    groups: Sequence[Any] | np.ndarray,
+    groups: Sequence[Any] | np.ndarray | torch.Tensor,
     background: str | None = None,
     alt: str | None = None,
 ) -> "Figure":
@@ -68,7 +68,7 @@ def map_figure(
     from matplotlib.figure import Figure
 
     panels = dict(points) if isinstance(points, Mapping) else {"": points}
-    labels = np.asarray([str(group) for group in groups])
+    labels = np.asarray([str(group) for group in np.asarray(groups)])
     for title, places in panels.items():
         if np.ndim(places) != 2 or np.shape(places) != (len(labels), 2):
             raise BadInput(

@@ -1,0 +1,21 @@
+"""Things to move, for a running notebook: a mixing weight, a protocol, a loss on a toy, a point of a map.
+
+Each widget is a column of labelled controls, one picture with a description in words, the same state as text, and the
+keys that move it. They answer at once because photographs are decoded once and pictures are drawn with Pillow, or on one
+matplotlib canvas that is kept. They are dead on a page without a kernel: draw the static figure first, which is
+`filmstrip`, `ranked_list`, `toy_figure` and `map_figure`.
+"""
+
+from rdistill_helpers.show.widgets.losses import loss_explorer
+from rdistill_helpers.show.widgets.map_points import map_explorer
+from rdistill_helpers.show.widgets.mixing import lambda_slider, nearest_to_mixtures
+from rdistill_helpers.show.widgets.protocols import protocol_explorer, result_explorer
+
+__all__ = [
+    "lambda_slider",
+    "loss_explorer",
+    "map_explorer",
+    "nearest_to_mixtures",
+    "protocol_explorer",
+    "result_explorer",
+]

@@ -1,0 +1,82 @@
+"""What all widgets are made of: a picture with a description, labelled controls, the words below, and the keys."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+# What the keyboard does to each kind of control; the browser tests press these. Up and down are JupyterLab's own.
+KEYS = {
+    "slider": "the left and right arrow keys move a slider, Home and End go to its ends",
+    "button": "Space presses a button or ticks a box",
+}
+
+
+def img(picture: Image.Image, alt: str, *, photographs: bool = True, scale: float = 1.0, click: str = "") -> str:
+    """An HTML image that carries its own bytes and its description, and shrinks on a narrow page.
+
+    photographs: JPEG, a sixth of the size; else PNG, which keeps lines sharp. scale: pixels of the picture for one of the
+    page. click: JavaScript that runs when the picture is clicked.
+    """
+    stream, kind = io.BytesIO(), "jpeg" if photographs else "png"
+    if photographs:
+        picture.convert("RGB").save(stream, "JPEG", quality=88, subsampling=0)
+    else:
+        # Level 1: a picture that is looked at once is not worth the time of a smaller file.
+        picture.save(stream, "PNG", compress_level=1)
+    source = f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    acts = f' onclick="{html.escape(click)}"' if click else ""
+    look = f"max-width: 100%; height: auto;{' cursor: crosshair;' if click else ''}"
+    width = round(picture.width / scale)
+    return f'<img alt="{html.escape(alt)}" width="{width}" style="{look}" src="{source}"{acts}>'
+
+
+def view(value: str = "") -> "ipywidgets.HTML":
+    """A place for a picture or for words."""
+    import ipywidgets
+
+    return ipywidgets.HTML(value=value)
+
+
+def said(words: str) -> str:
+    """Words below a picture, as HTML."""
+    return f"<div>{html.escape(words)}</div>"
+
+
+def keys(*kinds: str) -> "ipywidgets.HTML":
+    """The line that says how to work these kinds of controls without a mouse."""
+    parts = ["Tab goes from control to control", *(KEYS[kind] for kind in kinds)]
+    # A font of the usual colour: pale small print is what those who need this line cannot read.
+    return view(f'<div style="font-size: 85%">Keyboard: {"; ".join(parts)}.</div>')
+
+
+def slider(values: range, value: int, label: str, width: str = "420px") -> "ipywidgets.IntSlider":
+    """A slider over whole numbers that shows what it stands for."""
+    import ipywidgets
+
+    return ipywidgets.IntSlider(
+        value=value,
+        min=values[0],
+        max=values[-1],
+        step=values.step,
+        description=label,
+        style={"description_width": "initial"},
+        layout={"width": width},
+    )
+
+
+def column(children: Sequence[Any]) -> "ipywidgets.VBox":
+    """The parts of a widget below each other; a page without a kernel shows its one sentence instead."""
+    import ipywidgets
+
+    class Column(ipywidgets.VBox):
+        def __repr__(self) -> str:
+            return "<a widget to move: run this notebook to see it>"
+
+    return Column(children)
