@@ -27,7 +27,6 @@ from rdistill_helpers.show.widgets import (
     map_explorer,
     nearest_to_mixtures,
     protocol_explorer,
-    result_explorer,
 )
 
 __all__ = [
@@ -51,7 +50,6 @@ __all__ = [
     "protocol_examples",
     "protocol_explorer",
     "ranked_list",
-    "result_explorer",
     "scores_plot",
     "show_figure",
     "toy_figure",

@@ -9,7 +9,7 @@ matplotlib canvas that is kept. They are dead on a page without a kernel: draw t
 from rdistill_helpers.show.widgets.losses import loss_explorer
 from rdistill_helpers.show.widgets.map_points import map_explorer
 from rdistill_helpers.show.widgets.mixing import lambda_slider, nearest_to_mixtures
-from rdistill_helpers.show.widgets.protocols import protocol_explorer, result_explorer
+from rdistill_helpers.show.widgets.protocols import protocol_explorer
 
 __all__ = [
     "lambda_slider",
@@ -17,5 +17,4 @@ __all__ = [
     "map_explorer",
     "nearest_to_mixtures",
     "protocol_explorer",
-    "result_explorer",
 ]

@@ -110,6 +110,3 @@ def list_scores(
     found, gone = (np.flatnonzero(np.isin(ranked, images)) for images in (wanted, taken_out))
     ranks = remove_ignored(found, gone)
     return average_precision(ranks, len(wanted)), precision_at(ranks, k, len(wanted))
-
-
-result_explorer = protocol_explorer  # the name under which notebook 5 still calls it
