@@ -1,0 +1,133 @@
+"""Builds the site: the notebooks as they are, executed, the guides and the reference of the package, as HTML in build/site.
+
+`make site`, or `python tools/build_site.py`. Nothing is executed and nothing is fetched; the pages ask no other host for
+anything and work from a disk. Needs the extra `site`: python -m pip install --editable ".[site]".
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "tools" / "site"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_WIDGET = "*Here the notebook shows a widget. It needs a running kernel: open the notebook in JupyterLab.*"
+# Pages beside the notebooks and docs/*.md; the others are offered as files where a page links to them.
+ABOUT = ["CONTRIBUTING.md", "LICENSE-text.md", "data/README.md", "data/CREDITS.md", "data/models/MODEL_CARD.md"]
+# Reference pages: title, and the modules whose public functions and classes they list.
+REFERENCE = {
+    "data": ("Data", ["data.benchmark", "data.rooms", "data.images", "data.sfm", "data.ground_truth", "data.download"]),
+    "embed": (
+        "Embed",
+        ["embed.networks", "embed.pooling", "embed.extract", "embed.to_file", "embed.teacher", "embed.whitening",
+         "descriptors"],
+    ),
+    "distil": ("Distil", ["distil.interpolate", "distil.losses", "distil.tuples", "distil.train"]),
+    "score": ("Score", ["score.report", "score.ranks", "score.search", "score.expansion", "score.published", "score.table"]),
+    "show": ("Show", ["show.doctor", "show.figures", "show.diagrams", "show.maps", "show.widgets", "show.style"]),
+    "common": ("Errors and processes", ["errors", "parallel"]),
+}  # fmt: skip
+
+
+def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook as a page: widgets become a line of text, solutions are folded, answers of the quiz read as Markdown."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_open_details(cell.source)
+            continue
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            if WIDGET in output.get("data", {}):
+                output.data = nbformat.from_dict({"text/markdown": NO_WIDGET})
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.metadata.setdefault("tags", []).append("hide-input")
+            cell.metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
+    return notebook
+
+
+def with_open_details(markdown: str) -> str:
+    """The text inside <details> on lines of its own, where Markdown reads it: code and formulas work in answers too."""
+    markdown = re.sub(r"(<details>\s*<summary>.*?</summary>)", r"\n\1\n\n", markdown, flags=re.DOTALL)
+    return re.sub(r"\s*</details>(?:<br>)?", "\n\n</details>\n", markdown)
+
+
+def page_of_markdown(text: str) -> str:
+    """A page of the repository as a page of the site, where the README is the index."""
+    return re.sub(r"\]\(((?:\.\./)*)README\.md([#)])", r"](\1index.md\2", text) if "README.md" in text else text
+
+
+def contents(caption: str, pages: list[str]) -> str:
+    lines = "\n".join(pages)
+    return f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n"
+
+
+def reference_page(title: str, modules: list[str]) -> str:
+    parts = [f"# {title}\n"]
+    for name in modules:
+        module = f"rdistill_helpers.{name}"
+        parts.append(f"## `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n")
+    return "\n".join(parts)
+
+
+def lay_out(source: Path) -> None:
+    """Writes the sources of all pages to a fresh folder, laid out as the repository is, so that links between them hold."""
+    shutil.rmtree(source, ignore_errors=True)
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    guides = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+    about = [name for name in ABOUT if (ROOT / name).is_file()]
+    for path in notebooks:
+        copy = source / "notebooks" / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(page_of_notebook(nbformat.read(path, as_version=4)), copy)
+    for name in [*guides, *about]:
+        copy = source / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(page_of_markdown((ROOT / name).read_text(encoding="utf-8")), encoding="utf-8")
+    (source / "reference").mkdir()
+    for page, (title, modules) in REFERENCE.items():
+        (source / "reference" / f"{page}.md").write_text(reference_page(title, modules), encoding="utf-8")
+    index = page_of_markdown((ROOT / "README.md").read_text(encoding="utf-8"))
+    index += contents("The course", [f"notebooks/{path.stem}" for path in notebooks])
+    index += contents("Guides", [name.removesuffix(".md") for name in guides])
+    index += contents("Reference", [f"reference/{page}" for page in REFERENCE])
+    index += contents("About", [name.removesuffix(".md") for name in about])
+    (source / "index.md").write_text(index, encoding="utf-8")
+    copy_linked_files(source)
+
+
+def copy_linked_files(source: Path) -> None:
+    """Files of the repository that a page links to and that are no pages themselves, such as LICENSE."""
+    for page in source.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)#:\s]+)\)", page.read_text(encoding="utf-8")):
+            copy = (page.parent / target).resolve()
+            original = ROOT / copy.relative_to(source.resolve()) if copy.is_relative_to(source.resolve()) else None
+            if original and original.is_file() and not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(original, copy)
+
+
+def build(site: Path, source: Path) -> int:
+    """Builds the site anew; gives the exit status of Sphinx, which takes every warning for an error."""
+    lay_out(source)
+    shutil.rmtree(site, ignore_errors=True)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-c", CONF]
+    return subprocess.run([*command, "-d", source.parent / "site-cache", source, site]).returncode
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--site", type=Path, default=ROOT / "build" / "site", help="folder of the finished pages")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    status = build(arguments.site, arguments.site.parent / "site-source")
+    if status == 0:
+        print(f"{arguments.site / 'index.html'}, built in {time.perf_counter() - start:.0f} s")
+    sys.exit(status)

@@ -1,0 +1,74 @@
+"""How Sphinx turns the pages laid out by tools/build_site.py into the site. Nothing is executed, nothing is fetched."""
+
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from myst_nb.core.render import NbElementRenderer
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+from docstrings import as_rest  # noqa: E402
+from formulas import formula  # noqa: E402
+
+project = "rdistill"
+author = "the rdistill authors"
+project_copyright = "the rdistill authors"
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+exclude_patterns = ["**/.ipynb_checkpoints"]
+nb_execution_mode = "off"  # pages show the outputs that the notebooks hold
+nb_merge_streams = True
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+add_module_names = False
+
+html_theme = "furo"
+html_title = "rdistill"
+html_static_path = ["static"]
+html_css_files = ["course.css"]
+html_js_files = [("course.js", {"defer": "defer"})]
+html_copy_source = False
+html_show_sphinx = True
+html_math_renderer = "drawn"
+# Browsers let no page read another one where pages lie on a disk, so results come without an excerpt.
+html_show_search_summary = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def _inline(translator, node: nodes.math) -> None:
+    translator.body.append(formula(node.astext(), inline=True))
+    raise nodes.SkipNode
+
+
+def _display(translator, node: nodes.math_block) -> None:
+    translator.body.append(f'<div class="formula-line">{formula(node.astext(), inline=False)}</div>\n')
+    raise nodes.SkipNode
+
+
+def _with_alt(render_image):
+    def render(self, data):
+        images = render_image(self, data)
+        for image in images:
+            image["alt"] = data.output_metadata.get(data.mime_type, {}).get("alt", image.get("alt", ""))
+        return images
+
+    return render
+
+
+def setup(app: Sphinx) -> None:
+    """Formulas are drawn now; figures keep the alt text of their output, which MyST-NB alone would drop."""
+    app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
+    app.connect("autodoc-process-docstring", lambda a, what, name, obj, options, lines: lines.__setitem__(
+        slice(None), as_rest(lines)
+    ))  # fmt: skip
+    NbElementRenderer.render_image = _with_alt(NbElementRenderer.render_image)
