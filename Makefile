@@ -3,6 +3,7 @@
 # make student: the notebooks with stubs in place of the solutions, in build/student    make student-check: executes them too
 # make torture: kill processes, lose requests and feed hostile files, half an hour at most, and write docs/reliability.md
 # make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
+# make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
 # make clean: remove .venv and everything that was built or computed
 PYTHON ?= python3
 # Notebooks run one after another by default, so that the seconds in the JUnit file are their run times on the whole machine.
@@ -13,7 +14,7 @@ BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
 
-.PHONY: course test lab lint student student-check torture study clean
+.PHONY: course test lab lint student student-check site slides torture study clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -46,6 +47,12 @@ study: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
+site: $(READY)
+	$(BIN)/python tools/build_site.py
+
+slides: $(READY)
+	$(BIN)/python tools/build_slides.py
+
 clean:
 	rm -rf .venv build runs
 
@@ -54,5 +61,5 @@ $(READY): pyproject.toml
 		{ echo "$(PYTHON) is older than Python 3.11: name a newer one with 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
 	@echo "Installing into .venv; the first time this takes some minutes, most of it for PyTorch."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,site]"
 	@touch $@

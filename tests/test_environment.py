@@ -44,7 +44,8 @@ def test_every_package_is_used_somewhere():
     modules = {
         "pillow": "PIL", "faiss-cpu": "faiss", "umap-learn": "umap", "scikit-learn": "sklearn",
         "pytorch-metric-learning": "pytorch_metric_learning", "pytest-xdist": "-n $(TEST_JOBS)", "jupyterlab": "jupyter lab",
-        "scikit-image": "skimage", "nbval": "--nbval",
+        "scikit-image": "skimage", "nbval": "--nbval", "myst-nb": "myst_nb", "sphinx-revealjs": "sphinx_revealjs",
+        "axe-playwright-python": "axe_playwright_python",
     }  # fmt: skip
     kinds = {".py", ".ipynb", ".toml"}
     folders = ["rdistill_helpers", "tests", "tools", "notebooks", "benchmarks"]

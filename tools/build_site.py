@@ -114,12 +114,16 @@ def copy_linked_files(source: Path) -> None:
                 shutil.copy(original, copy)
 
 
-def build(site: Path, source: Path) -> int:
-    """Builds the site anew; gives the exit status of Sphinx, which takes every warning for an error."""
+def build(site: Path, source: Path) -> None:
+    """Builds the site anew from fresh sources. Raises RuntimeError where Sphinx warns, or where a page is missing."""
     lay_out(source)
     shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-c", CONF]
-    return subprocess.run([*command, "-d", source.parent / "site-cache", source, site]).returncode
+    done = subprocess.run([*command, "-d", source.with_name(f"{source.name}-cache"), "-E", source, site])
+    pages = [path.relative_to(source) for path in source.rglob("*") if path.suffix in (".md", ".ipynb")]
+    missing = [str(page) for page in pages if not (site / page.with_suffix(".html")).is_file()]
+    if done.returncode or missing:
+        raise RuntimeError(f"The site is not whole, read the lines above; pages that are missing: {missing or 'none'}.")
 
 
 if __name__ == "__main__":
@@ -127,7 +131,8 @@ if __name__ == "__main__":
     parser.add_argument("--site", type=Path, default=ROOT / "build" / "site", help="folder of the finished pages")
     arguments = parser.parse_args()
     start = time.perf_counter()
-    status = build(arguments.site, arguments.site.parent / "site-source")
-    if status == 0:
-        print(f"{arguments.site / 'index.html'}, built in {time.perf_counter() - start:.0f} s")
-    sys.exit(status)
+    try:
+        build(arguments.site, arguments.site.parent / "site-source")
+    except RuntimeError as error:
+        sys.exit(str(error))
+    print(f"{arguments.site / 'index.html'}, built in {time.perf_counter() - start:.0f} s")

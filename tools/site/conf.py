@@ -13,6 +13,8 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 from docstrings import as_rest  # noqa: E402
 from formulas import formula  # noqa: E402
 
+WIDE = 560  # figures of more pixels scroll on narrow screens rather than shrink until nothing can be read
+
 project = "rdistill"
 author = "the rdistill authors"
 project_copyright = "the rdistill authors"
@@ -59,16 +61,28 @@ def _with_alt(render_image):
     def render(self, data):
         images = render_image(self, data)
         for image in images:
-            image["alt"] = data.output_metadata.get(data.mime_type, {}).get("alt", image.get("alt", ""))
+            about = data.output_metadata.get(data.mime_type, {})
+            image["alt"] = about.get("alt", image.get("alt", ""))
+            if int(about.get("width", 0)) > WIDE:
+                image["classes"].append("wide")
         return images
 
     return render
 
 
+def _docstring(app: Sphinx, what: str, name: str, of: object, options: dict, lines: list[str]) -> None:
+    lines[:] = as_rest(lines)
+
+
+def _with_levels(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """The theme calls the captions of its menu headings; screen readers ask of which level."""
+    if tree := context.get("furo_navigation_tree"):
+        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Sphinx) -> None:
     """Formulas are drawn now; figures keep the alt text of their output, which MyST-NB alone would drop."""
+    app.connect("html-page-context", _with_levels, priority=900)
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
-    app.connect("autodoc-process-docstring", lambda a, what, name, obj, options, lines: lines.__setitem__(
-        slice(None), as_rest(lines)
-    ))  # fmt: skip
+    app.connect("autodoc-process-docstring", _docstring)
     NbElementRenderer.render_image = _with_alt(NbElementRenderer.render_image)

@@ -21,30 +21,32 @@ def _code(paragraph: str) -> list[str]:
 
 
 def _paragraph(paragraph: str) -> list[str]:
-    items: list[list[str]] = [[]]  # the text before the first item, then the items
+    points: list[tuple[str, str]] = [("", "")]  # what stands before a point, and its text; the first is no point
     for line in paragraph.splitlines():
-        if ITEM.match(line):
-            items.append([line])
+        if match := ITEM.match(line):
+            points.append((f"* **{match[1]}**: ", match[2]))
+        elif line.startswith("- "):
+            points.append(("* ", line[2:]))
+        elif line.startswith("Raises "):
+            points.append(("\n", line))
         else:
-            items[-1].append(line.strip())
-    text, *arguments = (" ".join(item) for item in items)
-    out = [_escaped(text)] if text else []
-    if arguments and out:
-        out.append("")
-    for argument in arguments:
-        names, what = ITEM.fullmatch(argument).groups()
-        out.append(f"* **{names}**: {_escaped(what)}")
+            points[-1] = (points[-1][0], f"{points[-1][1]} {line.strip()}".strip())
+    out: list[str] = []
+    for mark, text in points:
+        if text and mark != "" and out and not (mark.startswith("*") and out[-1].startswith("*")):
+            out.append("")
+        if text:
+            out.append(mark.strip("\n") + _escaped(text))
     return out
 
 
 def _escaped(text: str) -> str:
-    parts = re.split(r"``([^`]+)``|`([^`]+)`", text)
-    # text, code of two backticks or None, code of one or None, text ...
-    out = []
-    for at in range(0, len(parts), 3):
-        out.append(re.sub(r"([\\*|_])", r"\\\1", parts[at]))
-        if at + 2 < len(parts):
-            out.append(f"``{parts[at + 1] or parts[at + 2]}``")
-    joined = "".join(out)
-    # Code ends where punctuation or space begins; anything else (`loss`es) needs an empty escape in between.
-    return re.sub(r"(``[^`]+``)(?=\w)", r"\1\\ ", joined)
+    out = ""
+    # text, code or None, text ...; code stands between one or two backticks
+    for at, part in enumerate(re.split(r"(``[^`]+``|`[^`]+`)", text)):
+        if at % 2:
+            out += f"``{part.strip('`')}``"
+        else:
+            # Code ends where punctuation or space begins; before a letter (`loss`es) it needs an empty escape.
+            out += ("\\ " if at and re.match(r"\w", part) else "") + re.sub(r"([\\*|_])", r"\\\1", part)
+    return out

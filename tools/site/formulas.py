@@ -13,14 +13,17 @@ ziafont.config.svg2 = False  # glyphs as plain paths: shared symbols would need 
 
 def formula(tex: str, inline: bool) -> str:
     """HTML of a formula in TeX, in the colour and size of the text around it."""
-    drawn = ziamath.Latex(tex, size=PIXELS, inline=inline, color="currentColor").svg()
+    # Without this a bar of a norm grows as tall as the tallest thing in its line, or without end.
+    mathml = tex2mml(tex, inline=inline).replace("<mo>&#x02016;", '<mo stretchy="false">&#x02016;')
+    drawn = ziamath.Math(mathml, size=PIXELS).svg()
     _, top, width, height = map(float, re.search(r'viewBox="([^"]+)"', drawn).group(1).split())
-    style = f"width:{width / PIXELS:.3f}em;height:{height / PIXELS:.3f}em;vertical-align:{-(top + height) / PIXELS:.3f}em"
+    style = (
+        f"width:{width / PIXELS:.3f}em;height:{height / PIXELS:.3f}em;vertical-align:{-(top + height) / PIXELS:.3f}em"
+    )
     drawn = re.sub(r' (width|height)="[^"]*"', "", drawn, count=2)
     drawn = drawn.replace("<svg ", f'<svg aria-hidden="true" focusable="false" style="{style}" ', 1)
-    spoken = tex2mml(tex, inline=inline)
     kind = "inline" if inline else "display"
-    return f'<span class="formula {kind}"><span class="formula-spoken">{spoken}</span>{drawn}</span>'
+    return f'<span class="formula {kind}"><span class="formula-spoken">{mathml}</span>{drawn}</span>'
 
 
 def formulas_in(page: str) -> str:
@@ -28,8 +31,10 @@ def formulas_in(page: str) -> str:
     parts = re.split(r"(<(pre|code|script|style|svg)\b.*?</\2>|<[^>]*>)", page, flags=re.DOTALL)
     # re.split gives text, whole match, name of the element or None, text ...
     for at in range(0, len(parts), 3):
-        text = re.sub(r"\$\$(.+?)\$\$", lambda m: formula(html.unescape(m[1]), False), parts[at], flags=re.DOTALL)
-        if text == parts[at]:
-            text = re.sub(r"\$(\S(?:[^$]*?\S)?)\$(?!\d)", lambda m: formula(html.unescape(m[1]), True), text)
-        parts[at] = text
-    return "".join(parts[at] + (parts[at + 1] if at + 1 < len(parts) else "") for at in range(0, len(parts), 3))
+        parts[at] = re.sub(
+            r"\$\$(?P<display>.+?)\$\$|\$(?P<inline>\S(?:[^$]*?\S)?)\$(?!\d)",
+            lambda m: formula(html.unescape(m["display"] or m["inline"]), inline=m["display"] is None),
+            parts[at],
+            flags=re.DOTALL,
+        )
+    return "".join(part for at, part in enumerate(parts) if at % 3 != 2)

@@ -1,0 +1,348 @@
+"""The site: complete, with alt texts and drawn formulas, no request to another host, usable small, dark and by keyboard."""
+
+import html
+import importlib.util
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+
+import rdistill_helpers
+from rdistill_helpers import losses, show
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NEEDED = ["sphinx", "myst_nb", "furo", "ziamath"]
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the extra `site` is not installed: {', '.join(MISSING)}")
+
+# Elements that a browser fetches when it shows a page. A link to follow (a href) is none of them.
+FETCHED = {
+    "script": ("src",), "link": ("href",), "img": ("src", "srcset"), "source": ("src", "srcset"), "iframe": ("src",),
+    "object": ("data",), "embed": ("src",), "video": ("src", "poster"), "audio": ("src",), "track": ("src",),
+    "image": ("href", "xlink:href"), "use": ("href", "xlink:href"), "input": ("src",), "form": ("action",),
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: addresses it fetches, links, anchors, pictures, text, and its styles and scripts."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self.fetched: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.alts: list[str | None] = []
+        self.text = ""
+        self.inline = ""
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.fetched += [values[name] for name in FETCHED.get(tag, ()) if values.get(name)]
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
+        self.anchors |= {values[name] for name in ("id", "name") if values.get(name)}
+        if tag == "img":
+            self.alts.append(values.get("alt"))
+        self.inline += values.get("style") or ""
+        if tag in ("script", "style", "pre", "code"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        if self._open and self._open[-1] == tag:
+            self._open.pop()
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] in ("script", "style"):
+            self.inline += data
+        elif not self._open:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def site(load_script, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    load_script("tools/build_site.py").build(folder / "site", folder / "source")
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> list[Page]:
+    return [Page(path) for path in sorted(site.rglob("*.html"))]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=[(1280, "light"), (360, "dark")], ids=["wide-light", "narrow-dark"])
+def window(browser, request):
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    yield context.new_page()
+    context.close()
+
+
+def sources(path: Path, kind: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def page_of(pages: list[Page], name: str) -> Page:
+    return next(page for page in pages if page.path.as_posix().endswith(f"/site/{name}"))
+
+
+# --- What is there
+
+
+def test_every_notebook_and_guide_has_a_page_that_the_index_leads_to(site, pages):
+    index = {link.split("#")[0] for link in page_of(pages, "index.html").links}
+    wanted = [f"notebooks/{path.stem}.html" for path in NOTEBOOKS]
+    wanted += [f"docs/{path.stem}.html" for path in (ROOT / "docs").glob("*.md")]
+    assert [name for name in wanted if name not in index or not (site / name).is_file()] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_shows_the_outputs_that_the_notebook_holds(pages, path):
+    shown = page_of(pages, f"notebooks/{path.stem}.html").path.read_text(encoding="utf-8")
+    shown = html.unescape(re.sub(r"<[^>]*>", "", shown))
+    printed = [
+        output.text.strip().splitlines()[0].strip()
+        for cell in sources(path, "code")
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stdout" and output.text.strip()
+    ]
+    assert printed
+    assert [line for line in printed if line not in shown] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_keeps_its_alt_text(pages, path):
+    kept = Counter(page_of(pages, f"notebooks/{path.stem}.html").alts)
+    figures = Counter(
+        output.metadata[kind]["alt"]
+        for cell in sources(path, "code")
+        for output in cell.outputs
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    )
+    assert figures
+    assert figures - kept == Counter()
+
+
+def test_no_picture_is_without_alt_text(pages):
+    assert [(page.path.name, alt) for page in pages for alt in page.alts if not alt] == []
+
+
+def test_every_formula_is_drawn(pages):
+    for path in NOTEBOOKS:
+        page = page_of(pages, f"notebooks/{path.stem}.html")
+        written = "\n".join(re.sub(r"`[^`]*`", "", cell.source) for cell in sources(path, "markdown"))
+        count = len(re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", written, re.DOTALL))
+        assert page.path.read_text(encoding="utf-8").count('<span class="formula ') == count, path.name
+        assert re.findall(r"\\(?:frac|sum|lambda|mathrm)\b|\$\$", page.text) == []
+
+
+def test_widgets_are_replaced_by_a_line_that_says_so(pages):
+    for path in NOTEBOOKS:
+        widgets = [
+            output
+            for cell in sources(path, "code")
+            for output in cell.outputs
+            if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+        ]
+        page = page_of(pages, f"notebooks/{path.stem}.html")
+        assert page.text.count("Here the notebook shows a widget.") == len(widgets), path.name
+        assert "widget-view+json" not in page.path.read_text(encoding="utf-8")
+
+
+def test_the_reference_describes_everything_that_is_public(pages):
+    described = set().union(*(page.anchors for page in pages if page.path.parent.name == "reference"))
+    described = {anchor.split(".")[-1] for anchor in described}
+    names = {*rdistill_helpers.__all__, *show.__all__, *vars(losses)} - {"losses"}
+    wanted = {
+        name
+        for module in (rdistill_helpers, show, losses)
+        for name in names
+        if callable(thing := getattr(module, name, None)) and thing.__module__.startswith("rdistill_helpers")
+    }
+    public = {name for name in wanted if not name.startswith("_")}
+    assert len(public) > 40
+    assert public - described == set()
+
+
+# --- Nothing from elsewhere
+
+
+def outside(address: str) -> bool:
+    return bool(urlsplit(address).netloc) or urlsplit(address).scheme not in ("", "data", "file")
+
+
+def test_no_page_fetches_anything_from_another_host(pages):
+    found = [(page.path.name, address) for page in pages for address in page.fetched if outside(address)]
+    assert found == []
+
+
+def test_no_style_and_no_inline_script_names_another_host(site, pages):
+    styles = {path.name: path.read_text(encoding="utf-8") for path in site.rglob("*.css")}
+    assert styles
+    styles |= {f"inside {page.path.name}": page.inline for page in pages}
+    named = [
+        (name, address)
+        for name, text in styles.items()
+        for address in re.findall(r"(?:url\(\s*['\"]?|@import\s+['\"])([^'\")]+)", text)
+        if outside(address)
+    ]
+    assert named == []
+
+
+def test_the_tests_see_a_page_that_fetches_from_elsewhere(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(
+        '<img src="a.png" srcset="//host/b.png 2x"><script src="https://host/x.js"></script><a href="https://h">'
+    )
+    assert [address for address in Page(path).fetched if outside(address)] == ["//host/b.png 2x", "https://host/x.js"]
+
+
+def test_a_browser_asks_for_files_of_the_site_alone(site, window):
+    asked = []
+    window.on("request", lambda request: asked.append(request.url))
+    for path in [site / "index.html", site / "search.html", *sorted((site / "notebooks").glob("*.html"))]:
+        window.goto(path.as_uri())
+    assert len(asked) > 10
+    assert [address for address in asked if not address.startswith((site.as_uri(), "data:"))] == []
+
+
+# --- Links
+
+
+def test_every_link_inside_the_site_leads_somewhere(site, pages):
+    anchors = {page.path.resolve(): page.anchors for page in pages}
+    broken = []
+    for page in pages:
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path.resolve()
+            lost = not target.is_file() or not target.is_relative_to(site.resolve())
+            if lost or (
+                parts.fragment and target in anchors and unquote(parts.fragment) not in anchors[target] | {"top"}
+            ):
+                broken.append((page.path.relative_to(site).as_posix(), link))
+    assert broken == []
+
+
+def test_outgoing_links_name_a_protocol_that_browsers_know(pages):
+    schemes = {urlsplit(link).scheme for page in pages for link in page.links}
+    assert schemes <= {"", "https", "mailto"}
+
+
+# --- In a browser
+
+
+def test_pages_fit_into_360_pixels(site, browser):
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    window = context.new_page()
+    too_wide = {}
+    for path in sorted(site.rglob("*.html")):
+        window.goto(path.as_uri())
+        width = window.evaluate("document.documentElement.scrollWidth")
+        if width > 360:
+            too_wide[path.name] = width
+    context.close()
+    assert too_wide == {}
+
+
+def test_search_finds_pages_without_a_server(site, window):
+    window.goto((site / "search.html").as_uri() + "?q=interpolate")
+    window.wait_for_selector("#search-results ul.search li a")
+    addresses = [link.get_attribute("href") for link in window.query_selector_all("#search-results li a")]
+    assert any("reference/distil" in address for address in addresses)
+    assert any("notebooks/" in address for address in addresses)
+    assert all((site / address.split("?")[0].split("#")[0]).is_file() for address in addresses)
+
+
+def test_the_reader_can_switch_to_dark(site, browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
+    window = context.new_page()
+    window.goto((site / "index.html").as_uri())
+    colour = "getComputedStyle(document.body).backgroundColor"
+    seen = {window.evaluate(colour)}
+    for _ in range(2):
+        window.click(".content-icon-container .theme-toggle")
+        seen.add(window.evaluate(colour))
+    context.close()
+    assert len(seen) == 2
+
+
+def test_what_scrolls_inside_a_page_is_reached_by_the_keyboard(site, browser):
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    window = context.new_page()
+    window.goto((site / f"notebooks/{NOTEBOOKS[0].stem}.html").as_uri())
+    scrolling = "[...document.querySelectorAll('article pre')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert window.evaluate(f"{scrolling}.length") > 0
+    assert window.evaluate(f"{scrolling}.filter(e => e.tabIndex !== 0).length") == 0
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["index", f"notebooks/{NOTEBOOKS[0].stem}", "reference/distil"])
+def test_axe_finds_nothing_serious(site, window, name):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    window.goto((site / f"{name}.html").as_uri())
+    found = axe.Axe().run(window).response
+    assert found["passes"], "axe looked at nothing"
+    grave = [
+        (violation["id"], violation["nodes"][0]["html"][:200])
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert grave == []
+
+
+# --- Pieces of the builder
+
+
+def test_docstrings_become_lists_of_arguments(load_script):
+    as_rest = load_script("tools/site/docstrings.py").as_rest
+    text = as_rest(
+        ["What `f`s give: a*b.", "", "rows: [B, D], one_row", "    each.", "count: `n`.", "Raises BadInput."]
+    )
+    assert text == [
+        "What ``f``\\ s give: a\\*b.", "", "* **rows**: [B, D], one\\_row each.", "* **count**: ``n``.", "",
+        "Raises BadInput.", "",
+    ]  # fmt: skip
+
+
+def test_formulas_in_a_text_are_drawn_and_code_and_prices_are_not(load_script):
+    drawn = load_script("tools/site/formulas.py").formulas_in(
+        "<p>$x$ and <code>$y$</code>, $5 or 6$7</p><p>$$a &lt; b$$</p>"
+    )
+    assert drawn.count("<svg") == 2
+    assert "<code>$y$</code>" in drawn
+    assert "$5 or 6$7" in drawn
+
+
+def test_solutions_are_folded_and_answers_read_as_markdown(load_script):
+    script = load_script("tools/build_site.py")
+    solution = nbformat.v4.new_code_cell("x", metadata={"nbgrader": {"solution": True}})
+    quiz = nbformat.v4.new_markdown_cell("<details><summary>Answer</summary>`a` is right.</details><br>")
+    page = script.page_of_notebook(nbformat.v4.new_notebook(cells=[solution, quiz]))
+    assert page.cells[0].metadata.tags == ["hide-input"]
+    assert "</summary>\n\n`a` is right.\n\n</details>" in page.cells[1].source
