@@ -47,6 +47,8 @@ def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         for output in cell.outputs:
             if WIDGET in output.get("data", {}):
                 output.data = nbformat.from_dict({"text/markdown": NO_WIDGET})
+            elif printed := output.get("data", {}).get("text/markdown"):
+                output.data["text/markdown"] = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.html)", printed)
         if cell.metadata.get("nbgrader", {}).get("solution"):
             cell.metadata.setdefault("tags", []).append("hide-input")
             cell.metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
