@@ -1,0 +1,155 @@
+"""Makes slides of every notebook in build/slides: one HTML file each, with reveal.js inside, for any browser offline.
+
+`make slides`, or `python tools/build_slides.py`. Needs the extra `site`: python -m pip install --editable ".[site]".
+Which cells become slides follows from the pattern of the course; see `slides_of`. A cell whose metadata hold Jupyter's own
+{"slideshow": {"slide_type": ...}} (slide, subslide, fragment, notes or skip) is taken as that and left whole.
+"""
+
+import argparse
+import copy
+import re
+import sys
+from importlib import resources
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import SlidesExporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools" / "site"))
+
+from formulas import formulas_in  # noqa: E402
+
+LINES = 14  # longer code is for the notebook
+SHOWN = ("image/png", "image/jpeg", "text/html")
+LEFT_OUT = ("Prerequisites", "References")
+
+
+def slides_of(notebook: NotebookNode) -> NotebookNode:
+    """The notebook as slides.
+
+    Slides: the title with its promise, the objectives, the heading and first paragraph of each section, exercises (without
+    their solutions), the recap, and each quiz question, whose answer comes with one more key. Below a section's slide stand
+    its formulas, lists and tables, functions of at most 14 lines with what they print, and figures and tables that cells
+    show. All other text goes to the speaker's notes (key S).
+    """
+    cells: list[NotebookNode] = []
+    section = ""
+    for cell in notebook.cells:
+        chosen = cell.metadata.get("slideshow", {}).get("slide_type")
+        about = cell.metadata.get("rdistill", {})
+        heading = re.match(r"#+ (.*)", cell.source)
+        if chosen:
+            cells.append(copy.deepcopy(cell))
+        elif cell.cell_type == "code":
+            cells += _code_slides(cell, section)
+        elif cell.cell_type != "markdown":
+            continue
+        elif about.get("exercise"):
+            cells.append(_slide(cell.source, "slide"))
+        elif re.search(r"^## Quiz\b", cell.source, re.MULTILINE):
+            before, quiz = re.split(r"^(?=## Quiz\b)", cell.source, maxsplit=1, flags=re.MULTILINE)
+            for part in _parts(before):
+                cells.append(_slide(part, "slide"))
+            cells += _quiz_slides(re.split(r"\n(?=## )", quiz)[0])
+        elif heading:
+            for part in _parts(cell.source):
+                title = re.match(r"#+ (.*)", part)[1]
+                if title.startswith(LEFT_OUT):
+                    continue
+                section = title
+                whole = title.startswith(("Objectives", "Recap"))
+                cells += [_slide(part, "slide")] if whole else _section_slides(part)
+        else:
+            cells += _blocks(cell.source, section)
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.title = re.match(r"#+ (.*)", notebook.cells[0].source)[1]
+    for number, cell in enumerate(cells):
+        cell.id = f"slide-{number}"  # a cell may have become several
+    notebook.cells = cells
+    return notebook
+
+
+def _slide(source: str, kind: str) -> NotebookNode:
+    return new_markdown_cell(source.strip(), metadata={"slideshow": {"slide_type": kind}})
+
+
+def _parts(source: str) -> list[str]:
+    """A cell may hold several headings; each begins a part."""
+    return [part for part in re.split(r"\n(?=##? )", source.strip()) if part.strip()]
+
+
+def _section_slides(part: str) -> list[NotebookNode]:
+    heading, _, rest = part.partition("\n")
+    first, _, rest = rest.strip().partition("\n\n")
+    return [_slide(f"{heading}\n\n{first}", "slide"), *_blocks(rest, re.sub(r"^#+ ", "", heading))]
+
+
+def _blocks(source: str, section: str) -> list[NotebookNode]:
+    """Formulas, lists and tables, with the line that leads to them, on slides; other text in the notes of the slide above."""
+    shown, spoken = [], []
+    for block in re.split(r"\n\s*\n", source.strip()):
+        if re.match(r"\$\$|[-*] |\d+\. |\|", block):
+            lead = spoken.pop() + "\n\n" if spoken and spoken[-1].rstrip().endswith(":") else ""
+            shown.append(lead + block)
+        elif block.strip():
+            spoken.append(block)
+    notes = [_slide("\n\n".join(spoken), "notes")] if spoken else []
+    return notes + [_slide(f"### {section}\n\n{block}", "subslide") for block in shown]
+
+
+def _code_slides(cell: NotebookNode, section: str) -> list[NotebookNode]:
+    if cell.metadata.get("nbgrader"):
+        return []
+    outputs = [output for output in cell.outputs if any(kind in output.get("data", {}) for kind in SHOWN)]
+    slides = []
+    if "def " in cell.source and len(cell.source.splitlines()) <= LINES:
+        code = copy.deepcopy(cell)
+        code.outputs = [output for output in code.outputs if output.output_type == "stream" and output.name == "stdout"]
+        slides += [_slide(f"### {section}", "subslide"), code]
+    for output in outputs:
+        picture = copy.deepcopy(cell)
+        picture.source = ""
+        picture.outputs = [output]
+        slides += [_slide(f"### {section}", "subslide"), picture]
+    for slide in slides:
+        slide.metadata.setdefault("slideshow", {"slide_type": "-"})
+    return slides
+
+
+def _quiz_slides(quiz: str) -> list[NotebookNode]:
+    slides = []
+    for number, question in enumerate(re.split(r"\n(?=\*\*\d+\.\*\*)", quiz)[1:], 1):
+        asked, _, rest = question.partition("<details>")
+        answer = re.sub(r"^\s*<summary>.*?</summary>|</details>.*", "", rest, flags=re.DOTALL)
+        kind = "slide" if number == 1 else "subslide"
+        slides += [_slide(f"### Quiz\n\n{asked}", kind), _slide(answer, "fragment")]
+    return slides
+
+
+def page(notebook: NotebookNode) -> str:
+    """The slides as one HTML page."""
+    reveal = resources.files("sphinx_revealjs") / "_static" / "revealjs"
+    # Its themes bring fonts as files; ours takes those of the system.
+    exporter = SlidesExporter(template_name="slides", extra_template_basedirs=[str(ROOT / "tools")])
+    inside = {
+        "reveal_css": "\n".join((reveal / "dist" / name).read_text("utf-8") for name in ("reset.css", "reveal.css")),
+        "slides_css": (ROOT / "tools" / "slides" / "slides.css").read_text(encoding="utf-8"),
+        "reveal_js": (reveal / "dist" / "reveal.js").read_text("utf-8"),
+        "notes_js": (reveal / "plugin" / "notes" / "notes.js").read_text("utf-8"),
+    }
+    body, _ = exporter.from_notebook_node(slides_of(notebook), resources=inside)
+    return formulas_in(body)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "slides", help="folder of the finished slides")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        made = arguments.out / f"{path.stem}.html"
+        made.write_text(page(nbformat.read(path, as_version=4)), encoding="utf-8")
+        print(made)
