@@ -24,7 +24,8 @@ from formulas import formulas_in  # noqa: E402
 
 LINES = 14  # longer code is for the notebook
 SHOWN = ("image/png", "image/jpeg", "text/html")
-LEFT_OUT = ("Prerequisites", "References")
+LEFT_OUT = ("## Prerequisites", "## References")
+WHOLE = ("## Objectives", "## Recap")
 
 
 def slides_of(notebook: NotebookNode) -> NotebookNode:
@@ -39,31 +40,16 @@ def slides_of(notebook: NotebookNode) -> NotebookNode:
     section = ""
     for cell in notebook.cells:
         chosen = cell.metadata.get("slideshow", {}).get("slide_type")
-        about = cell.metadata.get("rdistill", {})
-        heading = re.match(r"#+ (.*)", cell.source)
         if chosen:
             cells.append(copy.deepcopy(cell))
         elif cell.cell_type == "code":
             cells += _code_slides(cell, section)
-        elif cell.cell_type != "markdown":
-            continue
-        elif about.get("exercise"):
-            cells.append(_slide(cell.source, "slide"))
-        elif re.search(r"^## Quiz\b", cell.source, re.MULTILINE):
-            before, quiz = re.split(r"^(?=## Quiz\b)", cell.source, maxsplit=1, flags=re.MULTILINE)
-            for part in _parts(before):
-                cells.append(_slide(part, "slide"))
-            cells += _quiz_slides(re.split(r"\n(?=## )", quiz)[0])
-        elif heading:
-            for part in _parts(cell.source):
-                title = re.match(r"#+ (.*)", part)[1]
-                if title.startswith(LEFT_OUT):
-                    continue
-                section = title
-                whole = title.startswith(("Objectives", "Recap"))
-                cells += [_slide(part, "slide")] if whole else _section_slides(part)
-        else:
-            cells += _blocks(cell.source, section)
+        elif cell.cell_type == "markdown":
+            # A cell may hold several headings; each begins a part.
+            for part in re.split(r"\n(?=##? )", cell.source.strip()):
+                heading = re.match(r"##? (.*)", part)
+                section = heading[1] if heading else section
+                cells += _text_slides(part, section, exercise="exercise" in cell.metadata.get("rdistill", {}))
     notebook = copy.deepcopy(notebook)
     notebook.metadata.title = re.match(r"#+ (.*)", notebook.cells[0].source)[1]
     for number, cell in enumerate(cells):
@@ -76,9 +62,16 @@ def _slide(source: str, kind: str) -> NotebookNode:
     return new_markdown_cell(source.strip(), metadata={"slideshow": {"slide_type": kind}})
 
 
-def _parts(source: str) -> list[str]:
-    """A cell may hold several headings; each begins a part."""
-    return [part for part in re.split(r"\n(?=##? )", source.strip()) if part.strip()]
+def _text_slides(part: str, section: str, exercise: bool) -> list[NotebookNode]:
+    if exercise:
+        return [_slide(part, "slide")]
+    if not part.startswith("#"):
+        return _blocks(part, section)
+    if part.startswith(LEFT_OUT):
+        return []
+    if part.startswith("## Quiz"):
+        return _quiz_slides(part)
+    return [_slide(part, "slide")] if part.startswith(WHOLE) else _section_slides(part)
 
 
 def _section_slides(part: str) -> list[NotebookNode]:
@@ -132,10 +125,10 @@ def _quiz_slides(quiz: str) -> list[NotebookNode]:
 def page(notebook: NotebookNode) -> str:
     """The slides as one HTML page."""
     reveal = resources.files("sphinx_revealjs") / "_static" / "revealjs"
-    # Its themes bring fonts as files; ours takes those of the system.
+    # Its themes bring fonts as files, so slides.css takes their place with the fonts of the system.
     exporter = SlidesExporter(template_name="slides", extra_template_basedirs=[str(ROOT / "tools")])
     inside = {
-        "reveal_css": "\n".join((reveal / "dist" / name).read_text("utf-8") for name in ("reset.css", "reveal.css")),
+        "reveal_css": (reveal / "dist" / "reveal.css").read_text("utf-8"),
         "slides_css": (ROOT / "tools" / "slides" / "slides.css").read_text(encoding="utf-8"),
         "reveal_js": (reveal / "dist" / "reveal.js").read_text("utf-8"),
         "notes_js": (reveal / "plugin" / "notes" / "notes.js").read_text("utf-8"),

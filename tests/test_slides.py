@@ -1,0 +1,122 @@
+"""Slides: which cells become which slides, and pages that hold all they need."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MISSING = [name for name in ("ziamath", "sphinx_revealjs") if importlib.util.find_spec(name) is None]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PICTURE = new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Two <arrows>."}})
+QUIZ = """## Quiz
+**1.** Why $x$?
+<details><summary>Answer</summary>Because.</details>
+
+**2.** How?
+<details><summary>Answer</summary>So.</details>"""
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the extra `site` is not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def slides(load_script):
+    return load_script("tools/build_slides.py")
+
+
+def notebook(*cells):
+    return new_notebook(cells=[new_markdown_cell("# 9. A title\n\nA promise."), *cells])
+
+
+def kinds(slides, *cells):
+    made = slides.slides_of(notebook(*cells)).cells[1:]
+    return [(cell.metadata.slideshow.slide_type, cell.source) for cell in made]
+
+
+def test_a_section_shows_its_heading_and_first_paragraph_and_the_rest_is_spoken(slides):
+    section = new_markdown_cell("## 1. A section\n\nFirst.\n\nSecond.\n\nHere it is:\n\n$$x$$")
+    assert kinds(slides, section) == [
+        ("slide", "## 1. A section\n\nFirst."),
+        ("notes", "Second."),
+        ("subslide", "### 1. A section\n\nHere it is:\n\n$$x$$"),
+    ]
+
+
+def test_a_heading_in_the_middle_of_a_cell_begins_a_slide(slides):
+    assert kinds(slides, new_markdown_cell("What to see.\n\n## 2. Next\n\nFirst.")) == [
+        ("notes", "What to see."),
+        ("slide", "## 2. Next\n\nFirst."),
+    ]
+
+
+def test_figures_and_short_functions_are_shown_and_other_code_is_not(slides):
+    short = new_code_cell("def f(x):\n    return x", outputs=[new_output("stream", name="stdout", text="1\n")])
+    long = new_code_cell("def g(x):\n" + "    x = x\n" * 20)
+    plot = new_code_cell("plot()", outputs=[PICTURE, PICTURE])
+    made = slides.slides_of(notebook(short, long, plot)).cells[1:]
+    assert [cell.source for cell in made if cell.cell_type == "code"] == [short.source, "", ""]
+    assert sum(cell.metadata.slideshow.slide_type == "subslide" for cell in made) == 3
+
+
+def test_solutions_and_checks_stay_out_and_the_task_is_a_slide(slides):
+    task = new_markdown_cell("### Exercise 9.1: Do\n\nDo it.", metadata={"rdistill": {"exercise": "9.1"}})
+    solution = new_code_cell("def f(): return 42", metadata={"nbgrader": {"solution": True}})
+    check = new_code_cell("check.f(f)", metadata={"nbgrader": {"grade": True}}, outputs=[PICTURE])
+    assert kinds(slides, task, solution, check) == [("slide", task.source)]
+
+
+def test_each_question_of_the_quiz_hides_its_answer_behind_a_key(slides):
+    assert kinds(slides, new_markdown_cell(QUIZ)) == [
+        ("slide", "### Quiz\n\n**1.** Why $x$?"), ("fragment", "Because."),
+        ("subslide", "### Quiz\n\n**2.** How?"), ("fragment", "So."),
+    ]  # fmt: skip
+
+
+def test_a_cell_with_a_slide_type_of_its_own_is_taken_as_that(slides):
+    cell = new_markdown_cell("## Whole\n\nOne.\n\nTwo.", metadata={"slideshow": {"slide_type": "subslide"}})
+    assert kinds(slides, cell) == [("subslide", cell.source)]
+
+
+def test_pictures_keep_their_alt_text_and_formulas_are_drawn(slides):
+    page = slides.page(notebook(new_code_cell("plot()", outputs=[PICTURE]), new_markdown_cell(QUIZ)))
+    assert 'alt="Two &lt;arrows&gt;."' in page
+    assert '<span class="formula inline">' in page and "$x$" not in re.sub(
+        r"<script>.*?</script>", "", page, flags=re.DOTALL
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_slides_of_a_notebook_fetch_nothing_and_fit_the_screen(slides, path, tmp_path):
+    file = tmp_path / "slides.html"
+    file.write_text(slides.page(nbformat.read(path, as_version=4)), encoding="utf-8")
+    assert re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"(?!data:)|<link\b", file.read_text(encoding="utf-8")) == []
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: the slides were not looked at")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        window = browser.new_page(viewport={"width": 1280, "height": 720})
+        asked = []
+        window.on("request", lambda request: asked.append(request.url))
+        window.goto(file.as_uri())
+        window.wait_for_function("window.Reveal && Reveal.isReady()")
+        count, too_large = window.evaluate(
+            """() => {
+                const tooLarge = [];
+                for (const slide of Reveal.getSlides()) {
+                    const at = Reveal.getIndices(slide);
+                    Reveal.slide(at.h, at.v);
+                    if (slide.scrollHeight > 720 || slide.scrollWidth > 1320) tooLarge.push([at.h, at.v, slide.innerText]);
+                }
+                return [Reveal.getSlides().length, tooLarge];
+            }"""
+        )
+        browser.close()
+    assert count > 10
+    assert too_large == []
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
