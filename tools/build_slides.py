@@ -108,7 +108,7 @@ def _code_slides(cell: NotebookNode, section: str) -> list[NotebookNode]:
         picture.outputs = [output]
         slides += [_slide(f"### {section}", "subslide"), picture]
     for slide in slides:
-        slide.metadata.setdefault("slideshow", {"slide_type": "-"})
+        slide.metadata.setdefault("slideshow", NotebookNode(slide_type="-"))
     return slides
 
 
