@@ -3,7 +3,6 @@
 import html
 import importlib.util
 import re
-import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,13 +12,14 @@ import nbformat
 import pytest
 
 import rdistill_helpers
+from lab_page import chromium
 from rdistill_helpers import losses, show
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NEEDED = ["sphinx", "myst_nb", "furo", "ziamath"]
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = chromium()
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the extra `site` is not installed: {', '.join(MISSING)}")
 
@@ -84,7 +84,7 @@ def pages(site) -> list[Page]:
 @pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
+        pytest.skip("no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM")
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with playwright.sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -2,17 +2,17 @@
 
 import importlib.util
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+from lab_page import chromium
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MISSING = [name for name in ("ziamath", "sphinx_revealjs") if importlib.util.find_spec(name) is None]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = chromium()
 PICTURE = new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Two <arrows>."}})
 QUIZ = """## Quiz
 **1.** Why $x$?
@@ -98,7 +98,7 @@ def test_slides_of_a_notebook_fetch_nothing_and_fit_the_screen(slides, path, tmp
     assert "<script" not in markup
     assert re.findall(r"<(?:img|iframe)[^>]*\ssrc=\"(?!data:)|<link\b|@import|url\((?!data:)", markup) == []
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: the slides were not looked at")
+        pytest.skip("no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM: the slides were not looked at")
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
