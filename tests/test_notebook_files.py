@@ -92,5 +92,5 @@ def test_a_diff_shows_lines_of_code_and_no_picture(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "nbdime", "diff", "--no-color", old, new], capture_output=True, text=True, cwd=tmp_path
     )
-    assert "-  b = 2" in done.stdout and "+  b = 3" in done.stdout
+    assert "\n-b = 2\n+b = 3\n" in done.stdout
     assert len(done.stdout.splitlines()) < 40 and "iVBORw0KGgoiVBORw0KGgo" not in done.stdout

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+from lab_page import chromium
 
 import rdistill_helpers
-from lab_page import chromium
 from rdistill_helpers import losses, show
 
 ROOT = Path(__file__).resolve().parents[1]

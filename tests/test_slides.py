@@ -98,7 +98,9 @@ def test_slides_of_a_notebook_fetch_nothing_and_fit_the_screen(slides, path, tmp
     assert "<script" not in markup
     assert re.findall(r"<(?:img|iframe)[^>]*\ssrc=\"(?!data:)|<link\b|@import|url\((?!data:)", markup) == []
     if CHROMIUM is None:
-        pytest.skip("no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM: the slides were not looked at")
+        pytest.skip(
+            "no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM: the slides were not looked at"
+        )
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -25,12 +25,25 @@ REFERENCE = {
     "data": ("Data", ["data.benchmark", "data.rooms", "data.images", "data.sfm", "data.ground_truth", "data.download"]),
     "embed": (
         "Embed",
-        ["embed.networks", "embed.pooling", "embed.extract", "embed.to_file", "embed.teacher", "embed.whitening",
-         "descriptors"],
+        ["embed.networks", "embed.pooling", "embed.extract", "embed.to_file", "embed.teacher", "embed.http_teacher",
+         "embed.whitening", "descriptors"],
     ),
-    "distil": ("Distil", ["distil.interpolate", "distil.losses", "distil.tuples", "distil.train"]),
-    "score": ("Score", ["score.report", "score.ranks", "score.search", "score.expansion", "score.published", "score.table"]),
-    "show": ("Show", ["show.doctor", "show.figures", "show.diagrams", "show.maps", "show.widgets", "show.style"]),
+    "distil": ("Distil", ["distil.interpolate", "distil.losses", "distil.tuples", "distil.train", "distil.choose"]),
+    "score": (
+        "Score",
+        ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
+         "score.table"],
+    ),
+    "show": (
+        "Show",
+        ["show.doctor", "show.figures", "show.diagrams", "show.maps", "show.toy", "show.style", "show.widgets.mixing",
+         "show.widgets.protocols", "show.widgets.losses", "show.widgets.map_points", "show.widgets.photographs"],
+    ),
+    "check": (
+        "Exercise checks",
+        ["show.check.hints", "show.check.embeddings", "show.check.interpolation", "show.check.ranking_losses",
+         "show.check.training", "show.check.scoring"],
+    ),
     "common": ("Errors and processes", ["errors", "parallel"]),
 }  # fmt: skip
 
