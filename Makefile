@@ -4,6 +4,7 @@
 # make torture: kill processes, lose requests and feed hostile files, half an hour at most, and write docs/reliability.md
 # make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
 # make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
+# make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit
 # make clean: remove .venv and everything that was built or computed
 PYTHON ?= python3
 # Notebooks run one after another by default, so that the seconds in the JUnit file are their run times on the whole machine.
@@ -14,7 +15,7 @@ BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
 
-.PHONY: course test lab lint student student-check site slides torture study clean
+.PHONY: course test lab lint student student-check site slides badges hooks torture study clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -52,6 +53,13 @@ site: $(READY)
 
 slides: $(READY)
 	$(BIN)/python tools/build_slides.py
+
+badges: $(READY)
+	$(BIN)/python tools/badges.py
+
+hooks: $(READY)
+	$(BIN)/pre-commit install
+	$(BIN)/nbdime config-git --enable
 
 clean:
 	rm -rf .venv build runs

@@ -336,7 +336,7 @@ def test_the_doctor_finds_a_whole_installation_well(data_folder, tmp_path, capsy
     assert doctor(data_folder, tmp_path / "runs") is True
     out = capsys.readouterr().out
     assert "[FAIL]" not in out
-    assert out.count("[OK]") == 12
+    assert out.count("[OK]") == 14
     assert "Everything is ready." in out
 
 
@@ -379,6 +379,39 @@ def test_the_doctor_tells_of_old_python_missing_packages_full_disks_and_closed_f
     assert doctor(data_folder, tmp_path / "runs") is False
     failed = re.findall(r"\[FAIL\] (.*?):", capsys.readouterr().out)
     assert failed == ["Python", "timm", "faiss", "folder for results", "free disk"]
+
+
+FIXES = {
+    "Python": "make the environment with Python 3.11 or newer",
+    "timm": "install the package again: python -m pip install",
+    "faiss": "install the package again: python -m pip install",
+    "torch": "install the package again: python -m pip install",
+    "photographs": "git checkout",
+    "student network": "git checkout",
+    "teacher network": "git checkout",
+    "folder for results": "RDISTILL_RUNS",
+    "free disk": "RDISTILL_RUNS",
+}
+
+
+def test_every_failure_that_the_doctor_finds_comes_with_its_fix(tmp_path, capsys, monkeypatch):
+    from importlib import metadata
+
+    def version(name):
+        if name.startswith("faiss"):
+            raise metadata.PackageNotFoundError(name)
+        return "1.0" if name == "torch" else "99.0"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "requires", lambda name: ["torch>=2.6", "timm>=1.0", 'pytest>=8; extra == "dev"'])
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    assert doctor(tmp_path / "no data", tmp_path / "runs") is False
+    failed = dict(re.findall(r"\[FAIL\] (.*?): (.*)", capsys.readouterr().out))
+    assert set(failed) == set(FIXES)
+    assert {part: line for part, line in failed.items() if FIXES[part] not in line} == {}
+    assert "1.0 is installed where >=2.6 is needed" in failed["torch"]
 
 
 def test_scores_of_a_file_can_be_drawn(tmp_path):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.embed.networks import load_network
@@ -19,7 +21,13 @@ INSTALL = "install the package again: python -m pip install --editable ."
 # Name of the distribution and of its module. The ones that are imported fail when their parts do not fit together; faiss
 # and umap are only looked up, for faiss may not live in one process with torch on macOS, and umap takes seconds.
 IMPORTED = {"torch": "torch", "torchvision": "torchvision", "timm": "timm", "ipywidgets": "ipywidgets"}
-LOOKED_UP = {"faiss": ("faiss-cpu", "faiss"), "umap": ("umap-learn",)}
+LOOKED_UP = {
+    "faiss": ("faiss-cpu", "faiss"),
+    "umap": ("umap-learn",),
+    "matplotlib": ("matplotlib",),
+    "pandas": ("pandas",),
+}
+OURS = "rdistill"  # the distribution that says how new the others must be
 
 
 def doctor(root: str | Path | None = None, runs: str | Path | None = None) -> bool:
@@ -64,13 +72,26 @@ def _imported(name: str) -> str:
         importlib.import_module(IMPORTED[name])
     except Exception as error:
         raise RuntimeError(f"cannot be imported ({_one_line(error)}): {INSTALL}") from error
-    return metadata.version(name)
+    return _new_enough(name)
+
+
+def _new_enough(distribution: str) -> str:
+    """Its version. Raises RuntimeError where that is older than this package asks for."""
+    version = metadata.version(distribution)
+    try:
+        needed = [Requirement(line) for line in metadata.requires(OURS) or []]
+    except metadata.PackageNotFoundError:  # used from its folder, without an installation
+        needed = []
+    for requirement in needed:
+        if requirement.name == distribution and not requirement.specifier.contains(version, prereleases=True):
+            raise RuntimeError(f"{version} is installed where {requirement.specifier} is needed: {INSTALL}")
+    return version
 
 
 def _looked_up(name: str) -> str:
     for distribution in LOOKED_UP[name]:
         try:
-            return metadata.version(distribution)
+            return _new_enough(distribution)
         except metadata.PackageNotFoundError:
             continue
     raise RuntimeError(f"is not installed: {INSTALL}")
@@ -113,7 +134,12 @@ def _writable(runs: str | Path | None) -> str:
 
 
 def _free(runs: str | Path | None) -> str:
-    free = shutil.disk_usage(runs_root(runs)).free
+    try:
+        free = shutil.disk_usage(runs_root(runs)).free
+    except OSError as error:
+        raise RuntimeError(
+            f"cannot be told ({_one_line(error)}): name another folder in the variable RDISTILL_RUNS."
+        ) from error
     if free < FREE_BYTES:
         raise RuntimeError(
             f"{free / 1e9:.1f} GB are left where 1 GB is needed: delete something, `make clean` for one."
