@@ -386,9 +386,9 @@ FIXES = {
     "timm": "install the package again: python -m pip install",
     "faiss": "install the package again: python -m pip install",
     "torch": "install the package again: python -m pip install",
-    "photographs": "git checkout",
-    "student network": "git checkout",
-    "teacher network": "git checkout",
+    "photographs": "unset RDISTILL_DATA",
+    "student network": "unset RDISTILL_DATA",
+    "teacher network": "unset RDISTILL_DATA",
     "folder for results": "RDISTILL_RUNS",
     "free disk": "RDISTILL_RUNS",
 }

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.embed.networks import load_network
+from rdistill_helpers.errors import BadInput
 from rdistill_helpers.runs import runs_root
 
 OLDEST_PYTHON = (3, 11)
@@ -126,7 +127,7 @@ def _writable(runs: str | Path | None) -> str:
         folder = runs_root(runs)
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(b"x")
-    except OSError as error:
+    except (OSError, BadInput) as error:
         raise RuntimeError(
             f"nothing can be written there ({_one_line(error)}): name another folder in the variable RDISTILL_RUNS."
         ) from error
@@ -136,7 +137,7 @@ def _writable(runs: str | Path | None) -> str:
 def _free(runs: str | Path | None) -> str:
     try:
         free = shutil.disk_usage(runs_root(runs)).free
-    except OSError as error:
+    except (OSError, BadInput) as error:
         raise RuntimeError(
             f"cannot be told ({_one_line(error)}): name another folder in the variable RDISTILL_RUNS."
         ) from error

@@ -1,0 +1,65 @@
+"""The instructor's page speaks of sections, exercises and answers that exist, and its plans fill their time."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
+NOTEBOOKS = {path.name[1]: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+PLANS = re.findall(r"^### (.*): (\d+) minutes\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def rows(table: str) -> list[list[str]]:
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[field.strip() for field in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize(("title", "minutes", "table"), PLANS, ids=[plan[0] for plan in PLANS])
+def test_a_plan_fills_its_time_with_sections_that_exist(title, minutes, table):
+    plan = rows(table)
+    assert sum(int(row[0]) for row in plan) == int(minutes)
+    for _, place, *_ in plan:
+        if place == "Break":
+            continue
+        number, what = re.fullmatch(r"(\d), (section \d+|Quiz)", place).groups()
+        text = "\n".join(cell.source for cell in NOTEBOOKS[number].cells if cell.cell_type == "markdown")
+        heading = "## Quiz" if what == "Quiz" else f"## {what.split()[1]}. "
+        assert re.search(rf"^{re.escape(heading)}", text, re.MULTILINE), place
+
+
+def test_there_are_two_sessions_of_90_minutes_and_half_a_day():
+    assert [int(minutes) for _, minutes, _ in PLANS] == [90, 90, 240]
+
+
+def test_every_exercise_has_its_common_mistakes_and_none_is_made_up():
+    table = re.search(r"^## Common mistakes.*?\n(\|.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)[1]
+    named = {row[0] for row in rows(table)}
+    there = {
+        cell.metadata["rdistill"]["exercise"]
+        for notebook in NOTEBOOKS.values()
+        for cell in notebook.cells
+        if "exercise" in cell.metadata.get("rdistill", {})
+    }
+    assert named == there
+
+
+def test_exercises_that_the_plans_name_exist():
+    there = re.findall(r"^\| (\d\.\d) \|", PAGE, re.MULTILINE)
+    assert set(re.findall(r"exercise (\d\.\d)", PAGE)) <= set(there)
+
+
+def test_the_page_of_answers_is_that_of_the_notebooks(load_script):
+    made = load_script("tools/quiz_answers.py").page(ROOT / "notebooks")
+    assert (ROOT / "docs" / "quiz-answers.md").read_text(encoding="utf-8") == made, "run python tools/quiz_answers.py"
+
+
+def test_an_answer_without_its_letter_is_refused(load_script):
+    quiz = nbformat.v4.new_markdown_cell(
+        "## Quiz\n\n**1.** Why?\n\n<details><summary>Answer</summary>\n\nSo.\n\n</details>",
+        metadata={"rdistill": {"quiz": True}},
+    )
+    with pytest.raises(ValueError, match="begin with its letter"):
+        load_script("tools/quiz_answers.py").answers_of(nbformat.v4.new_notebook(cells=[quiz]))

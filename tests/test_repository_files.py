@@ -1,0 +1,77 @@
+"""Files that code hosts and tools read: citation, issue forms, hooks, Binder, licences."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def load(name: str):
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_the_citation_has_what_the_format_asks_for_and_the_version_of_the_package():
+    citation = load("CITATION.cff")
+    # The keys that version 1.2.0 of the format knows, and those that it requires.
+    known = {
+        "abstract", "authors", "cff-version", "commit", "contact", "date-released", "doi", "identifiers", "keywords", "license",
+        "license-url", "message", "preferred-citation", "references", "repository", "repository-artifact", "repository-code",
+        "title", "type", "url", "version",
+    }  # fmt: skip
+    assert {"authors", "cff-version", "message", "title"} <= set(citation) <= known
+    assert citation["cff-version"] == "1.2.0" and citation["type"] in ("software", "dataset")
+    assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    for source in [citation, *citation["references"]]:
+        assert source["title"] and source["type"]
+        assert all(set(author) in ({"name"}, {"family-names", "given-names"}) for author in source["authors"])
+
+
+def test_the_form_about_notebooks_asks_for_notebook_and_cell():
+    form = load(".github/ISSUE_TEMPLATE/notebook.yml")
+    fields = {field["id"]: field for field in form["body"]}
+    assert form["name"] and form["description"]
+    assert all(fields[name]["validations"]["required"] for name in ("notebook", "cell", "seen"))
+    names = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert fields["notebook"]["attributes"]["options"] == names
+
+
+def test_every_form_has_fields_with_labels_of_known_kinds():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) == 2
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert {field["type"] for field in form["body"]} <= {"dropdown", "input", "textarea", "markdown", "checkboxes"}
+        assert all(field["attributes"]["label"] for field in form["body"])
+        assert len({field["id"] for field in form["body"]}) == len(form["body"])
+
+
+def test_hooks_are_programs_of_the_environment_and_scripts_that_exist():
+    repos = load(".pre-commit-config.yaml")["repos"]
+    assert [repo["repo"] for repo in repos] == ["local"], "a hook from elsewhere would have to be fetched"
+    hooks = repos[0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    for hook in hooks:
+        program, argument = hook["entry"].split()[:2]
+        assert program == "ruff" or (program == "python" and (ROOT / argument).is_file())
+
+
+def test_binder_gets_the_environment_of_the_readme():
+    given = ROOT / ".binder" / "environment.yml"
+    if given.is_symlink():  # a system without links holds the name it leads to as text
+        assert given.resolve() == ROOT / "environment.yml"
+    else:
+        assert given.read_text(encoding="utf-8").strip() == "../environment.yml"
+    if os.name == "posix":
+        assert os.access(ROOT / ".binder" / "postBuild", os.X_OK)
+
+
+def test_the_readme_explains_the_licence_of_code_text_and_data():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = re.search(r"## Licence and credits\n(.*?)\n## ", readme, re.DOTALL)[1]
+    for file in ("LICENSE", "LICENSE-text.md", "data/CREDITS.md", "data/README.md"):
+        assert f"({file})" in section and (ROOT / file).is_file()
