@@ -402,7 +402,7 @@ def test_every_failure_that_the_doctor_finds_comes_with_its_fix(tmp_path, capsys
             raise metadata.PackageNotFoundError(name)
         return "1.0" if name == "torch" else "99.0"
 
-    import torchvision  # noqa: F401  its own import asks for versions, which are false below
+    import torchvision  # noqa: F401 - its own import asks for versions, which are false below
 
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(metadata, "requires", lambda name: ["torch>=2.6", "timm>=1.0", 'pytest>=8; extra == "dev"'])
