@@ -9,7 +9,8 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 JUNIT = """<testsuites><testsuite>
-<testcase classname="notebooks.00_a" name="::Cell 0" time="6.5"/><testcase classname="notebooks.00_a" name="::Cell 1" time="6.0"/>
+<testcase classname="notebooks.00_a" name="::Cell 0" time="6.5"/>
+<testcase classname="notebooks.00_a" name="::Cell 1" time="6.0"/>
 <testcase classname="notebooks.01_b" name="::Cell 0" time="200"/>{more}</testsuite></testsuites>"""
 PROJECT = '[project]\nversion = "1.2"\n'
 ADDRESS = 'urls = {Repository = "https://github.com/somebody/rdistill"}\n'
