@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
 NOTEBOOKS = {path.name[1]: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-PLANS = re.findall(r"^### (.*): (\d+) minutes\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
+PLANS = re.findall(r"^### ([^\n]*): (\d+) minutes\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def rows(table: str) -> list[list[str]]:
