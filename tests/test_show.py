@@ -205,6 +205,7 @@ def test_a_shown_figure_carries_its_description_and_is_closed(monkeypatch):
     import matplotlib.pyplot as plt
 
     published = []
+    plt.close("all")  # what other tests left open
     fig, ax = plt.subplots()
     ax.plot([1, 2])
     monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
@@ -369,7 +370,7 @@ def test_the_doctor_tells_of_old_python_missing_packages_full_disks_and_closed_f
     def version(name):
         if name.startswith("faiss"):
             raise metadata.PackageNotFoundError(name)
-        return "1.0"
+        return "99.0"
 
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))

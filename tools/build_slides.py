@@ -63,8 +63,10 @@ def _slide(source: str, kind: str) -> NotebookNode:
 
 
 def _text_slides(part: str, section: str, exercise: bool) -> list[NotebookNode]:
-    if exercise:
-        return [_slide(part, "slide")]
+    if exercise:  # one with several questions, each led in by bold words, has a slide for each
+        task, *questions = re.split(r"\n\n(?=\*\*)", part)
+        heading = part.partition("\n")[0]
+        return [_slide(task, "slide"), *(_slide(f"{heading}\n\n{question}", "subslide") for question in questions)]
     if not part.startswith("#"):
         return _blocks(part, section)
     if part.startswith(LEFT_OUT):
