@@ -97,3 +97,8 @@ def test_methods_that_do_not_pair_are_refused():
 
 def test_an_interval_prints_in_percent():
     assert str(Interval(0.312, 0.2987, 0.3251)) == "31.2 (29.9 to 32.5)"
+
+
+def test_a_difference_says_on_which_side_of_0_it_lies():
+    sides = [Interval(0.1, low, high).side for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))]
+    assert sides == ["above", "below", "not told apart", "not told apart"]

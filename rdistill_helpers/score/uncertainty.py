@@ -22,6 +22,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def side(self) -> str:
+        """Of a difference: "above", "below" or "not told apart" from 0."""
+        return "above" if self.low > 0 else "below" if self.high < 0 else "not told apart"
+
     def __str__(self) -> str:
         return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
