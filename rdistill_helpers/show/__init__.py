@@ -19,6 +19,7 @@ from rdistill_helpers.show.figures import (
     scores_plot,
 )
 from rdistill_helpers.show.maps import map_figure, umap_map
+from rdistill_helpers.show.study_figures import choice_figure, efficiency_plot, gain_map, seed_gains
 from rdistill_helpers.show.style import PALETTE, show_figure, use_style
 from rdistill_helpers.show.toy import toy_figure
 from rdistill_helpers.show.widgets import (
@@ -32,9 +33,12 @@ from rdistill_helpers.show.widgets import (
 __all__ = [
     "PALETTE",
     "check",
+    "choice_figure",
     "course_map",
     "doctor",
+    "efficiency_plot",
     "filmstrip",
+    "gain_map",
     "history_plot",
     "image_grid",
     "joint_space_diagram",
@@ -51,6 +55,7 @@ __all__ = [
     "protocol_explorer",
     "ranked_list",
     "scores_plot",
+    "seed_gains",
     "show_figure",
     "toy_figure",
     "umap_map",
