@@ -6,6 +6,7 @@ from rdistill_helpers.show.check.embeddings import (
     search_in_blocks,
     what_fits,
 )
+from rdistill_helpers.show.check.few_images import choose_more, paired_interval, photographs_needed
 from rdistill_helpers.show.check.hints import Hint
 from rdistill_helpers.show.check.interpolation import bill, comparable, similarity_to_mixture, three_parts
 from rdistill_helpers.show.check.ranking_losses import gradient, listwise, mixed_similarities, predictions
@@ -21,6 +22,7 @@ __all__ = [
     "Hint",
     "batch",
     "bill",
+    "choose_more",
     "comparable",
     "cut_average_precision",
     "gem_per_channel",
@@ -30,6 +32,8 @@ __all__ = [
     "mean_precision",
     "mixed_similarities",
     "only_the_teacher_finds",
+    "paired_interval",
+    "photographs_needed",
     "predictions",
     "protocol_ranks",
     "search_in_blocks",
