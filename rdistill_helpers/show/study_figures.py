@@ -146,7 +146,7 @@ def seed_gains(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
     fig = Figure(figsize=(7.6, 0.95 + 0.24 * len(names)), layout="constrained")
     ax = fig.subplots()
     ax.axvline(0, color="black", linewidth=1)
-    said = []
+    said: list[str] = []
     for place, name in enumerate(reversed(names)):
         own = gains[gains["name"] == name]
         mean = 100 * float(own["gain"].mean())
