@@ -177,7 +177,7 @@ def paired_interval(answer: Callable[..., Any]) -> None:
     wide = float(given[2] - given[1]) > float(_ends(right)[1] - _ends(right)[0])
     raise Hint(
         f"The interval is too {'wide' if wide else 'narrow'}, or not in its place. In each draw take S seeds and Q queries "
-        "with replacement, the mean of the differences in these rows and columns; then the quantiles 0.025 and 0.975 of all draws."
+        "with replacement, the mean of the differences in these rows and columns; then the quantiles 0.025 and 0.975 of them."
     )
 
 
