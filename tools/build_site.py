@@ -32,17 +32,17 @@ REFERENCE = {
     "score": (
         "Score",
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
-         "score.table"],
+         "score.table", "score.runs_table"],
     ),
     "show": (
         "Show",
-        ["show.doctor", "show.figures", "show.diagrams", "show.maps", "show.toy", "show.style", "show.widgets.mixing",
+        ["show.doctor", "show.figures", "show.study_figures", "show.diagrams", "show.maps", "show.toy", "show.style", "show.widgets.mixing",
          "show.widgets.protocols", "show.widgets.losses", "show.widgets.map_points", "show.widgets.photographs"],
     ),
     "check": (
         "Exercise checks",
         ["show.check.hints", "show.check.embeddings", "show.check.interpolation", "show.check.ranking_losses",
-         "show.check.training", "show.check.scoring"],
+         "show.check.training", "show.check.scoring", "show.check.few_images"],
     ),
     "common": ("Errors and processes", ["errors", "parallel"]),
 }  # fmt: skip

@@ -30,7 +30,7 @@ def course_map() -> "Figure":
         ("descriptors\nin two spaces", 2.3, 1, "sky", "notebook 1"),
         ("joint space:\nreal + interpolated", 3.5, 1.7, "sky", "notebook 2"),
         ("ranking\nloss", 4.7, 1.7, "purple", "notebooks 3, 4"),
-        ("score\nE / M / H", 3.5, 0.3, "yellow", "notebook 5"),
+        ("score\nE / M / H", 3.5, 0.3, "yellow", "notebooks 5, 6"),
     ]
     _boxes(ax, [(text, x, y, colour) for text, x, y, colour, _ in stages], size=10)
     for _, x, y, _, notebooks in stages:
