@@ -159,7 +159,7 @@ def paired_interval(answer: Callable[..., Any]) -> None:
             right, 0.0
         ),
     }
-    if float(given[2] - given[1]) < 0.01 * spread:
+    if float(given[2] - given[1]) < 0.05 * spread:
         raise Hint(
             "The interval has next to no width. Draw with replacement, so that some seeds and queries come twice and others "
             "not at all, and do not divide the spread by the number of draws."
@@ -167,7 +167,7 @@ def paired_interval(answer: Callable[..., Any]) -> None:
     if alike(given[1], float(right.min()), 0.05) and alike(given[2], float(right.max()), 0.05):
         raise Hint(list(mistakes)[-1])
     for hint, wrong_ends in mistakes.items():
-        if _near(given[1:], wrong_ends, tolerance):
+        if _near(given[1:], wrong_ends, max(tolerance, 0.03 * float(wrong_ends.diff()))):
             raise Hint(hint)
     # The two intervals are wide, and so is what chance does to the differences of their ends.
     if _near(given[1:], _ends(drawn["second"]) - _ends(drawn["first"]), 4 * tolerance):
