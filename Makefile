@@ -44,6 +44,7 @@ torture: $(READY)
 study: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/regimes.py tuning
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py
+	$(BIN)/python tools/recipe_tables.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

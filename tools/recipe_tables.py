@@ -1,0 +1,289 @@
+"""Fills the tables of docs/recipe.md from the tables of runs in benchmarks/results/ and from the defaults of `distill`.
+
+The page stands between marks, <!-- table: NAME --> and <!-- /table -->; what lies between them is written here, the rest by
+hand. With --check nothing is written: it fails where the page is out of date.
+"""
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from rdistill_helpers.distil import distill, losses
+from rdistill_helpers.score.runs_table import (
+    MIXED,
+    SEARCHING,
+    curve,
+    gains,
+    matched,
+    methods,
+    paired_precision,
+    precision,
+    read_runs,
+    reported,
+)
+from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "recipe.md"
+RESULTS = ROOT / "benchmarks" / "results"
+MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+SEEDS = 5
+
+# Of the search (`fast_student.DEFAULT`), where its rows name them.
+DEFAULT = {
+    "loss": "listwise", "images": 300, "lr": 3e-4, "per_room": 10, "regression": 0.0, "views": 6, "steps": 500,
+    "anchors": 8, "neighbours": 5, "dim": None,
+}  # fmt: skip
+MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask")
+SAID = {
+    "per_room": "views of each room", "choice": "chosen", "regression": "regression, weight", "lam": "lambda",
+    "images": "photographs", "joint": "joint space", "joint_weight": "weight of the joint space", "loss": "",
+    "mask": "mask of shared parts", "parts": "parts of a mixture", "dim": "dimension of the student", "lr": "learning rate",
+}  # fmt: skip
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Markdown; one line instead where there is no row yet."""
+    if not rows:
+        return "*No run of this kind is in the table yet.*\n"
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def runs_of(name: str, results: Path) -> pandas.DataFrame:
+    return read_runs(results / f"{name}.csv")
+
+
+def percent(row: Any) -> str:
+    """Mean and interval of a row, in percent or points, and its seeds where they are few."""
+    few = "" if row.seeds >= SEEDS else f", {row.seeds} seed{'' if row.seeds == 1 else 's'}"
+    return f"{Interval(row.mean, row.low, row.high)}{few}"
+
+
+def told(settings: dict[str, Any]) -> str:
+    parts = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            parts.append(told(value))
+        else:
+            parts.append(f"{SAID.get(name, name.replace('_', ' '))} {value}".strip())
+    return ", ".join(parts)
+
+
+def of_seeds(found: pandas.DataFrame, with_rest: bool = False) -> list[list[str]]:
+    """A line for each change of `matched`: what changed, gains of its seeds in points, their mean."""
+    lines: dict[str, list[float]] = {}
+    for row in found.itertuples():
+        name = told(row.change) + (f" ({told(row.rest)})" if with_rest and row.rest else "")
+        lines.setdefault(name, []).append(row.gain)
+    return [[name, ", ".join(map(points, own)), points(sum(own) / len(own))] for name, own in lines.items()]
+
+
+def points(gain: float) -> str:
+    """A difference of mAP with its sign; none where it rounds to 0."""
+    text = f"{100 * gain:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+GAIN_HEAD = ["change", "gain in points, each seed", "mean"]
+
+
+def default(results: Path) -> str:
+    """The defaults that make the recipe, read from the function."""
+    there = inspect.signature(distill).parameters
+    names = [
+        "loss",
+        "steps",
+        "anchors",
+        "neighbours",
+        "lr",
+        "interpolated",
+        "regression_weight",
+        "augment",
+        "start_weight",
+    ]
+    rows = []
+    for name in names:
+        value = there[name].default
+        rows.append([f"`{name}`", f"`{value.__name__}`" if callable(value) else f"{value}"])
+        if value is losses.listwise:
+            rows.append(["its `temperature`", inspect.signature(value).parameters["temperature"].default])
+    return table(["setting", "default"], rows)
+
+
+def temperature(results: Path) -> str:
+    """Medium mAP of the search of the course's student: temperature by rate and start weight."""
+    found: dict[tuple[float, float], dict[float, str]] = {}
+    for row in runs_of("data_efficiency", results).itertuples():
+        own = row.settings
+        if row.seed >= SEARCHING and row.method == "listwise":
+            key = (own["lr"], own["start_weight"])
+            found.setdefault(key, {})[own["temperature"]] = f"{100 * row.medium:.1f}"
+    columns = sorted({column for own in found.values() for column in own})
+    rows = [
+        [f"{lr:g}", weight, *[own.get(column, "") for column in columns]] for (lr, weight), own in sorted(found.items())
+    ]
+    return table(["learning rate", "start weight", *[f"temperature {column:g}" for column in columns]], rows)
+
+
+def start_weight(results: Path) -> str:
+    """Medium mAP against the part of the start weights, few and all photographs; plain augmentation and batches."""
+    found: dict[tuple[int, int, float, int], dict[float, str]] = {}
+    usual = {"frozen", "loss", "lr", "rooms", "scale", "start_weight", "steps", "teacher", "temperature"}
+    for row in runs_of("explored", results).itertuples():
+        own = row.settings
+        if row.seed >= SEARCHING and set(own) == usual and own["loss"] == "listwise" and own["temperature"] == 0.04:
+            key = (row.images, own["frozen"], own["lr"], row.seed)
+            found.setdefault(key, {})[own["start_weight"]] = f"{100 * row.medium:.1f}"
+    columns = sorted({column for own in found.values() for column in own})
+    rows = [
+        [f"{images:,}", frozen, f"{lr:g}", seed, *[own.get(column, "") for column in columns]]
+        for (images, frozen, lr, seed), own in sorted(found.items())
+        if len(own) > 1
+    ]
+    return table(
+        ["photographs", "parts frozen", "rate", "seed", *[f"start weight {column:g}" for column in columns]], rows
+    )
+
+
+def all_losses(results: Path) -> str:
+    """Medium mAP of every method of the study without mixtures."""
+    runs = reported(runs_of("study", results))
+    runs = runs[runs["images"] > 0]
+    names = [name for name in methods(runs) if not name.endswith(MIXED) and not name.startswith("paid-")]
+    sizes = sorted({int(size) for size in runs.loc[runs["method"].isin(names), "images"]})
+    rows = []
+    for name in names:
+        own = {row.images: percent(row) for row in curve(runs, name).itertuples()}
+        rows.append([name, *[own.get(size, "") for size in sizes]])
+    return table(["medium mAP in %", *[f"{size:,} photographs" for size in sizes]], rows)
+
+
+def mixtures(results: Path) -> str:
+    """Paired gains of mixtures in the study."""
+    found = gains(reported(runs_of("study", results)))
+    sides = [Interval(row.mean, row.low, row.high).side for row in found.itertuples()]
+    words = {"above": "helps", "below": "hurts", "not told apart": "not told apart"}
+    rows = [
+        [row.other, f"{row.images:,}", percent(row), words[side]]
+        for row, side in zip(found.itertuples(), sides, strict=True)
+    ]
+    return table(["48 mixtures beside", "photographs", "gain in points (95 %)", "so it"], rows)
+
+
+def kinds(results: Path) -> str:
+    """Kinds of mixtures beside the listwise loss on 300 photographs, in the search."""
+    found = matched(runs_of("regimes", results), MIXING, DEFAULT)
+    return table(GAIN_HEAD, of_seeds(found[found["rest"] == {}]))
+
+
+def regimes(results: Path) -> str:
+    """48 plain mixtures under other losses, lists, dimensions and numbers of photographs, in the search."""
+    found = matched(runs_of("regimes", results), MIXING, DEFAULT)
+    found = found[(found["change"] == {"mixtures": 48}) & (found["rest"] != {})]
+    return table(["48 mixtures with", *GAIN_HEAD[1:]], of_seeds(found.assign(change=found["rest"])))
+
+
+def regression(results: Path) -> str:
+    """What regression beside the list brings: search, study, and the student of the course."""
+    rows = of_seeds(matched(runs_of("regimes", results), ("regression",), DEFAULT), with_rest=True)
+    rows = [["search", name, f"{mean} (seeds: {own})"] for name, own, mean in rows]
+    sources = (("study", runs_of("study", results)), ("student of the course *", runs_of("data_efficiency", results)))
+    for source, runs in sources:
+        for row in gains(reported(runs), {"listwise+regression": "listwise"}).itertuples():
+            rows.append([source, f"{row.images:,} photographs", percent(row)])
+    return table(["where", "regression beside the list", "gain in points"], rows)
+
+
+def choices(results: Path) -> str:
+    """Which photographs: few views of many rooms in the search, choices under a budget in the study."""
+    found = matched(runs_of("regimes", results), ("per_room", "choice"), DEFAULT)
+    rows = [["search", name, f"{mean} (seeds: {own})"] for name, own, mean in of_seeds(found, with_rest=True)]
+    pairs = dict.fromkeys(("paid-k-centre", "paid-clusters"), "paid-random")
+    for row in gains(reported(runs_of("study", results)), pairs).itertuples():
+        name = f"{row.method.removeprefix('paid-')} against random, {row.images:,} queries"
+        rows.append(["study", name, percent(row)])
+    return table(["where", "photographs", "gain in points"], rows)
+
+
+def lists(results: Path) -> str:
+    """Short lists: medium mAP with few photographs in a batch."""
+    found: dict[tuple[int, int], dict[int, str]] = {}
+    for row in runs_of("regimes", results).itertuples():
+        own = {**DEFAULT, **row.settings}
+        if {name for name, value in own.items() if DEFAULT.get(name) != value} <= {"anchors", "neighbours"}:
+            found.setdefault((own["anchors"], own["neighbours"]), {})[row.seed] = f"{100 * row.medium:.1f}"
+    rows = [
+        [anchors * (1 + neighbours), anchors, neighbours, ", ".join(own[seed] for seed in sorted(own))]
+        for (anchors, neighbours), own in sorted(found.items())
+    ]
+    return table(["photographs in a batch", "anchors", "neighbours", "medium mAP in %, each seed"], rows)
+
+
+def dimensions(results: Path) -> str:
+    """Students of other dimensions in the search."""
+    found: dict[Any, list[str]] = {}
+    for row in runs_of("regimes", results).itertuples():
+        own = {**DEFAULT, **row.settings}
+        if {name for name, value in own.items() if DEFAULT.get(name) != value} == {"dim"}:
+            found.setdefault(own["dim"], []).append(f"{100 * row.medium:.1f}")
+    return table(
+        ["dimension of the student", "medium mAP in %, each seed"], [[dim, ", ".join(v)] for dim, v in found.items()]
+    )
+
+
+def targets(results: Path) -> str:
+    """The student of the course against labels, against all photographs and against its teacher."""
+    runs = reported(runs_of("data_efficiency", results))
+    teacher = float(precision(runs, "teacher", 0)[0].mean())
+    rows: list[list[str]] = [["the teacher itself", f"{100 * teacher:.1f} %"]]
+    for name in ("listwise", "listwise+regression"):
+        for row in curve(runs, name).itertuples():
+            part = f"{100 * row.mean:.1f} %, {100 * row.mean / teacher:.0f} % of the teacher's ({row.seeds} seeds)"
+            rows.append([f"{name}, {row.images:,} photographs", part])
+        for size in (300, 3020):
+            try:
+                ap, other, seeds = paired_precision(runs, name, "supervised-contrastive", 300, size)
+            except ValueError:
+                continue
+            what = f"{name}, 300 photographs, against labels on {size:,}"
+            rows.append(
+                [what, f"{paired_bootstrap(ap, other)} points ({len(seeds)} seed{'' if len(seeds) == 1 else 's'}) *"]
+            )
+    return table(["", "medium mAP"], rows)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
+    "losses": all_losses, "regression": regression, "mixtures": mixtures, "kinds": kinds, "regimes": regimes,
+    "choices": choices, "lists": lists, "dimensions": dimensions,
+}  # fmt: skip
+
+
+def filled(page: str, results: Path = RESULTS) -> str:
+    """The page with all its tables made anew. Raises KeyError for a mark that names no table."""
+    return MARKS.sub(lambda mark: f"{mark[1]}{TABLES[mark[2]](results)}{mark[3]}", page)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where the page is out of date")
+    check = parser.parse_args().check
+    page = PAGE.read_text(encoding="utf-8")
+    new = filled(page)
+    if check:
+        if new != page:
+            print("docs/recipe.md is out of date: run python tools/recipe_tables.py.", file=sys.stderr)
+        return int(new != page)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
