@@ -9,9 +9,9 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 JUNIT = """<testsuites><testsuite>
-<testcase classname="notebooks.00_a" name="::Cell 0" time="6.5"/>
-<testcase classname="notebooks.00_a" name="::Cell 1" time="6.0"/>
-<testcase classname="notebooks.01_b" name="::Cell 0" time="200"/>{more}</testsuite></testsuites>"""
+<testcase classname="notebooks.00_a.ipynb" name="::Cell 0" time="6.5"/>
+<testcase classname="notebooks.00_a.ipynb" name="::Cell 1" time="6.0"/>
+<testcase classname="notebooks.01_b.ipynb" name="::Cell 0" time="200"/>{more}</testsuite></testsuites>"""
 PROJECT = '[project]\nversion = "1.2"\n'
 ADDRESS = 'urls = {Repository = "https://github.com/somebody/rdistill"}\n'
 
@@ -57,11 +57,11 @@ def test_without_an_address_there_is_no_link_and_with_one_links_name_the_tag(bad
 
 
 def test_half_a_run_gives_no_run_times(badges, clone):
-    failed = '<testcase classname="notebooks.01_b" name="::Cell 1" time="1"><failure/></testcase>'
+    failed = '<testcase classname="notebooks.01_b.ipynb" name="::Cell 1" time="1"><failure/></testcase>'
     (clone / "junit.xml").write_text(JUNIT.format(more=failed))
     with pytest.raises(RuntimeError, match="cell that failed"):
         badges.main(clone / "junit.xml", clone)
-    (clone / "junit.xml").write_text('<testsuites><testcase classname="notebooks.00_a" time="1"/></testsuites>')
+    (clone / "junit.xml").write_text('<testsuites><testcase classname="notebooks.00_a.ipynb" time="1"/></testsuites>')
     with pytest.raises(RuntimeError, match="does not tell of 01_b"):
         badges.main(clone / "junit.xml", clone)
     with pytest.raises(RuntimeError, match="run make test first"):

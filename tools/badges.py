@@ -31,7 +31,7 @@ def seconds_of(junit: Path) -> dict[str, float]:
             raise RuntimeError(
                 f"{junit} tells of a cell that failed ({case.get('name')}): mend it and run make test again."
             )
-        seconds[case.get("classname", "").split(".")[-1]] += float(case.get("time", 0))
+        seconds[case.get("classname", "").removesuffix(".ipynb").split(".")[-1]] += float(case.get("time", 0))
     return dict(seconds)
 
 
