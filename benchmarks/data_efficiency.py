@@ -46,7 +46,7 @@ from rdistill_helpers.distil import distill, losses, train_supervised
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.networks import RetrievalNet, load_teacher, teacher_version
 from rdistill_helpers.runs import runs_root
-from rdistill_helpers.score.report import evaluate
+from rdistill_helpers.score.report import Report, evaluate
 
 RESULTS = Path(__file__).parent / "results" / "data_efficiency.csv"
 
@@ -123,11 +123,10 @@ class Study:
         """Positions of the training images of a run."""
         return torch.arange(len(self.training)) if rooms is None else self.training.draw(rooms, seed)
 
-    def score(self, net: nn.Module) -> dict[str, float]:
-        """Easy, medium and hard mAP."""
+    def score(self, net: nn.Module) -> Report:
+        """What a network reaches on the evaluation rooms."""
         queries, database = (extract(net, images, progress=False) for images in self.evaluation)
-        report = evaluate(queries, database, self.benchmark)
-        return {"easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP}
+        return evaluate(queries, database, self.benchmark)
 
     def train(self, run: Run, progress: bool) -> nn.Module:
         """The network of a run."""
@@ -160,15 +159,23 @@ class Study:
         start = time.perf_counter()
         net = self.train(run, progress)
         seconds = time.perf_counter() - start if trained else 0.0
-        return {
-            "method": run.method,
-            "images": images,
-            "teacher_queries": images if run.method in DISTILLED else 0,
-            "seed": run.seed,
-            **{name: f"{value:.6f}" for name, value in self.score(net).items()},
-            "seconds": f"{seconds:.1f}",
-            "settings": as_text(run.settings | {"rooms": run.rooms} if trained else run.settings),
-        }
+        settings = run.settings | {"rooms": run.rooms} if trained else run.settings
+        return as_row(run.method, images, run.seed, self.score(net), seconds, settings)
+
+
+def as_row(
+    method: str, images: int, seed: int, report: Report, seconds: float, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """A run as it stands in a CSV. Each image was a query, but where labels took the teacher's place."""
+    return {
+        "method": method,
+        "images": images,
+        "teacher_queries": 0 if method.startswith("supervised") else images,
+        "seed": seed,
+        **{name: f"{getattr(report, name).mAP:.6f}" for name in ("easy", "medium", "hard")},
+        "seconds": f"{seconds:.1f}",
+        "settings": as_text(settings),
+    }
 
 
 def as_text(settings: dict[str, Any]) -> str:

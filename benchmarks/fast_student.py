@@ -8,14 +8,16 @@ takes with the default of the course, which trains more of the network on new vi
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from data_efficiency import SCALE
+from data_efficiency import SCALE, Study
 from pytorch_metric_learning.losses import ContrastiveLoss, MultiSimilarityLoss
 from torch import Tensor, nn
 
@@ -25,15 +27,14 @@ from rdistill_helpers import (
     RetrievalNet,
     TrainingImages,
     evaluate,
-    extract,
-    load_teacher,
     losses,
     teacher_version,
 )
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.distil import cluster_centres, k_centre
-from rdistill_helpers.distil.train import augmented, average_weights, schedule
+from rdistill_helpers.distil.train import augmented, average_weights, parameter_groups, schedule
 from rdistill_helpers.distil.tuples import class_batches, tuple_batches
+from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
 
 FROZEN = 9  # parts of the student whose output is kept
@@ -191,17 +192,29 @@ def prepared() -> Path:
     if path.exists():
         return path
     net = RetrievalNet().to(memory_format=torch.channels_last).eval()
-    training, benchmark = TrainingImages.load("rooms"), Benchmark.load("rooms")
-    pixels = training.pixels(progress=True)
+    study = Study()
     generator = torch.Generator().manual_seed(0)
     views = [
-        torch.cat([frozen_maps(net, augmented(block, generator)) for block in pixels.split(64)]) for _ in range(VIEWS)
+        torch.cat([frozen_maps(net, augmented(block, generator)) for block in study.pixels.split(64)])
+        for _ in range(VIEWS)
     ]
-    photographs = [*benchmark.queries(), *benchmark.images()]
+    queries, database = study.evaluation
+    photographs = [*queries, *database]
     maps = [frozen_maps(net, to_tensor([photo]).float() / 255, SCALE)[0] for photo in photographs]
-    rows = {"fine-tuned": extract(load_teacher(), pixels)}
-    torch.save({"views": torch.stack(views, 1), "maps": maps, "rows": rows}, path)
+    rows = {"fine-tuned": study.teacher_rows}
+    with written_whole(path) as unfinished:
+        torch.save({"views": torch.stack(views, 1), "maps": maps, "rows": rows}, unfinished)
     return path
+
+
+def in_processes(
+    jobs: int, work: Callable[..., dict[str, Any]], runs: list[tuple[Any, ...]]
+) -> Iterator[dict[str, Any]]:
+    """What `work` gives for each run, as they end, computed by `jobs` processes."""
+    prepared()
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(work, *run) for run in runs]):
+            yield done.result()
 
 
 @cache
@@ -264,18 +277,12 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     views, teacher, labels = cached["views"][index], cached["rows"][settings["teacher"]][index], labels[index]
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = RetrievalNet(dim=settings["dim"]).to(memory_format=torch.channels_last).train()
-    trained = [net.features[FROZEN:], *([] if net.whiten is None else [net.whiten])]
+    net = RetrievalNet(dim=settings["dim"]).freeze(FROZEN).to(memory_format=torch.channels_last).train()
     start = {name: value.clone() for name, value in net.state_dict().items()}
     alone = settings["loss"] == "regression"
     projection = nn.Linear(net.dim, teacher.shape[1]) if settings["regression"] or alone else None
-    lr, loss = settings["lr"], None if settings["loss"] in LABELS else loss_named(settings)
-    groups = [
-        {"params": [weight for part in trained for weight in part.parameters()], "peak": lr, "weight_decay": 1e-4},
-        {"params": list(net.pool.parameters()), "peak": 10 * lr, "weight_decay": 0.0},
-        {"params": list(projection.parameters()) if projection else [], "peak": 10 * lr, "weight_decay": 1e-4},
-    ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
+    loss = None if settings["loss"] in LABELS else loss_named(settings)
+    optimizer = torch.optim.AdamW(parameter_groups(net, projection, settings["lr"]))
     with_labels = LABELS[settings["loss"]]() if loss is None else None
     extra = {"projection": projection} if alone else {}
     bank: list[tuple[Tensor, Tensor]] = []

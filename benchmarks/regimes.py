@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from data_efficiency import append, as_text, read
-from fast_student import DEFAULT, data, prepared, score, train
+from data_efficiency import TUNING_SEED, append, as_row, as_text, read
+from fast_student import DEFAULT, data, in_processes, score, train
 
 RESULTS = Path(__file__).parent / "results" / "regimes.csv"
 
@@ -31,15 +29,7 @@ def row(changes: dict[str, Any], seed: int) -> dict[str, Any]:
     data()
     began = time.perf_counter()
     report = score(train(settings, seed))
-    return {
-        "method": name_of(settings),
-        "images": settings["images"],
-        "teacher_queries": 0 if settings["loss"].startswith("supervised") else settings["images"],
-        "seed": seed,
-        **{name: f"{getattr(report, name).mAP:.6f}" for name in ("easy", "medium", "hard")},
-        "seconds": f"{time.perf_counter() - began:.1f}",
-        "settings": as_text(changes),
-    }
+    return as_row(name_of(settings), settings["images"], seed, report, time.perf_counter() - began, changes)
 
 
 def name_of(settings: dict[str, Any]) -> str:
@@ -53,7 +43,6 @@ def with_and_without(**changes: Any) -> list[dict[str, Any]]:
     return [changes, {**changes, "mixtures": 48}]
 
 
-TUNING_SEED = 1000
 TUNED = ["regression", "rkd_distance", "rkd", "darkrank_hard", "similarity_preserving", "pkt", "listwise"]
 TUNED += ["listmle", "supervised-contrastive", "supervised-multi-similarity"]
 
@@ -141,16 +130,14 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
 
 def run_all(names: list[str], seeds: list[int], jobs: int, out: Path) -> None:
     """What is missing of the questions, in `jobs` processes."""
-    prepared()
     known = {(row["settings"], int(row["seed"])) for row in read(out)}
     wanted = dict.fromkeys((as_text(changes), seed) for seed in seeds for name in names for changes in QUESTIONS[name])
     missing = [(text, seed) for text, seed in wanted if (text, seed) not in known]
     settings = {as_text(changes): changes for name in names for changes in QUESTIONS[name]}
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(row, settings[text], seed) for text, seed in missing]
-        for place, done in enumerate(as_completed(waiting), 1):
-            append(out, done.result())
-            print(f"{place}/{len(waiting)}", *(f"{name} {value}" for name, value in done.result().items()), flush=True)
+    runs = [(settings[text], seed) for text, seed in missing]
+    for place, done in enumerate(in_processes(jobs, row, runs), 1):
+        append(out, done)
+        print(f"{place}/{len(runs)}", *(f"{name} {value}" for name, value in done.items()), flush=True)
 
 
 def summary(rows: list[dict[str, str]]) -> None:
@@ -167,7 +154,7 @@ def main() -> None:
     """Run what is missing, or print what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("questions", nargs="*", choices=[[], *QUESTIONS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1000])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[TUNING_SEED])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--summary", action="store_true")

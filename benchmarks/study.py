@@ -15,29 +15,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import regimes
-import torch
-from data_efficiency import append, as_text, read
-from fast_student import DEFAULT, data, prepared, score, train
-from torch import Tensor
+from data_efficiency import TUNING_SEED, append, as_row, as_text, read
+from fast_student import DEFAULT, data, in_processes, score, train
 from tqdm.auto import tqdm
 
 from rdistill_helpers import RetrievalNet
-from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap, sign_flip_test
+from rdistill_helpers.score.runs_table import gains, paired_precision, precision, read_runs
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, sign_flip_test
 
 RESULTS = Path(__file__).parent / "results" / "study.csv"
 SIZES = [25, 50, 100, 300, 1000, 3020]
 SEEDS = [0, 1, 2, 3, 4]
 OURS = {"loss": "listwise", "regression": 2.0}
 ORDER = {"loss": "listmle"}
-MIXED = {"mixtures": 48}
+MIXTURES = {"mixtures": 48}
 
 # What is fixed of each method; the rest is chosen among the rows of `regimes.py` with the same loss.
 METHODS: dict[str, dict[str, Any]] = {
@@ -45,11 +43,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "supervised-contrastive": {"loss": "supervised-contrastive"},
     "supervised-multi-similarity": {"loss": "supervised-multi-similarity"},
     "listwise": {"loss": "listwise"},
-    "listwise+interpolated": {"loss": "listwise", **MIXED},
+    "listwise+interpolated": {"loss": "listwise", **MIXTURES},
     "listwise+regression": OURS,
-    "listwise+regression+interpolated": {**OURS, **MIXED},
+    "listwise+regression+interpolated": {**OURS, **MIXTURES},
     "order": ORDER,
-    "order+interpolated": {**ORDER, **MIXED},
+    "order+interpolated": {**ORDER, **MIXTURES},
     # Which photographs to pay for: the best method on a choice among all of them, made without the teacher.
     "paid-random": {**OURS, "choice": "random"},
     "paid-k-centre": {**OURS, "choice": "k-centre"},
@@ -58,20 +56,21 @@ METHODS: dict[str, dict[str, Any]] = {
     "rkd-distance": {"loss": "rkd_distance"},
     "rkd-distance-angle": {"loss": "rkd"},
     "darkrank": {"loss": "darkrank_hard"},
-    "darkrank+interpolated": {"loss": "darkrank_hard", **MIXED},
+    "darkrank+interpolated": {"loss": "darkrank_hard", **MIXTURES},
     "similarity-preserving": {"loss": "similarity_preserving"},
     "pkt": {"loss": "pkt"},
-    "pkt+interpolated": {"loss": "pkt", **MIXED},
+    "pkt+interpolated": {"loss": "pkt", **MIXTURES},
 }
 
 
+@cache
 def chosen(method: str) -> dict[str, Any]:
     """The settings of a method: the best of its loss in the search, on the seed that only chooses."""
     loss = METHODS[method].get("loss")
     tried = [
         (float(row["medium"]), json.loads(row["settings"]))
         for row in read(regimes.RESULTS)
-        if int(row["seed"]) == regimes.TUNING_SEED
+        if int(row["seed"]) == TUNING_SEED
     ]
     own = [(medium, found) for medium, found in tried if found in regimes.tuning_of(loss)]
     best = max(own, key=lambda pair: pair[0])[1] if own else {}
@@ -94,17 +93,8 @@ def row(method: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     net = RetrievalNet().eval() if frozen else train(DEFAULT | settings, seed)
     seconds = 0.0 if frozen else time.perf_counter() - began
     report = score(net)
-    images = settings.get("images", 0)
-    return {
-        "method": method,
-        "images": images,
-        "teacher_queries": 0 if method.startswith("supervised") else images,
-        "seed": seed,
-        **{name: f"{getattr(report, name).mAP:.6f}" for name in ("easy", "medium", "hard")},
-        "seconds": f"{seconds:.1f}",
-        "settings": as_text(settings),
-        "medium_ap": " ".join(f"{value:.4f}" for value in report.medium.ap.tolist()),
-    }
+    found = as_row(method, settings.get("images", 0), seed, report, seconds, settings)
+    return found | {"medium_ap": " ".join(f"{value:.4f}" for value in report.medium.ap.tolist())}
 
 
 def plan(methods: list[str], sizes: list[int], seeds: list[int]) -> Iterator[tuple[str, dict[str, Any], int]]:
@@ -120,40 +110,26 @@ def plan(methods: list[str], sizes: list[int], seeds: list[int]) -> Iterator[tup
 
 def run(wanted: list[tuple[str, dict[str, Any], int]], jobs: int, out: Path) -> None:
     """What is missing, in `jobs` processes."""
-    prepared()
     known = {(found["method"], found["settings"], int(found["seed"])) for found in read(out)}
     missing = [run for run in wanted if (run[0], as_text(run[1]), run[2]) not in known]
-    with (
-        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool,
-        tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="study", unit="run") as bar,
-    ):
-        for done in as_completed([pool.submit(row, *each) for each in missing]):
-            append(out, done.result())
+    with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="study", unit="run") as bar:
+        for done in in_processes(jobs, row, missing):
+            append(out, done)
             bar.update()
 
 
-def precision_of_queries(rows: list[dict[str, str]]) -> dict[tuple[str, int], dict[int, Tensor]]:
-    """For each method and number of photographs: seed -> average precision of each query [Q], medium."""
-    found: dict[tuple[str, int], dict[int, Tensor]] = {}
-    for entry in rows:
-        values = torch.tensor([float(value) for value in entry["medium_ap"].split()])
-        found.setdefault((entry["method"], int(entry["images"])), {})[int(entry["seed"])] = values
-    return found
-
-
-def summary(rows: list[dict[str, str]]) -> None:
+def summary(path: Path) -> None:
     """Medium mAP with intervals, and each method with mixtures against the same method without."""
-    found = precision_of_queries(rows)
-    for (method, images), of_seed in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
-        print(f"{images:>6} {method:<34} {len(of_seed)} seeds {bootstrap(torch.stack(list(of_seed.values())))}")
+    runs = read_runs(path)
+    points = sorted({(int(images), method) for images, method in zip(runs["images"], runs["method"], strict=True)})
+    for images, method in points:
+        ap, seeds = precision(runs, method, images)
+        print(f"{images:>6} {method:<34} {len(seeds)} seeds {bootstrap(ap)}")
     print("\nmixtures, paired")
-    for (method, images), of_seed in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
-        plain = found.get((method.removesuffix("+interpolated"), images), {})
-        seeds = sorted(of_seed.keys() & plain.keys())
-        if method.endswith("+interpolated") and seeds:
-            mixed, without = (torch.stack([table[seed] for seed in seeds]) for table in (of_seed, plain))
-            p = sign_flip_test(mixed, without)
-            print(f"{images:>6} {method:<34} {len(seeds)} seeds {paired_bootstrap(mixed, without)}  p {p:.3f}")
+    for row in gains(runs).sort_values(["images", "method"]).itertuples():
+        interval = Interval(row.mean, row.low, row.high)
+        p = sign_flip_test(*paired_precision(runs, row.method, row.other, row.images)[:2])
+        print(f"{row.images:>6} {row.method:<34} {row.seeds} seeds {interval}  p {p:.3f}")
 
 
 def main() -> None:
@@ -168,7 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     if not args.summary:
         run(list(plan(args.methods, args.images, args.seeds)), args.jobs, args.out)
-    summary(read(args.out))
+    summary(args.out)
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def test_batch_statistics_stay_as_they_were():
 
 def test_the_pooling_exponent_learns_faster_and_does_not_decay():
     student = TinyStudent()
-    groups = train._parameter_groups(student, nn.Linear(2, 2), lr=1e-3)
+    groups = train.parameter_groups(student, nn.Linear(2, 2), lr=1e-3)
     assert [(len(g["params"]), g["peak"], g["weight_decay"]) for g in groups] == [
         (4, 1e-3, 1e-4),
         (1, 1e-2, 0.0),

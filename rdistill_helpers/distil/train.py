@@ -352,7 +352,7 @@ def fit(
     start_alike(student)
     if beside is not None:
         start_alike(beside)
-    optimizer = torch.optim.AdamW(_parameter_groups(student, beside, lr))
+    optimizer = torch.optim.AdamW(parameter_groups(student, beside, lr))
     own = {
         "steps": steps, "lr": lr, "augment": augment, "seed": generator.initial_seed(), "images": len(images),
         "autocast": str(autocast), "start_weight": start_weight,
@@ -488,7 +488,7 @@ def _as_float(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last).float() / 255
 
 
-def _parameter_groups(student: nn.Module, beside: nn.Module | None, lr: float) -> list[dict[str, Any]]:
+def parameter_groups(student: nn.Module, beside: nn.Module | None, lr: float) -> list[dict[str, Any]]:
     """AdamW's groups: the network, GeM's p (faster, no decay), and what is trained beside it (faster)."""
     exponents = [module.p for module in student.modules() if isinstance(module, GeM)]
     network = [p for p in student.parameters() if p.requires_grad and all(p is not other for other in exponents)]

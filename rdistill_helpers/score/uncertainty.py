@@ -71,8 +71,7 @@ def sign_flip_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0
     trainings; look at `paired_bootstrap` for both. Source: Fisher's randomisation test, as in Smucker, Allan and Carterette,
     "A comparison of statistical significance tests for information retrieval evaluation", CIKM 2007.
     """
-    difference = _difference(ap, other)
-    of_query = difference[:, ~difference.isnan().all(0)].double().mean(0)
+    of_query = _known(_difference(ap, other)).mean(0)
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(2, (draws, len(of_query)), generator=generator).double() * 2 - 1
     flipped = (signs @ of_query).abs()
