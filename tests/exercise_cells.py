@@ -10,7 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat import NotebookNode
+
+from rdistill_helpers import check
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -104,6 +107,13 @@ def changed(number: int, exercise: str) -> Callable[..., Callable]:
         return answer_from(number, exercise, source)
 
     return make
+
+
+def hint_of(checked: Callable, answer: Callable) -> str:
+    """What a check tells of a wrong answer; it must tell something."""
+    with pytest.raises(check.Hint) as told:
+        checked(answer)
+    return str(told.value)
 
 
 def reduced(notebook: NotebookNode) -> NotebookNode:

@@ -1,4 +1,4 @@
-"""Exercises of notebook 1: the solution passes, each typical mistake gets its own hint, other right answers pass."""
+"""Exercises of notebook 1: each typical mistake gets its own hint, other right answers pass."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,6 @@ from exercise_cells import changed, solution
 
 from rdistill_helpers import BudgetExceeded, check
 from rdistill_helpers.show.check import Hint
-
-SOLUTIONS = {
-    "1.1": check.gem_per_channel,
-    "1.2": check.what_fits,
-    "1.3": check.search_in_blocks,
-    "1.4": check.only_the_teacher_finds,
-}
-
-
-@pytest.mark.parametrize("exercise", SOLUTIONS)
-def test_the_solution_of_the_notebook_passes(exercise, capsys):
-    SOLUTIONS[exercise](solution(1, exercise))
-    assert capsys.readouterr().out.startswith("[OK] ")
-
 
 CLAMP, MEAN, ROOT = ".clamp(min=1e-6)", ".mean(dim=(2, 3))", ".pow(1 / p)"
 LENGTH = " / pooled.norm(dim=1, keepdim=True)"

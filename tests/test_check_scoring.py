@@ -1,4 +1,4 @@
-"""Exercises of notebook 5: the solution passes, each typical mistake gets its own hint, other right answers pass."""
+"""Exercises of notebook 5: each typical mistake gets its own hint, other right answers pass."""
 
 import numpy as np
 import pytest
@@ -7,19 +7,6 @@ from exercise_cells import changed, solution
 
 from rdistill_helpers import check
 from rdistill_helpers.show.check import Hint
-
-SOLUTIONS = {
-    "5.1": check.protocol_ranks,
-    "5.2": check.cut_average_precision,
-    "5.3": check.mean_precision,
-    "5.4": check.weighted_expansion,
-}
-
-
-@pytest.mark.parametrize("exercise", SOLUTIONS)
-def test_the_solution_of_the_notebook_passes(exercise, capsys):
-    SOLUTIONS[exercise](solution(5, exercise))
-    assert capsys.readouterr().out.startswith("[OK] ")
 
 
 @pytest.mark.parametrize(

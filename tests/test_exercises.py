@@ -6,6 +6,7 @@ import re
 import nbformat
 import pytest
 from exercise_cells import PATHS, grade_ids, is_check, is_solution, names_of
+from exercise_cells import solution as own_answer
 
 from rdistill_helpers import check
 
@@ -70,6 +71,19 @@ def test_a_check_is_one_call_and_its_kept_output_is_a_pass(path):
         assert checked.metadata["rdistill"]["check"] in check.__all__
         assert {output.output_type for output in checked.outputs} == {"stream"}
         assert re.fullmatch(r"\[OK\] .+\n", "".join(output.text for output in checked.outputs))
+
+
+@pytest.mark.parametrize(
+    ("number", "exercise", "checked"),
+    [
+        (number, task.metadata["rdistill"]["exercise"], cell.metadata["rdistill"]["check"])
+        for number, path in enumerate(PATHS)
+        for task, _, cell in triples(path)
+    ],
+)
+def test_the_solution_of_the_notebook_passes_its_check(number, exercise, checked, capsys):
+    getattr(check, checked)(own_answer(number, exercise))
+    assert capsys.readouterr().out.startswith("[OK] ")
 
 
 @each_notebook

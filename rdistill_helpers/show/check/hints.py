@@ -2,7 +2,7 @@
 
 import linecache
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -124,9 +124,15 @@ def compare(
 
     mistakes: what typical wrong answers give, each with its hint; those that give the right value here are passed over.
     """
-    if alike(value, right):
-        return
+    if not alike(value, right):
+        tell(value, mistakes, otherwise)
+
+
+def tell(
+    value: Tensor, mistakes: Iterable[tuple[Tensor | float, str]], otherwise: str, tolerance: float = 1e-4
+) -> NoReturn:
+    """Raises the hint of the first mistake that gives a wrong value, up to a tolerance as in `alike`, or `otherwise`."""
     for wrong, hint in mistakes:
-        if alike(value, wrong):
+        if alike(value, wrong, tolerance):
             raise Hint(hint)
     raise Hint(otherwise)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rdistill_helpers.distil.interpolate import mix
-from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tensor
+from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tell, tensor
 
 
 def similarity_to_mixture(answer: Callable[..., Any]) -> None:
@@ -49,12 +49,11 @@ def similarity_to_mixture(answer: Callable[..., Any]) -> None:
         ),
         "Lambda is missing: it weighs the similarity with a, and 1 - lambda that with b.": (ax + bx) / 2 / squared**0.5,
     }
-    for hint, wrong in mistakes.items():
-        if alike(given, wrong):
-            raise Hint(hint)
-    raise Hint(
+    tell(
+        given,
+        ((wrong, hint) for hint, wrong in mistakes.items()),
         "The similarities are not those of real mixtures: write m·x with the formula of section 2, multiply out, and "
-        "divide by the length of section 3. With lambda 1 the result must be the similarity with a."
+        "divide by the length of section 3. With lambda 1 the result must be the similarity with a.",
     )
 
 

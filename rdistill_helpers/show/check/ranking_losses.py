@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import mix
-from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tensor
+from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tell, tensor
 
 
 def listwise(answer: Callable[..., Any]) -> None:
@@ -80,12 +80,11 @@ def listwise(answer: Callable[..., Any]) -> None:
         ),
         "The sign is wrong: a divergence is never negative.": -loss(),
     }
-    for hint, wrong in mistakes.items():
-        if alike(given, wrong):
-            raise Hint(hint)
-    raise Hint(
+    tell(
+        given,
+        ((wrong, hint) for hint, wrong in mistakes.items()),
         f"The loss should be {'larger' if given < loss() else 'smaller'} here. Compute it in steps: mask, softmax of each "
-        "row for both tables, sum of p (log p - log q) of each row, mean of the rows that have something to compare."
+        "row for both tables, sum of p (log p - log q) of each row, mean of the rows that have something to compare.",
     )
 
 
@@ -283,12 +282,12 @@ def gradient(answer: Callable[..., Any]) -> None:
         "This is the part along the sphere: the exercise takes the descriptors as they are.": along,
         "p and q of the two directions are averaged: add them, both similarities hold the descriptor.": right / 2,
     }
-    for hint, wrong in mistakes.items():
-        if alike(given, wrong, tolerance=1e-3):
-            raise Hint(hint)
-    raise Hint(
+    tell(
+        given,
+        ((wrong, hint) for hint, wrong in mistakes.items()),
         "This is not the gradient that backward() finds. The derivative by the similarity of i and j is in the text above; "
-        "that similarity changes with descriptor i as descriptor j does, and with descriptor j as descriptor i does."
+        "that similarity changes with descriptor i as descriptor j does, and with descriptor j as descriptor i does.",
+        tolerance=1e-3,
     )
 
 
@@ -334,10 +333,9 @@ def mixed_similarities(answer: Callable[..., Any]) -> None:
             raw, dim=1
         ),
     }
-    for hint, wrong in mistakes.items():
-        if alike(given, wrong):
-            raise Hint(hint)
-    raise Hint(
+    tell(
+        given,
+        ((wrong, hint) for hint, wrong in mistakes.items()),
         "This is not the table of the mixtures' similarities. A mixture's squared length is its own entry on the diagonal of "
-        "W G Wᵀ, with W the shares of its own set, as the diagonal of a table of two different sets is no length."
+        "W G Wᵀ, with W the shares of its own set, as the diagonal of a table of two different sets is no length.",
     )
