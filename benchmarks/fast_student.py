@@ -62,6 +62,8 @@ DEFAULT: dict[str, Any] = {
     "lam": "uniform",
     "parts": 2,  # rows in a mixture
     "mask": True,  # leave out what shares a row
+    "mixed": "rows",  # of the student: its rows, or the "maps" that its trained part starts from
+    "regress_mixed": False,  # regression of the mixed rows as well
     "joint": "beside",  # the loss of the joint space beside that of the real rows, or "alone"
     "joint_weight": 1.0,
 }
@@ -160,13 +162,15 @@ def mixing(settings: dict[str, Any], teacher: Tensor, student: Tensor, generator
     return torch.zeros(count, size).scatter_add(1, chosen, weights)
 
 
-def joint_space(settings: dict[str, Any], student: Tensor, teacher: Tensor, generator: torch.Generator) -> Any:
-    """Student rows, teacher rows and which of them may be compared."""
-    weights = torch.cat([torch.eye(len(teacher)), mixing(settings, teacher, student, generator)])
-    mixed = [F.normalize(weights @ rows, dim=1) for rows in (student, teacher)]
-    there = (weights != 0).float()
-    comparable = there @ there.T == 0 if settings["mask"] else ~torch.eye(len(weights), dtype=torch.bool)
-    return mixed[0], mixed[1], comparable
+def joint_space(
+    settings: dict[str, Any], student: Tensor, teacher: Tensor, of_maps: Callable[[Tensor], Tensor], generator: Any
+) -> Any:
+    """Student rows, teacher rows and which of them may be compared; of_maps: weights -> rows of the mixed maps."""
+    weights = mixing(settings, teacher, student, generator)
+    mixed = of_maps(weights) if settings["mixed"] == "maps" else F.normalize(weights @ student, dim=1)
+    there = torch.cat([torch.eye(len(teacher)), (weights != 0).float()])
+    comparable = there @ there.T == 0 if settings["mask"] else ~torch.eye(len(there), dtype=torch.bool)
+    return torch.cat([student, mixed]), torch.cat([teacher, F.normalize(weights @ teacher, dim=1)]), comparable
 
 
 def described(net: RetrievalNet, maps: Tensor) -> Tensor:
@@ -176,6 +180,11 @@ def described(net: RetrievalNet, maps: Tensor) -> Tensor:
         rows = net.features[FROZEN:](maps.bfloat16() if net.training else maps.float())
     rows = F.normalize(net.pool(rows.float()), dim=1)
     return rows if net.whiten is None else F.normalize(net.whiten(rows), dim=1)
+
+
+def mixed_rows(net: RetrievalNet, maps: Tensor, weights: Tensor) -> Tensor:
+    """The student's descriptors [K, D] of mixtures of kept maps [B, C, h, w], weights [K, B]."""
+    return described(net, torch.einsum("kb,bchw->kchw", weights, maps.float()))
 
 
 @torch.no_grad()
@@ -288,7 +297,8 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     bank: list[tuple[Tensor, Tensor]] = []
     for step, batch in enumerate(batches_of(settings, teacher, labels, generator)):
         view = torch.randint(settings["views"], (len(batch),), generator=generator)
-        rows, target = described(net, views[batch, view]), teacher[batch]
+        maps, target = views[batch, view], teacher[batch]
+        rows = described(net, maps)
         value = torch.zeros(())
         if with_labels is not None:
             value = with_labels(rows, labels[batch])
@@ -300,8 +310,12 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
             if settings["joint"] == "beside" or not settings["mixtures"]:
                 value = loss(rows, target, **extra)
             if settings["mixtures"]:
-                mixed, mixed_target, comparable = joint_space(settings, rows, target, generator)
+                mixed, mixed_target, comparable = joint_space(
+                    settings, rows, target, lambda weights, maps=maps: mixed_rows(net, maps, weights), generator
+                )
                 value = value + settings["joint_weight"] * loss(mixed, mixed_target, comparable=comparable, **extra)
+                if settings["regress_mixed"]:
+                    own_rows, own_target = mixed, mixed_target
             if settings["regression"]:
                 value = value + settings["regression"] * losses.regression(own_rows, own_target, projection=projection)
             if settings["bank"]:

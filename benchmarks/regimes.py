@@ -43,8 +43,10 @@ def with_and_without(**changes: Any) -> list[dict[str, Any]]:
     return [changes, {**changes, "mixtures": 48}]
 
 
+LABELLED = ["supervised-contrastive", "supervised-multi-similarity"]
 TUNED = ["regression", "rkd_distance", "rkd", "darkrank_hard", "similarity_preserving", "pkt", "listwise"]
-TUNED += ["listmle", "supervised-contrastive", "supervised-multi-similarity"]
+FEW = 50  # photographs
+TUNED += ["listmle", *LABELLED]
 
 
 def tuning_of(loss: str) -> list[dict[str, Any]]:
@@ -54,8 +56,16 @@ def tuning_of(loss: str) -> list[dict[str, Any]]:
         lengths = [{"steps": 150}, {"steps": 500}]
     elif loss == "darkrank_hard":  # its list may be longer, and rates below the others' suit it
         lengths = [{}, {"loss_settings": {"length": 12}}]
-    rates = (3e-5, 1e-4, 3e-4) if loss == "darkrank_hard" else (1e-4, 3e-4, 1e-3)
+    rates = (3e-5, 1e-4, 3e-4) if loss in ("darkrank_hard", *LABELLED) else (1e-4, 3e-4, 1e-3)
     return [{"loss": loss, "lr": lr, **more} for lr in rates for more in lengths]
+
+
+def tuning_few_of(loss: str) -> list[dict[str, Any]]:
+    """What a loss is tried with on few photographs, which a long training learns by heart."""
+    found: list[dict[str, Any]] = [{"lr": 3e-4}, {"lr": 1e-4}, {"lr": 3e-4, "steps": 150}]
+    if loss in LABELLED:
+        found = [{"lr": lr, "steps": steps} for lr in (1e-4, 3e-5) for steps in (150, 50)]
+    return [{"loss": loss, **settings, "images": FEW} for settings in found]
 
 
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
@@ -104,6 +114,36 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
             {"loss": "listmle", "anchors": 4, "neighbours": 3},
         )
         for more in ({}, {"mixtures": 48}, {"mixtures": 48, "pairs": "neighbours"})
+    ],
+    # Mixtures of the maps that the trained part of the student starts from: inputs that it has not seen.
+    "maps": [
+        {"mixtures": number, "mixed": "maps", **changes}
+        for changes in ({"images": 50}, {}, {"images": 50, "regression": 2.0}, {"regression": 2.0})
+        for number in (16, 48)
+    ],
+    # What of such mixtures matters, and whether as many more photographs in a batch do the same.
+    "maps-kinds": [
+        {"regression": 2.0, **changes}
+        for changes in (
+            {"anchors": 16},
+            *(
+                {"mixtures": 48, "mixed": "maps", **kind}
+                for kind in (
+                    {"regress_mixed": True},
+                    {"pairs": "neighbours"},
+                    {"pairs": "far"},
+                    {"lam": "middle"},
+                    {"lam": "ends"},
+                    {"parts": 3},
+                    {"mixtures": 96},
+                    {"joint": "alone"},
+                    {"mask": False},
+                )
+            ),
+        )
+    ],
+    "tuning-few": [
+        changes for loss in ("listwise", "regression", "rkd_distance", *LABELLED) for changes in tuning_few_of(loss)
     ],
     "tuning": [changes for loss in TUNED for changes in tuning_of(loss)],
     "mixing": [

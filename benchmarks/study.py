@@ -7,8 +7,9 @@
 The student is that of `fast_student.py`. Every run is one row of benchmarks/results/study.csv with the average precision of
 each query beside the means, so that intervals can be drawn over seeds and queries. Rows that are there are not computed again.
 
-Settings of every method are chosen on 300 photographs drawn with a seed of their own (the question `tuning` of
-`regimes.py`) by medium mAP, and stay the same for all numbers of photographs; a batch is smaller where there are fewer than 48.
+Settings of every method are chosen by medium mAP on photographs drawn with a seed of their own: 300 of them (the question
+`tuning` of `regimes.py`) for 300 and more, 50 of them (`tuning-few`) for 100 and less. A batch is smaller where there are
+fewer than 48 photographs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from rdistill_helpers.score.uncertainty import Interval, bootstrap, sign_flip_te
 
 RESULTS = Path(__file__).parent / "results" / "study.csv"
 SIZES = [25, 50, 100, 300, 1000, 3020]
+FEW = 100  # photographs, and less: settings that were chosen on few
 SEEDS = [0, 1, 2, 3, 4]
 OURS = {"loss": "listwise", "regression": 2.0}
 ORDER = {"loss": "listmle"}
@@ -64,15 +66,18 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @cache
-def chosen(method: str) -> dict[str, Any]:
+def chosen(method: str, few: bool) -> dict[str, Any]:
     """The settings of a method: the best of its loss in the search, on the seed that only chooses."""
     loss = METHODS[method].get("loss")
+    wanted = regimes.tuning_few_of(loss) if few else regimes.tuning_of(loss)
     tried = [
         (float(row["medium"]), json.loads(row["settings"]))
         for row in read(regimes.RESULTS)
         if int(row["seed"]) == TUNING_SEED
     ]
-    own = [(medium, found) for medium, found in tried if found in regimes.tuning_of(loss)]
+    own = [(medium, found) for medium, found in tried if found in wanted]
+    if few and not own:
+        return chosen(method, few=False)
     best = max(own, key=lambda pair: pair[0])[1] if own else {}
     return {**best, **METHODS[method]}
 
@@ -82,7 +87,7 @@ def settings_of(method: str, images: int) -> dict[str, Any]:
     if method == "frozen":
         return {}
     fewer = {"anchors": images // (1 + DEFAULT["neighbours"])} if images < 48 else {}
-    return {**chosen(method), **fewer, "images": images}
+    return {**chosen(method, images <= FEW), **fewer, "images": images}
 
 
 def row(method: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
