@@ -38,6 +38,7 @@ SEEDS = [0, 1, 2, 3, 4]
 OURS = {"loss": "listwise", "regression": 2.0}
 ORDER = {"loss": "listmle"}
 MIXTURES = {"mixtures": 48}
+MAPS = {"mixtures": 16, "mixed": "maps"}
 
 # What is fixed of each method; the rest is chosen among the rows of `regimes.py` with the same loss.
 METHODS: dict[str, dict[str, Any]] = {
@@ -46,8 +47,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "supervised-multi-similarity": {"loss": "supervised-multi-similarity"},
     "listwise": {"loss": "listwise"},
     "listwise+interpolated": {"loss": "listwise", **MIXTURES},
+    "listwise+mixed-maps": {"loss": "listwise", **MAPS},
     "listwise+regression": OURS,
     "listwise+regression+interpolated": {**OURS, **MIXTURES},
+    "listwise+regression+mixed-maps": {**OURS, **MAPS},
     "order": ORDER,
     "order+interpolated": {**ORDER, **MIXTURES},
     # Which photographs to pay for: the best method on a choice among all of them, made without the teacher.
@@ -63,6 +66,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "pkt": {"loss": "pkt"},
     "pkt+interpolated": {"loss": "pkt", **MIXTURES},
 }
+
+# With how many photographs; the other losses are compared on 300.
+KEY = ["supervised-contrastive", "listwise", "listwise+interpolated", "listwise+mixed-maps"]
+KEY += ["listwise+regression", "listwise+regression+mixed-maps"]
+SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in METHODS}
+SIZES_OF |= dict.fromkeys(KEY, SIZES)
 
 
 @cache
@@ -107,7 +116,7 @@ def plan(methods: list[str], sizes: list[int], seeds: list[int]) -> Iterator[tup
     for seed in seeds:
         for images in sizes:
             for method in methods:
-                if method != "frozen":
+                if method != "frozen" and images in SIZES_OF[method]:
                     yield method, settings_of(method, images), seed
     if "frozen" in methods:
         yield "frozen", {}, 0

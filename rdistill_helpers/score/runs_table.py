@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
 SEARCHING = 1000  # seeds from here on searched or tuned
-MIXED = "+interpolated"  # ends the name of a method that is the one before it with mixtures added
+MIXED = ("+interpolated", "+mixed-maps")  # end the name of a method that is the one before with mixtures added
 COLUMNS = ("method", "images", "seed", "easy", "medium", "hard", "settings")
 
 
@@ -127,7 +127,7 @@ def gains(runs: pandas.DataFrame, pairs: Mapping[str, str] | None = None) -> pan
     is left out.
     """
     if pairs is None:
-        pairs = {name: name.removesuffix(MIXED) for name in methods(runs) if name.endswith(MIXED)}
+        pairs = {name: name.rpartition("+")[0] for name in methods(runs) if name.endswith(MIXED)}
     keys: list[list[Any]] = []
     values: list[tuple[int, Interval]] = []
     for method, other in pairs.items():
