@@ -69,6 +69,12 @@ DISTILLED: dict[str, dict[str, Any]] = {
     "listwise": {"loss": "listwise"},
     "listwise+interpolated": {"loss": "listwise", "interpolated": 48},
     "listwise+regression": {"loss": "listwise", "regression_weight": 2.0},
+    "listwise+regression+interpolated": {
+        "loss": "listwise",
+        "regression_weight": 2.0,
+        "interpolated": 48,
+        "mix_at": 9,
+    },
 }
 METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
 

@@ -2,7 +2,7 @@
 
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.choose import cluster_centres, k_centre
-from rdistill_helpers.distil.interpolate import JointSpace, interpolate, mix
+from rdistill_helpers.distil.interpolate import JointSpace, interpolate, mix, mix_maps
 from rdistill_helpers.distil.train import History, augmented, distill, fit, train_on_pairs, train_supervised
 from rdistill_helpers.distil.tuples import class_batches, hard_negatives, teacher_neighbours, tuple_batches
 
@@ -19,6 +19,7 @@ __all__ = [
     "k_centre",
     "losses",
     "mix",
+    "mix_maps",
     "teacher_neighbours",
     "train_on_pairs",
     "train_supervised",

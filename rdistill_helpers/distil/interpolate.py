@@ -55,6 +55,17 @@ def mix(rows: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
     return F.normalize(weight * first + (1 - weight) * second, dim=1)
 
 
+def mix_maps(maps: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
+    """Mixtures weight * a + (1 - weight) * b of pairs of feature maps [B, C, h, w]: [K, C, h, w], place by place.
+
+    What follows in the network is not linear, so its descriptor of mixed maps is not the mixture of its descriptors: a
+    mixture of maps is an input that the network has not seen, where a mixture of descriptors follows from what it has.
+    Source: Verma et al., "Manifold Mixup", ICML 2019, which mixes labels where we mix the teacher's rows.
+    """
+    weight = weight.to(maps.dtype)[:, None, None, None]
+    return weight * maps[pairs[:, 0]] + (1 - weight) * maps[pairs[:, 1]]
+
+
 def interpolate(
     teacher: Tensor,
     student: Tensor,

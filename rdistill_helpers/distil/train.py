@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from tqdm.auto import tqdm
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.interpolate import interpolate
+from rdistill_helpers.distil.interpolate import interpolate, mix_maps
 from rdistill_helpers.distil.tuples import class_batches, hard_negatives, tuple_batches
 from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.networks import RetrievalNet
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, DataMissing, RDistillError
 from rdistill_helpers.files import refuse_packed, written_whole
@@ -123,6 +125,7 @@ def distill(
     pairs: str = "random",
     alpha: str | float = "uniform",
     joint_weight: float = 1.0,
+    mix_at: int | None = None,
     regression_weight: float = 0.0,
     augment: bool = True,
     start_weight: float = START_WEIGHT,
@@ -142,6 +145,9 @@ def distill(
     anchors, neighbours: batches as in `tuple_batches`.
     interpolated: mixtures in each batch, 0 for none; then the loss of a batch is loss(real rows) + joint_weight *
         loss(joint space). pairs, alpha: which mixtures, see `interpolate`.
+    mix_at: None mixes the student's descriptors. A number k mixes the maps that the first k parts of its convolutions give,
+        and the student describes what it has not seen; the teacher's rows are mixed in both cases. See `mix_maps`. Takes a
+        RetrievalNet, and one process.
     regression_weight: weight of `losses.regression` beside the loss, on the real rows: a list tells where the others stand,
         regression where the row itself stands. Needs no equal dimensions, see projection. 0 for none.
     augment: show each image flipped, cropped and exposed at random; see `augmented`.
@@ -167,7 +173,8 @@ def distill(
         raise BadInput(f"regression_weight={regression_weight} is not usable: give 0 or a positive number.")
     settings = {
         "loss": _name(loss), "anchors": anchors, "neighbours": neighbours, "interpolated": interpolated,
-        "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight, "regression_weight": regression_weight,
+        "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight, "mix_at": mix_at,
+        "regression_weight": regression_weight,
         "targets": _digest(teacher_rows),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
@@ -178,6 +185,14 @@ def distill(
         own_dimension = extract(student, images[:1], progress=False).shape[1]
         projection = _projection(own_dimension, teacher_rows.shape[1], seed).to(device)
 
+    def of_maps(mixed: Tensor, weight: Tensor) -> Tensor:
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            return (
+                cast(RetrievalNet, student)
+                .describe_maps(mix_maps(maps.pop(), mixed, weight), cast(int, mix_at))
+                .float()
+            )
+
     def batch_loss(rows: Tensor, index: Tensor) -> Tensor:
         target = teacher_rows[index]
         value = loss(rows, target, **extra)
@@ -185,16 +200,37 @@ def distill(
             value = value + regression_weight * losses.regression(rows, target, projection=projection)
         if interpolated:
             joint = interpolate(target, rows, interpolated, pairs, alpha, generator)
+            if mix_at is not None:
+                joint = replace(
+                    joint, student=torch.cat([rows, of_maps(joint.parts[len(rows) :], joint.weight[len(rows) :])])
+                )
             joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **extra)
             value = value + joint_weight * joint_loss
         return value
 
-    history = fit(
-        student, images, batches, batch_loss, generator, steps=steps, lr=lr, augment=augment,
-        start_weight=start_weight, beside=projection, device=device, autocast=autocast, settings=settings,
-        progress=progress, checkpoint=checkpoint, callback=callback,
-    )  # fmt: skip
+    maps: list[Tensor] = []  # of the last batch
+    with contextlib.ExitStack() as stack:
+        if interpolated and mix_at is not None:
+            hook = _part(student, mix_at).register_forward_hook(lambda module, given, output: maps.append(output))
+            stack.callback(hook.remove)
+        history = fit(
+            student, images, batches, batch_loss, generator, steps=steps, lr=lr, augment=augment,
+            start_weight=start_weight, beside=projection, device=device, autocast=autocast, settings=settings,
+            progress=progress, checkpoint=checkpoint, callback=callback,
+        )  # fmt: skip
     return student, history
+
+
+def _part(student: nn.Module, mix_at: int) -> nn.Module:
+    """The part of the convolutions whose maps are mixed; BadInput where there is none, or several processes."""
+    if not isinstance(student, RetrievalNet) or not 1 <= mix_at < len(student.features):
+        raise BadInput(
+            f"mix_at={mix_at} names no maps of this student to mix: give a RetrievalNet and the number of one of its parts "
+            "but the last, or None to mix descriptors."
+        )
+    if world() > 1:
+        raise BadInput(f"mix_at={mix_at} mixes maps of one process, here are {world()}: train in one, or give None.")
+    return student.features[mix_at - 1]
 
 
 def train_supervised(

@@ -121,7 +121,14 @@ class RetrievalNet(nn.Module):
             )
         if self.scale != 1:
             images = F.interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        rows = l2_normalize(self.pool(self.features((images - self.mean) / self.std)))
+        return self._descriptors(self.features((images - self.mean) / self.std))
+
+    def describe_maps(self, maps: Tensor, parts: int) -> Tensor:
+        """The rest of the way from what the first `parts` parts of the convolutions gave, [B, C, h, w]: [B, dim]."""
+        return self._descriptors(self.features[parts:](maps))
+
+    def _descriptors(self, features: Tensor) -> Tensor:
+        rows = l2_normalize(self.pool(features))
         return rows if self.whiten is None else l2_normalize(self.whiten(rows))
 
 
