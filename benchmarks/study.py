@@ -39,6 +39,7 @@ OURS = {"loss": "listwise", "regression": 2.0}
 ORDER = {"loss": "listmle"}
 MIXTURES = {"mixtures": 48}
 MAPS = {"mixtures": 16, "mixed": "maps"}
+SHORT = {"loss": "listwise", "anchors": 2, "neighbours": 3}  # eight photographs in a batch
 
 # What is fixed of each method; the rest is chosen among the rows of `regimes.py` with the same loss.
 METHODS: dict[str, dict[str, Any]] = {
@@ -51,6 +52,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "listwise+regression": OURS,
     "listwise+regression+interpolated": {**OURS, **MIXTURES},
     "listwise+regression+mixed-maps": {**OURS, **MAPS},
+    "short-lists": SHORT,
+    "short-lists+interpolated": {**SHORT, **MIXTURES},
+    "short-lists+mixed-maps": {**SHORT, **MAPS},
     "order": ORDER,
     "order+interpolated": {**ORDER, **MIXTURES},
     # Which photographs to pay for: the best method on a choice among all of them, made without the teacher.
