@@ -40,11 +40,12 @@ DEFAULT = {
     "loss": "listwise", "images": 300, "lr": 3e-4, "per_room": 10, "regression": 0.0, "views": 6, "steps": 500,
     "anchors": 8, "neighbours": 5, "dim": None,
 }  # fmt: skip
-MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask")
+MIXED_OF = {"interpolated": "48 of descriptors", "mixed-maps": "16 of maps"}  # by the end of a method's name
+MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask", "mixed", "regress_mixed")
 SAID = {
     "per_room": "views of each room", "choice": "chosen", "regression": "regression, weight", "lam": "lambda",
     "images": "photographs", "joint": "joint space", "joint_weight": "weight of the joint space", "loss": "",
-    "mask": "mask of shared parts", "parts": "parts of a mixture", "dim": "dimension of the student", "lr": "learning rate",
+    "mask": "mask of shared parts", "mixed": "mixed", "regress_mixed": "regression of mixtures", "parts": "parts of a mixture", "dim": "dimension of the student", "lr": "learning rate",
 }  # fmt: skip
 
 
@@ -171,16 +172,27 @@ def mixtures(results: Path) -> str:
     sides = [Interval(row.mean, row.low, row.high).side for row in found.itertuples()]
     words = {"above": "helps", "below": "hurts", "not told apart": "not told apart"}
     rows = [
-        [row.other, f"{row.images:,}", percent(row), words[side]]
+        [row.other, MIXED_OF[row.method.rpartition("+")[2]], f"{row.images:,}", percent(row), words[side]]
         for row, side in zip(found.itertuples(), sides, strict=True)
     ]
-    return table(["48 mixtures beside", "photographs", "gain in points (95 %)", "so it"], rows)
+    return table(["beside", "mixtures", "photographs", "gain in points (95 %)", "so it"], rows)
 
 
 def kinds(results: Path) -> str:
-    """Kinds of mixtures beside the listwise loss on 300 photographs, in the search."""
+    """Kinds of mixtures of descriptors beside the listwise loss on 300 photographs, in the search."""
     found = matched(runs_of("regimes", results), MIXING, DEFAULT)
-    return table(GAIN_HEAD, of_seeds(found[found["rest"] == {}]))
+    plain = (found["rest"] == {}) & ~found["change"].map(lambda change: "mixed" in change)
+    return table(GAIN_HEAD, of_seeds(found[plain]))
+
+
+def maps(results: Path) -> str:
+    """Mixtures of maps in the search, and a batch that is larger by photographs instead."""
+    runs = runs_of("regimes", results)
+    found = matched(runs, MIXING, DEFAULT)
+    rows = of_seeds(found[found["change"].map(lambda change: "mixed" in change)], with_rest=True)
+    larger = matched(runs, ("anchors",), DEFAULT)
+    more = of_seeds(larger[larger["change"] == {"anchors": 16}], with_rest=True)
+    return table(GAIN_HEAD, [*rows, *more])
 
 
 def regimes(results: Path) -> str:
@@ -261,7 +273,7 @@ def targets(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
-    "losses": all_losses, "regression": regression, "mixtures": mixtures, "kinds": kinds, "regimes": regimes,
+    "losses": all_losses, "regression": regression, "mixtures": mixtures, "kinds": kinds, "maps": maps, "regimes": regimes,
     "choices": choices, "lists": lists, "dimensions": dimensions,
 }  # fmt: skip
 
