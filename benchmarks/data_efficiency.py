@@ -64,17 +64,15 @@ DISTILLED_GRID = list(itertools.product((1e-4, 3e-4), (0.025, 0.04, 0.07), START
 SCALE = 1.6  # enlargement of the student's input when it is scored, the same as the teacher's
 AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 gives the same figures within their spread
 
+MAPS = {"interpolated": 16, "mix_at": 9}  # chosen with the student of `fast_student.py`, on seeds of its search
 # Of `distill`, by the names of its arguments; `loss` is a function of `losses`.
 DISTILLED: dict[str, dict[str, Any]] = {
     "listwise": {"loss": "listwise"},
     "listwise+interpolated": {"loss": "listwise", "interpolated": 48},
     "listwise+regression": {"loss": "listwise", "regression_weight": 2.0},
-    "listwise+regression+interpolated": {
-        "loss": "listwise",
-        "regression_weight": 2.0,
-        "interpolated": 48,
-        "mix_at": 9,
-    },
+    "listwise+regression+mixed-maps": {"loss": "listwise", "regression_weight": 2.0, **MAPS},
+    # The same on as many photographs drawn from all rooms, without a look at a label.
+    "any-photographs": {"loss": "listwise", "regression_weight": 2.0, **MAPS, "draw": "photographs"},
 }
 METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
 
@@ -125,9 +123,15 @@ class Study:
         """Which teacher this is: rows of another one are other rows."""
         return teacher_version()
 
-    def chosen(self, rooms: int | None, seed: int) -> Tensor:
+    def chosen(self, run: Run) -> Tensor:
         """Positions of the training images of a run."""
-        return torch.arange(len(self.training)) if rooms is None else self.training.draw(rooms, seed)
+        if run.rooms is None:
+            return torch.arange(len(self.training))
+        index = self.training.draw(run.rooms, run.seed)
+        if run.settings.get("draw") == "photographs":
+            generator = torch.Generator().manual_seed(run.seed)
+            return torch.randperm(len(self.training), generator=generator)[: len(index)].sort().values
+        return index
 
     def score(self, net: nn.Module) -> Report:
         """What a network reaches on the evaluation rooms."""
@@ -141,9 +145,9 @@ class Study:
         if run.method == "frozen":
             return RetrievalNet(scale=run.settings["scale"])
         student = RetrievalNet().freeze(run.settings["frozen"])
-        own = ("loss", "temperature", "teacher", "scale", "frozen")
+        own = ("loss", "temperature", "teacher", "scale", "frozen", "draw")
         settings = {name: value for name, value in run.settings.items() if name not in own}
-        index = self.chosen(run.rooms, run.seed)
+        index = self.chosen(run)
         images = self.pixels[index]
         if run.method == "supervised-contrastive":
             labels = self.training.labels()[index]
@@ -158,7 +162,7 @@ class Study:
     def row(self, run: Run, progress: bool = True) -> dict[str, Any]:
         """Train, score, and describe."""
         trained = run.method not in ("teacher", "frozen")
-        images = len(self.chosen(run.rooms, run.seed)) if trained else 0
+        images = len(self.chosen(run)) if trained else 0
         if run.method in DISTILLED:
             _ = self.teacher_rows  # paid once for all runs, so it is not part of the seconds of one
         _ = self.pixels if trained else None
