@@ -1,8 +1,9 @@
 """Writes measured run times, and links that open a notebook elsewhere, from what `make test` measured.
 
 `make badges` reads build/notebooks.xml, the JUnit file of the notebook tests, and writes docs/run-times.md (a table) and
-docs/run-time.svg (the badge of the README). With an address of the repository in pyproject.toml it also writes links to
-Binder and Colab, by the tag of the version, into the table and between the marks <!-- badges --> of README.md.
+docs/run-time.svg (the badge of the README); where no tests were run, the times stay those of the table. With an address of
+the repository in pyproject.toml it also writes links to Binder and Colab, by the tag of the version, into the table and
+between the marks <!-- badges --> of README.md, and the cell that a notebook needs on Colab.
 """
 
 import argparse
@@ -18,6 +19,19 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- badges -->", "<!-- /badges -->"
+COLAB = """\
+
+A notebook that is opened on Colab comes without the repository. Put this into a cell above all others and run it once; PyTorch is
+there already:
+
+```text
+!git clone --quiet --depth 1 --branch {tag} {address} rdistill
+%cd rdistill/notebooks
+%pip install --quiet --editable ..
+import sys
+sys.path.insert(0, "..")  # this kernel was started before the installation
+```
+"""
 
 
 def seconds_of(junit: Path) -> dict[str, float]:
@@ -50,7 +64,18 @@ def links(address: str | None, tag: str, notebook: str) -> tuple[str, str] | Non
     return binder, f"https://colab.research.google.com/github/{place[1]}/blob/{tag}/{path}"
 
 
-def table(seconds: dict[str, float], titles: dict[str, str], address: str | None, tag: str) -> str:
+def times_of(seconds: dict[str, float]) -> dict[str, str]:
+    """The run time of each notebook in words, and of "all" of them."""
+    return {name: in_words(value) for name, value in seconds.items()} | {"all": in_words(sum(seconds.values()))}
+
+
+def kept_times(page: str) -> dict[str, str]:
+    """The run times that docs/run-times.md holds, as `times_of` gives them."""
+    rows = re.findall(r"^\| (?:\[.*\]\(\.\./notebooks/(.+)\.ipynb\)|all) \| ([^|]+) \|", page, re.MULTILINE)
+    return {name or "all": words for name, words in rows}
+
+
+def table(times: dict[str, str], titles: dict[str, str], address: str | None, tag: str) -> str:
     """docs/run-times.md."""
     elsewhere = links(address, tag, "") is not None
     lines = [
@@ -64,12 +89,13 @@ def table(seconds: dict[str, float], titles: dict[str, str], address: str | None
         f"|---|---|{'---|' if elsewhere else ''}",
     ]
     for name, title in titles.items():
-        line = f"| [{title}](../notebooks/{name}.ipynb) | {in_words(seconds[name])} |"
+        line = f"| [{title}](../notebooks/{name}.ipynb) | {times[name]} |"
         if opened := links(address, tag, name):
             line += f" [Binder]({opened[0]}), [Colab]({opened[1]}) |"
         lines.append(line)
-    whole = f"| all | {in_words(sum(seconds[name] for name in titles))} |"
-    return "\n".join([*lines, whole + (" |" if elsewhere else "")]) + "\n"
+    whole = f"| all | {times['all']} |"
+    page = "\n".join([*lines, whole + (" |" if elsewhere else "")]) + "\n"
+    return page + (COLAB.format(tag=tag, address=address) if elsewhere else "")
 
 
 def badge(label: str, value: str) -> str:
@@ -102,16 +128,20 @@ def main(junit: Path, root: Path) -> None:
         path.stem: nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
         for path in sorted((root / "notebooks").glob("*.ipynb"))
     }
-    if not junit.is_file():
-        raise RuntimeError(f"{junit} is not there: run make test first, it measures the run times.")
-    seconds = seconds_of(junit)
-    if missing := set(titles) - set(seconds):
-        raise RuntimeError(f"{junit} does not tell of {', '.join(sorted(missing))}: run make test again.")
-    total = in_words(sum(seconds[name] for name in titles))
-    (root / "docs" / "run-times.md").write_text(table(seconds, titles, address, tag), encoding="utf-8")
-    (root / "docs" / "run-time.svg").write_text(badge("course runs in", total), encoding="utf-8")
+    page = root / "docs" / "run-times.md"
+    if junit.is_file():
+        times = times_of({name: value for name, value in seconds_of(junit).items() if name in titles})
+    else:
+        times = kept_times(page.read_text(encoding="utf-8")) if page.is_file() else {}
+    if missing := set(titles) - set(times):
+        raise RuntimeError(
+            f"There is no run time of {', '.join(sorted(missing))} in {junit if junit.is_file() else page}: "
+            "run make test, it measures them."
+        )
+    page.write_text(table(times, titles, address, tag), encoding="utf-8")
+    (root / "docs" / "run-time.svg").write_text(badge("course runs in", times["all"]), encoding="utf-8")
     readme = root / "README.md"
-    readme.write_text(with_badges(readme.read_text(encoding="utf-8"), total, address, tag), encoding="utf-8")
+    readme.write_text(with_badges(readme.read_text(encoding="utf-8"), times["all"], address, tag), encoding="utf-8")
 
 
 if __name__ == "__main__":
