@@ -1,7 +1,8 @@
 """Writes measured run times, and links that open a notebook elsewhere, from what `make test` measured.
 
-`make badges` reads build/notebooks.xml, the JUnit file of the notebook tests, and writes docs/run-times.md (a table) and
-docs/run-time.svg (the badge of the README); where no tests were run, the times stay those of the table. With an address of
+`make badges` reads build/notebooks.xml, the JUnit file of the notebook tests, and writes docs/run-times.md (a table),
+docs/run-time.svg (the badge of the README), the run time at the head of each notebook and the table of notebook 0; where no
+tests were run, the times stay those of the table. With an address of
 the repository in pyproject.toml it also writes links to Binder and Colab, by the tag of the version, into the table and
 between the marks <!-- badges --> of README.md, and the cell that a notebook needs on Colab.
 """
@@ -75,6 +76,31 @@ def kept_times(page: str) -> dict[str, str]:
     return {name or "all": words for name, words in rows}
 
 
+def write_into_notebooks(folder: Path, seconds: dict[str, float]) -> None:
+    """The sentence on run time in each notebook; and the list `COURSE` of the first one, with the table that it shows."""
+    for path in sorted(folder.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        before = nbformat.writes(notebook)
+        said = rf"\g<1>{in_words(seconds[path.stem])}\g<2>"
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = re.sub(r"(\*\*Run time\*\*: about )[^;.]*( on two CPU cores)", said, cell.source)
+            elif "COURSE = [" in cell.source:
+                cell.source = _with_seconds(cell.source, r'(\("{}", )\d+(,)', seconds)
+                for output in cell.outputs:
+                    shown = _with_seconds(output.data["text/markdown"], r"(\[{}\]\(.*\| )\d+( \|)", seconds)
+                    whole = sum(round(value) for value in seconds.values())
+                    output.data["text/markdown"] = re.sub(r"(\| all \| \| )\d+", rf"\g<1>{whole}", shown)
+        if nbformat.writes(notebook) != before:
+            path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _with_seconds(text: str, pattern: str, seconds: dict[str, float]) -> str:
+    for name, value in seconds.items():
+        text = re.sub(pattern.format(name), rf"\g<1>{round(value)}\g<2>", text)
+    return text
+
+
 def table(times: dict[str, str], titles: dict[str, str], address: str | None, tag: str) -> str:
     """docs/run-times.md."""
     elsewhere = links(address, tag, "") is not None
@@ -121,7 +147,7 @@ def with_badges(readme: str, total: str, address: str | None, tag: str) -> str:
 
 
 def main(junit: Path, root: Path) -> None:
-    """Writes all three files."""
+    """Writes them all."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address, tag = project.get("urls", {}).get("Repository"), f"v{project['version']}"
     titles = {
@@ -129,8 +155,10 @@ def main(junit: Path, root: Path) -> None:
         for path in sorted((root / "notebooks").glob("*.ipynb"))
     }
     page = root / "docs" / "run-times.md"
+    seconds = {}
     if junit.is_file():
-        times = times_of({name: value for name, value in seconds_of(junit).items() if name in titles})
+        seconds = {name: value for name, value in seconds_of(junit).items() if name in titles}
+        times = times_of(seconds)
     else:
         times = kept_times(page.read_text(encoding="utf-8")) if page.is_file() else {}
     if missing := set(titles) - set(times):
@@ -138,6 +166,8 @@ def main(junit: Path, root: Path) -> None:
             f"There is no run time of {', '.join(sorted(missing))} in {junit if junit.is_file() else page}: "
             "run make test, it measures them."
         )
+    if seconds:
+        write_into_notebooks(root / "notebooks", seconds)
     page.write_text(table(times, titles, address, tag), encoding="utf-8")
     (root / "docs" / "run-time.svg").write_text(badge("course runs in", times["all"]), encoding="utf-8")
     readme = root / "README.md"
