@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.functional import normalize
 
-from rdistill_helpers import Benchmark
+from rdistill_helpers import Benchmark, losses
 from rdistill_helpers.show import lambda_slider, loss_explorer, map_explorer, protocol_explorer, use_style
 
 LIMIT = 200  # milliseconds
@@ -65,8 +65,12 @@ def widgets(moves: int) -> dict[str, tuple[object, Move]]:
             lists,
             setting(control(lists, "Query"), iter(1 + step % (queries - 1) for step in range(moves + 1))),
         )
-    for loss in ("listwise", "RKD"):
-        turned, walked = (loss_explorer(teacher, points, groups) for _ in range(2))
+    of_toy = {
+        "listwise": losses.listwise,
+        "RKD": lambda s, t: losses.rkd_distance(s, t) + 2 * losses.rkd_angle(s, t, chunk=24),
+    }
+    for loss in of_toy:
+        turned, walked = (loss_explorer(teacher, points, groups, of_toy) for _ in range(2))
         for toy in (turned, walked):
             control(toy, "Loss").value = loss
         directions = iter((7 * step) % 360 for step in range(moves + 1))

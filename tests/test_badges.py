@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parents[1]
 JUNIT = """<testsuites><testsuite>
@@ -53,7 +53,46 @@ def test_without_an_address_there_is_no_link_and_with_one_links_name_the_tag(bad
     table = (clone / "docs" / "run-times.md").read_text()
     assert "https://mybinder.org/v2/gh/somebody/rdistill/v1.2?urlpath=lab%2Ftree%2Fnotebooks%2F01_b.ipynb" in table
     assert "https://colab.research.google.com/github/somebody/rdistill/blob/v1.2/notebooks/01_b.ipynb" in table
+    assert "--branch v1.2 https://github.com/somebody/rdistill rdistill\n" in table  # the cell that Colab needs
     assert "Open in Colab" in (clone / "README.md").read_text()
+
+
+def test_where_nothing_was_measured_times_stay_and_links_come(badges, clone):
+    """So whoever copies the repository writes one address and needs no run of the tests."""
+    badges.main(clone / "junit.xml", clone)
+    (clone / "pyproject.toml").write_text(PROJECT + ADDRESS)
+    badges.main(clone / "junit.xml", clone)
+    names = [clone / name for name in ("README.md", "docs/run-times.md", "docs/run-time.svg")]
+    written = [path.read_text() for path in names]
+    badges.main(clone / "gone.xml", clone)
+    assert [path.read_text() for path in names] == written
+    (clone / "pyproject.toml").write_text(PROJECT + ADDRESS.replace("somebody", "another"))
+    badges.main(clone / "gone.xml", clone)
+    assert [path.read_text() for path in names] == [text.replace("somebody", "another") for text in written]
+
+
+def test_notebooks_say_what_was_measured(badges, clone):
+    first, second = (clone / "notebooks" / f"{name}.ipynb" for name in ("00_a", "01_b"))
+    course = 'COURSE = [\n    ("00_a", 99, "the first of 3"),\n    ("01_b", 7, "the second"),\n]'
+    shown = "| notebook | what | seconds |\n|---|---|---|\n| [00_a](00_a.ipynb) | the first of 3 | 99 |\n"
+    shown += "| [01_b](01_b.ipynb) | the second | 7 |\n| all | | 106 |"
+    cells = [
+        new_markdown_cell("# 0. First\n\n**Run time**: about 99 seconds on two CPU cores."),
+        new_code_cell(course, outputs=[new_output("display_data", {"text/markdown": shown})]),
+    ]
+    nbformat.write(new_notebook(cells=cells), first)
+    sentence = "# 1. Second\n\n**Run time**: about a minute on two CPU cores; shorter the second time."
+    nbformat.write(new_notebook(cells=[new_markdown_cell(sentence)]), second)
+    for _ in range(2):
+        badges.main(clone / "junit.xml", clone)
+        head, table = nbformat.read(first, as_version=4).cells
+        assert head.source == "# 0. First\n\n**Run time**: about 10 s on two CPU cores."
+        assert table.source == course.replace("99", "12").replace("7", "200")
+        assert table.outputs[0].data["text/markdown"] == shown.replace("99", "12").replace("7", "200").replace(
+            "106", "212"
+        )
+        (cell,) = nbformat.read(second, as_version=4).cells
+        assert cell.source == sentence.replace("a minute", "3.3 min")
 
 
 def test_half_a_run_gives_no_run_times(badges, clone):
@@ -62,9 +101,9 @@ def test_half_a_run_gives_no_run_times(badges, clone):
     with pytest.raises(RuntimeError, match="cell that failed"):
         badges.main(clone / "junit.xml", clone)
     (clone / "junit.xml").write_text('<testsuites><testcase classname="notebooks.00_a.ipynb" time="1"/></testsuites>')
-    with pytest.raises(RuntimeError, match="does not tell of 01_b"):
+    with pytest.raises(RuntimeError, match="no run time of 01_b"):
         badges.main(clone / "junit.xml", clone)
-    with pytest.raises(RuntimeError, match="run make test first"):
+    with pytest.raises(RuntimeError, match="no run time of 00_a, 01_b .* run make test"):
         badges.main(clone / "gone.xml", clone)
 
 

@@ -65,6 +65,18 @@ def test_what_changes_with_every_run_goes_and_the_rest_stays(noisy):
     assert after.cells[0].execution_count == 1
 
 
+def test_what_was_printed_in_a_row_becomes_one_output(tool):
+    def printed(text, name="stdout"):
+        return new_output("stream", name=name, text=text)
+
+    picture = new_output("display_data", {"image/png": "iVBORw0KGgo"})
+    pieces = [printed("a\n"), printed("b"), printed("!\n", "stderr"), printed("c"), picture, printed("d"), printed("e")]
+    (cell,) = tool.normalised(new_notebook(cells=[new_code_cell("x", outputs=pieces)])).cells
+    assert cell.outputs == [
+        printed("a\nb"), printed("!\n", "stderr"), printed("c"), picture, printed("de"),
+    ]  # fmt: skip
+
+
 def test_a_second_time_changes_nothing(noisy):
     run(noisy)
     once = noisy.read_bytes()

@@ -47,6 +47,27 @@ def test_a_section_shows_its_heading_and_first_paragraph_and_the_rest_is_spoken(
     ]
 
 
+def test_a_formula_stays_with_the_sentence_that_it_ends(slides):
+    section = new_markdown_cell("## 1. A section\n\nIt is\n\n$$x$$\n\n$$y$$\n\nSecond.\n\nCompare\n\n$$z$$\n\nwith it.")
+    assert kinds(slides, section) == [
+        ("slide", "## 1. A section\n\nIt is\n\n$$x$$\n\n$$y$$"),
+        ("notes", "Second.\n\nwith it."),
+        ("subslide", "### 1. A section\n\nCompare\n\n$$z$$"),
+    ]
+
+
+def test_the_caption_of_a_figure_stands_below_it_and_longer_texts_are_spoken(slides):
+    plot = new_code_cell("plot()", outputs=[PICTURE])
+    caption, text = (
+        new_markdown_cell("*What to see: a line\nthat falls.*"),
+        new_markdown_cell("What to see: *two* lines."),
+    )
+    assert kinds(slides, plot, caption, plot, text) == [
+        ("subslide", "### 9. A title"), ("-", ""), ("-", '<p class="caption">What to see: a line\nthat falls.</p>'),
+        ("subslide", "### 9. A title"), ("-", ""), ("notes", text.source),
+    ]  # fmt: skip
+
+
 def test_a_heading_in_the_middle_of_a_cell_begins_a_slide(slides):
     assert kinds(slides, new_markdown_cell("What to see.\n\n## 2. Next\n\nFirst.")) == [
         ("notes", "What to see."),

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import time
+from functools import partial
 
 import ipywidgets
 import nbformat
@@ -29,10 +30,17 @@ from rdistill_helpers.show import (
     style,
     toy_figure,
 )
-from rdistill_helpers.show.toy import Toy, toy_losses
+from rdistill_helpers.show.toy import Toy, ToyDrawing
 from rdistill_helpers.show.widgets.protocols import list_scores
 
 GROUPS = torch.arange(12) // 4
+LOSSES = {
+    "listwise": losses.listwise,
+    "similarity": losses.similarity,
+    "RKD": lambda s, t: losses.rkd_distance(s, t) + 2 * losses.rkd_angle(s, t, chunk=12),
+    "DarkRank, hard": partial(losses.darkrank_hard, length=11),
+    "PKT": losses.pkt,
+}
 CONTROLS = (
     *(ipywidgets.IntSlider, ipywidgets.SelectionSlider, ipywidgets.ToggleButtons),
     *(ipywidgets.Checkbox, ipywidgets.Button),
@@ -97,7 +105,7 @@ def all_widgets() -> dict:
     return {
         "lambda_slider": lambda_slider(rows, colour, (3, 7), k=4, steps=11),
         "protocol_explorer": protocol_explorer(colours(), there_and_back(), k=6),
-        "loss_explorer": loss_explorer(unit_rows(12, 6), circle(12), GROUPS),
+        "loss_explorer": loss_explorer(unit_rows(12, 6), circle(12), GROUPS, LOSSES),
         "map_explorer": map_explorer(places, GROUPS, colour),
     }
 
@@ -233,13 +241,13 @@ def test_frames_have_the_colours_of_the_outcomes(benchmark, ranking):
 
 def test_the_toys_losses_and_pulls_are_those_of_the_package():
     teacher, student = unit_rows(12, 6), circle(12)
-    for name, loss in toy_losses(12).items():
-        toy = Toy(teacher, student, GROUPS, None)
+    for name, loss in LOSSES.items():
+        toy = Toy(teacher, student, GROUPS, LOSSES)
         value, pull = toy.pull(name, 0.1)
         settings = {"temperature": 0.1} if name == "listwise" else {}
         assert value == pytest.approx(float(loss(student, teacher, **settings)), rel=1e-4, abs=1e-6), name
         # The pull is minus the derivative by a point's direction: a small turn changes the loss by it.
-        toy = Toy(teacher.double(), student.double(), GROUPS, None)
+        toy = Toy(teacher.double(), student.double(), GROUPS, LOSSES)
         toy.teacher, toy.angle = teacher.double(), toy.angle.double()
         ahead, behind = toy.angle.clone(), toy.angle.clone()
         ahead[3] += 1e-4
@@ -249,7 +257,7 @@ def test_the_toys_losses_and_pulls_are_those_of_the_package():
 
 
 def test_moving_a_point_changes_value_arrows_and_curve_and_only_that_point():
-    widget = loss_explorer(unit_rows(12, 6), circle(12), GROUPS)
+    widget = loss_explorer(unit_rows(12, 6), circle(12), GROUPS, LOSSES)
     point, direction, (view,) = control(widget, "Point"), control(widget, "Direction"), pictures(widget)
     point.value = 5
     degrees = direction.value
@@ -270,7 +278,7 @@ def test_moving_a_point_changes_value_arrows_and_curve_and_only_that_point():
 
 def test_choosing_a_point_moves_none():
     student = circle(12)
-    widget = loss_explorer(unit_rows(12, 6), student, GROUPS)
+    widget = loss_explorer(unit_rows(12, 6), student, GROUPS, LOSSES)
     losses_seen = set()
     for number in range(1, 13):
         control(widget, "Point").value = number
@@ -279,7 +287,7 @@ def test_choosing_a_point_moves_none():
 
 
 def test_the_temperature_is_for_losses_that_have_one():
-    widget = loss_explorer(unit_rows(12, 6), circle(12), GROUPS)
+    widget = loss_explorer(unit_rows(12, 6), circle(12), GROUPS, LOSSES)
     loss, heat = control(widget, "Loss"), control(widget, "Temperature")
     before = words(widget)
     heat.value = 1.0
@@ -292,8 +300,8 @@ def test_the_temperature_is_for_losses_that_have_one():
 
 
 def test_going_downhill_lowers_every_loss():
-    for name in toy_losses(12):
-        toy = Toy(unit_rows(12, 6), circle(12), GROUPS, None)
+    for name in LOSSES:
+        toy = Toy(unit_rows(12, 6), circle(12), GROUPS, LOSSES)
         start = toy.pull(name, 0.1)[0]
         for _ in range(3):
             toy.descend(name, 0.1)
@@ -303,23 +311,32 @@ def test_going_downhill_lowers_every_loss():
 
 
 def test_a_kept_round_trip_is_that_of_the_others_as_they_are():
-    toy = Toy(unit_rows(12, 6), circle(12), GROUPS, None)
+    toy = Toy(unit_rows(12, 6), circle(12), GROUPS, LOSSES)
     first = toy.round_trip("listwise", 0.04, 2)[1]
     toy.angle[2] += 1
     assert toy.round_trip("listwise", 0.04, 2)[1] is first
     toy.angle[7] += 1
     moved = toy.round_trip("listwise", 0.04, 2)[1]
     assert not np.array_equal(moved, first)
-    afresh = Toy(unit_rows(12, 6), torch.stack([toy.angle.cos(), toy.angle.sin()], dim=1), GROUPS, None)
+    afresh = Toy(unit_rows(12, 6), torch.stack([toy.angle.cos(), toy.angle.sin()], dim=1), GROUPS, LOSSES)
     np.testing.assert_allclose(moved, afresh.round_trip("listwise", 0.04, 2)[1], rtol=1e-5)
 
 
 def test_the_static_figure_shows_what_the_explorer_shows_first():
     teacher, student = unit_rows(12, 6), circle(12)
-    figure = toy_figure(teacher, student, GROUPS)
-    assert figure.get_label() == alt(pictures(loss_explorer(teacher, student, GROUPS))[0])
+    figure = toy_figure(teacher, student, GROUPS, LOSSES)
+    assert figure.get_label() == alt(pictures(loss_explorer(teacher, student, GROUPS, LOSSES))[0])
     figure.savefig(io.BytesIO(), format="png", dpi=40)
-    assert toy_figure(teacher, student, GROUPS, "PKT", alt="in other words").get_label() == "in other words"
+    assert toy_figure(teacher, student, GROUPS, LOSSES, "PKT", alt="in other words").get_label() == "in other words"
+
+
+def test_the_teacher_is_drawn_beside_the_student_whatever_turned_and_mirrored_it():
+    student = circle(12)
+    mirror = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    for change in (mirror, torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), mirror @ torch.linalg.qr(unit_rows(2, 2)).Q):
+        teacher = torch.nn.functional.pad(student @ change, (0, 4))
+        drawing = ToyDrawing(Toy(teacher, student, GROUPS, LOSSES))
+        torch.testing.assert_close(drawing.plane, student)
 
 
 # The map
@@ -386,10 +403,10 @@ def test_a_mixture_on_the_map_shows_both_of_its_photographs():
         (lambda b, r: lambda_slider({}, colour, (0, 1)), "0 spaces"),
         (lambda b, r: protocol_explorer(b, r[:, :5], k=6), "no first 6 results"),
         (lambda b, r: protocol_explorer(b, r * 0, k=6), "names an image twice"),
-        (lambda b, r: loss_explorer(unit_rows(12, 6), unit_rows(12, 3), GROUPS), "of dimension 2"),
-        (lambda b, r: loss_explorer(unit_rows(12, 6), circle(11), GROUPS), "cannot be drawn"),
-        (lambda b, r: toy_figure(unit_rows(12, 6), circle(12), GROUPS, "hinge"), "no loss 'hinge'"),
-        (lambda b, r: toy_figure(unit_rows(12, 6), circle(12), GROUPS, point=12), "no point 12"),
+        (lambda b, r: loss_explorer(unit_rows(12, 6), unit_rows(12, 3), GROUPS, LOSSES), "of dimension 2"),
+        (lambda b, r: loss_explorer(unit_rows(12, 6), circle(11), GROUPS, LOSSES), "cannot be drawn"),
+        (lambda b, r: toy_figure(unit_rows(12, 6), circle(12), GROUPS, LOSSES, "hinge"), "no loss 'hinge'"),
+        (lambda b, r: toy_figure(unit_rows(12, 6), circle(12), GROUPS, LOSSES, point=12), "no point 12"),
         (lambda b, r: map_explorer(unit_rows(12, 2).numpy(), GROUPS[:5], colour), "for 5 groups"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 SETUP = """
 import numpy as np, torch
 from IPython.display import display
-from rdistill_helpers import Benchmark, search
+from rdistill_helpers import Benchmark, losses, search
 from rdistill_helpers.show import *
 rooms = Benchmark.load("rooms")
 def small(image):
@@ -53,7 +53,9 @@ def circle(angle):
 generator = torch.Generator().manual_seed(0)
 groups = torch.arange(24) // 6
 angle = groups * torch.pi / 2 + 0.35 * torch.randn(24, generator=generator)
-display(loss_explorer(circle(angle), circle(angle + 0.9 * torch.randn(24, generator=generator)), groups))
+start = circle(angle + 0.9 * torch.randn(24, generator=generator))
+some = {"listwise": losses.listwise, "RKD": losses.rkd_distance, "similarity": losses.similarity}
+display(loss_explorer(circle(angle), start, groups, some))
 """,
     "map_explorer": """
 some = rows(rooms.image(i) for i in range(60))

@@ -1,8 +1,10 @@
 """Writes measured run times, and links that open a notebook elsewhere, from what `make test` measured.
 
-`make badges` reads build/notebooks.xml, the JUnit file of the notebook tests, and writes docs/run-times.md (a table) and
-docs/run-time.svg (the badge of the README). With an address of the repository in pyproject.toml it also writes links to
-Binder and Colab, by the tag of the version, into the table and between the marks <!-- badges --> of README.md.
+`make badges` reads build/notebooks.xml, the JUnit file of the notebook tests, and writes docs/run-times.md (a table),
+docs/run-time.svg (the badge of the README), the run time at the head of each notebook and the table of notebook 0; where no
+tests were run, the times stay those of the table. With an address of
+the repository in pyproject.toml it also writes links to Binder and Colab, by the tag of the version, into the table and
+between the marks <!-- badges --> of README.md, and the cell that a notebook needs on Colab.
 """
 
 import argparse
@@ -18,6 +20,19 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- badges -->", "<!-- /badges -->"
+COLAB = """\
+
+A notebook that is opened on Colab comes without the repository. Put this into a cell above all others and run it once; PyTorch is
+there already:
+
+```text
+!git clone --quiet --depth 1 --branch {tag} {address} rdistill
+%cd rdistill/notebooks
+%pip install --quiet --editable ..
+import sys
+sys.path.insert(0, "..")  # this kernel was started before the installation
+```
+"""
 
 
 def seconds_of(junit: Path) -> dict[str, float]:
@@ -50,7 +65,43 @@ def links(address: str | None, tag: str, notebook: str) -> tuple[str, str] | Non
     return binder, f"https://colab.research.google.com/github/{place[1]}/blob/{tag}/{path}"
 
 
-def table(seconds: dict[str, float], titles: dict[str, str], address: str | None, tag: str) -> str:
+def times_of(seconds: dict[str, float]) -> dict[str, str]:
+    """The run time of each notebook in words, and of "all" of them."""
+    return {name: in_words(value) for name, value in seconds.items()} | {"all": in_words(sum(seconds.values()))}
+
+
+def kept_times(page: str) -> dict[str, str]:
+    """The run times that docs/run-times.md holds, as `times_of` gives them."""
+    rows = re.findall(r"^\| (?:\[.*\]\(\.\./notebooks/(.+)\.ipynb\)|all) \| ([^|]+) \|", page, re.MULTILINE)
+    return {name or "all": words for name, words in rows}
+
+
+def write_into_notebooks(folder: Path, seconds: dict[str, float]) -> None:
+    """The sentence on run time in each notebook; and the list `COURSE` of the first one, with the table that it shows."""
+    for path in sorted(folder.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        before = nbformat.writes(notebook)
+        said = rf"\g<1>{in_words(seconds[path.stem])}\g<2>"
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = re.sub(r"(\*\*Run time\*\*: about )[^;.]*( on two CPU cores)", said, cell.source)
+            elif "COURSE = [" in cell.source:
+                cell.source = _with_seconds(cell.source, r'(\("{}", )\d+(,)', seconds)
+                for output in cell.outputs:
+                    shown = _with_seconds(output.data["text/markdown"], r"(\[{}\]\(.*\| )\d+( \|)", seconds)
+                    whole = sum(round(value) for value in seconds.values())
+                    output.data["text/markdown"] = re.sub(r"(\| all \| \| )\d+", rf"\g<1>{whole}", shown)
+        if nbformat.writes(notebook) != before:
+            path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _with_seconds(text: str, pattern: str, seconds: dict[str, float]) -> str:
+    for name, value in seconds.items():
+        text = re.sub(pattern.format(name), rf"\g<1>{round(value)}\g<2>", text)
+    return text
+
+
+def table(times: dict[str, str], titles: dict[str, str], address: str | None, tag: str) -> str:
     """docs/run-times.md."""
     elsewhere = links(address, tag, "") is not None
     lines = [
@@ -64,12 +115,13 @@ def table(seconds: dict[str, float], titles: dict[str, str], address: str | None
         f"|---|---|{'---|' if elsewhere else ''}",
     ]
     for name, title in titles.items():
-        line = f"| [{title}](../notebooks/{name}.ipynb) | {in_words(seconds[name])} |"
+        line = f"| [{title}](../notebooks/{name}.ipynb) | {times[name]} |"
         if opened := links(address, tag, name):
             line += f" [Binder]({opened[0]}), [Colab]({opened[1]}) |"
         lines.append(line)
-    whole = f"| all | {in_words(sum(seconds[name] for name in titles))} |"
-    return "\n".join([*lines, whole + (" |" if elsewhere else "")]) + "\n"
+    whole = f"| all | {times['all']} |"
+    page = "\n".join([*lines, whole + (" |" if elsewhere else "")]) + "\n"
+    return page + (COLAB.format(tag=tag, address=address) if elsewhere else "")
 
 
 def badge(label: str, value: str) -> str:
@@ -95,23 +147,31 @@ def with_badges(readme: str, total: str, address: str | None, tag: str) -> str:
 
 
 def main(junit: Path, root: Path) -> None:
-    """Writes all three files."""
+    """Writes them all."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address, tag = project.get("urls", {}).get("Repository"), f"v{project['version']}"
     titles = {
         path.stem: nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
         for path in sorted((root / "notebooks").glob("*.ipynb"))
     }
-    if not junit.is_file():
-        raise RuntimeError(f"{junit} is not there: run make test first, it measures the run times.")
-    seconds = seconds_of(junit)
-    if missing := set(titles) - set(seconds):
-        raise RuntimeError(f"{junit} does not tell of {', '.join(sorted(missing))}: run make test again.")
-    total = in_words(sum(seconds[name] for name in titles))
-    (root / "docs" / "run-times.md").write_text(table(seconds, titles, address, tag), encoding="utf-8")
-    (root / "docs" / "run-time.svg").write_text(badge("course runs in", total), encoding="utf-8")
+    page = root / "docs" / "run-times.md"
+    seconds = {}
+    if junit.is_file():
+        seconds = {name: value for name, value in seconds_of(junit).items() if name in titles}
+        times = times_of(seconds)
+    else:
+        times = kept_times(page.read_text(encoding="utf-8")) if page.is_file() else {}
+    if missing := set(titles) - set(times):
+        raise RuntimeError(
+            f"There is no run time of {', '.join(sorted(missing))} in {junit if junit.is_file() else page}: "
+            "run make test, it measures them."
+        )
+    if seconds:
+        write_into_notebooks(root / "notebooks", seconds)
+    page.write_text(table(times, titles, address, tag), encoding="utf-8")
+    (root / "docs" / "run-time.svg").write_text(badge("course runs in", times["all"]), encoding="utf-8")
     readme = root / "README.md"
-    readme.write_text(with_badges(readme.read_text(encoding="utf-8"), total, address, tag), encoding="utf-8")
+    readme.write_text(with_badges(readme.read_text(encoding="utf-8"), times["all"], address, tag), encoding="utf-8")
 
 
 if __name__ == "__main__":

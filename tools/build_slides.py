@@ -26,6 +26,7 @@ LINES = 14  # longer code is for the notebook
 SHOWN = ("image/png", "image/jpeg", "text/html")
 LEFT_OUT = ("## Prerequisites", "## References")
 WHOLE = ("## Objectives", "## Recap")
+CAPTION = re.compile(r"\*What to see: [^*]*\*")  # in italics, below a figure and about nothing else
 
 
 def slides_of(notebook: NotebookNode) -> NotebookNode:
@@ -34,7 +35,7 @@ def slides_of(notebook: NotebookNode) -> NotebookNode:
     Slides: the title with its promise, the objectives, the heading and first paragraph of each section, exercises (without
     their solutions), the recap, and each quiz question, whose answer comes with one more key. Below a section's slide stand
     its formulas, lists and tables, functions of at most 14 lines with what they print, and figures and tables that cells
-    show. All other text goes to the speaker's notes (key S).
+    show, with the line in italics that says what to see in a figure. All other text goes to the speaker's notes (key S).
     """
     cells: list[NotebookNode] = []
     section = ""
@@ -67,6 +68,8 @@ def _text_slides(part: str, section: str, exercise: bool) -> list[NotebookNode]:
         task, *questions = re.split(r"\n\n(?=\*\*)", part)
         heading = part.partition("\n")[0]
         return [_slide(task, "slide"), *(_slide(f"{heading}\n\n{question}", "subslide") for question in questions)]
+    if CAPTION.fullmatch(part):
+        return [_slide(f'<p class="caption">{part.strip("*")}</p>', "-")]
     if not part.startswith("#"):
         return _blocks(part, section)
     if part.startswith(LEFT_OUT):
@@ -79,6 +82,9 @@ def _text_slides(part: str, section: str, exercise: bool) -> list[NotebookNode]:
 def _section_slides(part: str) -> list[NotebookNode]:
     heading, _, rest = part.partition("\n")
     first, _, rest = rest.strip().partition("\n\n")
+    while rest.startswith("$$"):  # a formula stays with the sentence that it ends
+        formula, _, rest = rest.partition("\n\n")
+        first += f"\n\n{formula}"
     return [_slide(f"{heading}\n\n{first}", "slide"), *_blocks(rest, re.sub(r"^#+ ", "", heading))]
 
 
@@ -87,7 +93,8 @@ def _blocks(source: str, section: str) -> list[NotebookNode]:
     shown, spoken = [], []
     for block in re.split(r"\n\s*\n", source.strip()):
         if re.match(r"\$\$|[-*] |\d+\. |\|", block):
-            lead = spoken.pop() + "\n\n" if spoken and spoken[-1].rstrip().endswith(":") else ""
+            leads = spoken and (spoken[-1].rstrip().endswith(":") or block.startswith("$$"))
+            lead = spoken.pop() + "\n\n" if leads else ""
             shown.append(lead + block)
         elif block.strip():
             spoken.append(block)

@@ -1,7 +1,8 @@
 """Removes from notebooks what changes with every run and says nothing, so that a diff shows what somebody wrote.
 
 `python tools/normalise_notebooks.py [FILE ...]` rewrites the files that need it (all of notebooks/ by default) and names
-them; with --check it only names them. The exit status is 1 where there was something to do. Text, code and outputs stay.
+them; with --check it only names them. The exit status is 1 where there was something to do. Text, code and outputs stay;
+what a cell printed in pieces becomes one.
 """
 
 import argparse
@@ -19,7 +20,7 @@ KEPT = ("tags", "rdistill", "nbgrader", "slideshow")
 
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
-    """A copy with one kernel, no timestamps, no saved state of widgets and no marks of editors."""
+    """A copy with one kernel, no timestamps, no saved state of widgets, no marks of editors, and printed text in one piece."""
     notebook = copy.deepcopy(notebook)
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -27,7 +28,21 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
         cell.metadata = nbformat.from_dict({name: cell.metadata[name] for name in KEPT if name in cell.metadata})
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
+        if cell.cell_type == "code":
+            cell.outputs = in_one_piece(cell.outputs)
     return notebook
+
+
+def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs with what was printed in a row as one: where a kernel cuts it differs from run to run."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        before = joined[-1] if joined else None
+        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+            before.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def written(notebook: NotebookNode) -> str:

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from rdistill_helpers.descriptors import check_descriptors
-from rdistill_helpers.distil import losses as all_losses
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.show.style import COLOURS, MARKERS, PALETTE, SHOWN_DPI
 
@@ -28,32 +26,21 @@ SHARP = 1.5  # drawn pixels for one of a page
 DIRECTIONS = 49  # places along the circle at which the loss is drawn
 
 
-def toy_losses(points: int) -> dict[str, Loss]:
-    """The losses of the toy by name, with the settings that suit lists of points - 1 others."""
-    return {
-        "listwise": all_losses.listwise,
-        "similarity": all_losses.similarity,
-        "RKD": lambda s, t: all_losses.rkd_distance(s, t) + 2 * all_losses.rkd_angle(s, t, chunk=len(s)),
-        "DarkRank, hard": partial(all_losses.darkrank_hard, length=points - 1),
-        "similarity-preserving": all_losses.similarity_preserving,
-        "PKT": all_losses.pkt,
-    }
-
-
 def toy_figure(
     teacher: Tensor,
     student: Tensor,
     groups: Tensor,
+    losses: Mapping[str, Loss],
     loss: str = "listwise",
     temperature: float = 0.04,
     point: int = 0,
-    losses: Mapping[str, Loss] | None = None,
     alt: str | None = None,
 ) -> "Figure":
     """The teacher's points, the student's with an arrow for the pull on each, and the loss while one point goes round.
 
     teacher: [B, D], student: [B, 2], both L2-normalised; groups: [B] whole numbers; point: the one that goes round.
-    losses: by name, each loss(student, teacher), with `temperature=` where it takes one; by default those of `toy_losses`.
+    losses: by name, each loss(student, teacher), with `temperature=` where it takes one; loss: the name of the one drawn.
+    The teacher's circle is turned or mirrored to where it fits the student's points best: losses leave that free.
     Arrows are minus the gradient along the circle; the longest always has the same length.
     Raises BadInput where these do not fit together, or for another loss or point.
     """
@@ -67,7 +54,7 @@ def toy_figure(
 class Toy:
     """Points of teacher and student, and what a loss says of them."""
 
-    def __init__(self, teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss] | None) -> None:
+    def __init__(self, teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss]) -> None:
         self.teacher = check_descriptors(teacher, "rows of the toy's teacher")
         start = check_descriptors(student, "rows of the toy's student")
         if start.shape[1] != 2 or not len(start) == len(self.teacher) == len(groups) > 2:
@@ -78,7 +65,7 @@ class Toy:
         self.groups = torch.as_tensor(groups)
         self.start = torch.atan2(start[:, 1], start[:, 0])
         self.angle = self.start.clone()  # [B] radians
-        self.losses = dict(losses) if losses is not None else toy_losses(len(start))
+        self.losses = dict(losses)
         self._with_temperature = {
             name for name, loss in self.losses.items() if "temperature" in inspect.signature(loss).parameters
         }
@@ -154,8 +141,10 @@ class ToyDrawing:
         self.canvas = FigureCanvasAgg(self.fig)
         margins = {"left": 0.01, "right": 0.985, "bottom": 0.15, "top": 0.91, "wspace": 0.14}
         wanted, own, along = self.fig.subplots(1, 3, gridspec_kw={"width_ratios": (1, 1, 1.1), **margins})
-        # The teacher's points in the plane that holds most of them.
-        self.plane = toy.teacher @ torch.linalg.svd(toy.teacher, full_matrices=False).Vh[:2].T
+        # The teacher's points in the plane that holds most of them, turned and mirrored to the student's (Procrustes).
+        plane = toy.teacher @ torch.linalg.svd(toy.teacher, full_matrices=False).Vh[:2].T
+        left, _, right = torch.linalg.svd(plane.T @ _circle(toy.start))
+        self.plane = plane @ left @ right
         self._points(wanted, self.plane, "teacher")
         self.students = self._points(own, _circle(toy.angle), "student, and the pull on each point")
         self.arrows = PolyCollection([], facecolors="0.25", edgecolors="0.25", linewidths=0.5)

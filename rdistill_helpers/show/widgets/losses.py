@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 TEMPERATURES = (0.01, 0.02, 0.04, 0.07, 0.1, 0.2, 0.5, 1.0)
 
 
-def loss_explorer(
-    teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss] | None = None
-) -> "ipywidgets.VBox":
+def loss_explorer(teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss]) -> "ipywidgets.VBox":
     """Choose a loss and a temperature, move any point of the student along the circle, or let all of them follow the pull.
 
     Arguments as for `toy_figure`, whose picture it redraws. The widget's children are the controls (loss; temperature,

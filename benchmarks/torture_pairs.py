@@ -1,0 +1,173 @@
+"""Two processes at the same work, on one disk and over a network that does harm, for torture.py."""
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torture_processes import FORK, ended, maybe_kill, measure, start
+from torture_works import ANSWERS, ASKED, BATCH, KEYS, answer, make, paid, sent, works
+
+from rdistill_helpers import BlackBoxTeacher, BudgetExceeded, HttpTeacher, InUse
+from rdistill_helpers.embed.serve_teacher import TeacherServer
+from rdistill_helpers.embed.teacher_keys import Key
+
+# --- On one disk
+
+
+def run_half(part: slice, budget: int, folder: Path) -> None:
+    """Questions about some of the photographs with a budget for fewer."""
+    with BlackBoxTeacher(partial(answer, folder), budget, folder / "ledger", batch_size=BATCH) as teacher:
+        try:
+            teacher.query(ASKED[part], progress=False)
+        except BudgetExceeded:
+            Path(folder / f"refused {part.start}").touch()
+
+
+def unless_in_use(run: Callable[[Path], None], folder: Path) -> None:
+    """Work that another process may be doing: then it goes on when that one is done or dead."""
+    for _ in range(1000):
+        try:
+            return run(folder)
+        except InUse:
+            time.sleep(0.02)
+    raise TimeoutError("the other process never ends")
+
+
+def together(port: int, rounds: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+    """Two processes at the same things, in every second round one of them killed; counts of rounds and kills."""
+    counts: Counter = Counter()
+    shared = [work for work in works(port) if work.name != "teacher queries"]
+    for work in shared:
+        measure(work, folder / work.name / "undisturbed")
+    for turn in range(rounds):
+        place = folder / "teacher queries" / str(turn)
+        make(place)
+        budget = rng.randint(40, 110)
+        pair = [start(partial(run_half, part, budget), place) for part in (slice(0, 80), slice(40, 120))]
+        maybe_kill(pair, 0.1, turn, rng, counts)
+        for process in pair:
+            ended(process, place, faults)
+        ledger, notes = paid(place), sent(place)
+        faults["budget overspent"] += max(0, len(ledger) - budget)
+        lost = Counter(notes) - Counter(ledger.keys())  # sent by the killed process, its answer was on its way
+        faults["teacher queries paid twice"] += max(0, sum(lost.values()) - BATCH * (turn % 2))
+        faults["teacher queries lost"] += len(ledger.keys() - set(notes))
+        right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
+        faults["rows lost, wrong or half"] += sum(not np.array_equal(row, right[key]) for key, row in ledger.items())
+        work = shared[turn % len(shared)]
+        place = folder / work.name / str(turn)
+        work.prepare(place)
+        pair = [start(partial(unless_in_use, work.run), place) for _ in range(2)]
+        maybe_kill(pair, work.seconds / 2, turn, rng, counts)
+        done = [ended(process, place, faults) for process in pair]
+        work.check(place, faults, any(done))
+        counts["rounds"] += 2
+    return counts
+
+
+# --- Over a network that does harm
+
+KEY = "torture"
+OWNER = "tester"
+CLIENTS = slice(0, 80), slice(40, 120)  # of the photographs
+
+
+def serve_teacher(port: int, place: Path, address: Any) -> None:
+    """A served teacher's process, which sends the port that it listens on."""
+    torch.set_num_threads(1)
+    keys = {OWNER: Key(hashlib.sha256(KEY.encode()).hexdigest(), len(ASKED))}
+    limits: dict[str, Any] = {"max_images": BATCH, "requests_per_minute": 10**9, "log": lambda line: None}
+    with TeacherServer(partial(answer, place), keys, place, port=port, **limits) as server:
+        address.send(server.server_port)
+        server.serve_forever()
+
+
+def start_teacher(port: int, place: Path) -> tuple[BaseProcess, int]:
+    """The process of a served teacher, once it listens, and its port."""
+    assert FORK is not None
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=serve_teacher, args=(port, place, sender), daemon=True)
+    process.start()
+    return process, receiver.recv()
+
+
+def disturb(port: int, seed: int, line: Any) -> None:
+    """The process of a faulty proxy: sends its address, and when it is told to end, what it did."""
+    from faulty_proxy import FAULTS as HARM
+    from faulty_proxy import PASSED, FaultyProxy
+
+    rng = random.Random(seed)
+    with FaultyProxy(port, iter(lambda: rng.choice(HARM) if rng.random() < 0.4 else PASSED, None)) as proxy:
+        line.send(proxy.url)
+        line.recv()
+        line.send(proxy.done)
+
+
+def run_client(part: slice, url: str, folder: Path) -> None:
+    """Questions about some of the photographs to a served teacher, with a ledger of one's own."""
+    settings: dict[str, Any] = {
+        "tries": 100,
+        "pause": 0.005,
+        "longest_pause": 0.1,
+        "timeout": (10, 10),
+        "progress": False,
+    }
+    client = HttpTeacher(url, KEY, seed=part.start, **settings)
+    with BlackBoxTeacher(client, len(ASKED), folder / f"own {part.start}", batch_size=2 * BATCH) as teacher:
+        teacher.query(ASKED[part], progress=False)
+
+
+def check_served(folder: Path, faults: Counter, killed: int) -> None:
+    """All answers are in the server's ledger, none of them asked for twice, and each client's are in its own.
+
+    killed: how often the server was: it may have been asking the teacher then, about one request, which it had not charged.
+    """
+    right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
+    ledger, notes = paid(folder, f"ledger-{OWNER}.sqlite"), sent(folder)
+    again = Counter(notes) - Counter(ledger.keys())
+    faults["charged twice by a served teacher"] += max(0, sum(again.values()) - BATCH * killed)
+    faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
+    held = [(KEYS, ledger), *((KEYS[part], paid(folder, f"own {part.start}")) for part in CLIENTS)]
+    faults["answers of a served teacher lost"] += sum(
+        not np.array_equal(rows.get(key, ()), right[key]) for keys, rows in held for key in keys
+    )
+
+
+def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+    """Two processes ask a served teacher through a faulty proxy; counts of what was done to requests, and of kills."""
+    assert FORK is not None
+    counts: Counter = Counter()
+    for turn in range(rounds):
+        place = folder / str(turn)
+        make(place)
+        server, port = start_teacher(0, place)
+        ours, theirs = FORK.Pipe()
+        proxy = FORK.Process(target=disturb, args=(port, rng.randrange(2**32), theirs), daemon=True)
+        proxy.start()
+        url = ours.recv()
+        pair = [start(partial(run_client, part, url), place) for part in CLIENTS]
+        if turn % 2:
+            pair[0].join(rng.uniform(0, 0.5))
+            server.kill()
+            server.join()
+            counts["kills"] += 1
+            server, port = start_teacher(port, place)
+        for process in pair:
+            ended(process, place, faults)
+        ours.send("end")
+        counts.update(ours.recv())
+        server.kill()
+        server.join()
+        proxy.kill()
+        proxy.join()
+        check_served(place, faults, killed=turn % 2)
+        counts["rounds"] += 1
+    return counts

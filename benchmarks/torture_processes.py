@@ -1,0 +1,152 @@
+"""Processes that work in a folder and are killed at seeded moments, and the faults that torture.py counts."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
+
+# What may never happen; each is counted, and the report says how often.
+FAULTS = (
+    "teacher queries paid twice",
+    "teacher queries lost",
+    "budget overspent",
+    "rows lost, wrong or half",
+    "files in place that are wrong or half",
+    "trainings that end with other weights",
+    "runs that could not go on",
+    "charged twice by a served teacher",
+    "answers of a served teacher lost",
+    "readers that crashed",
+)
+
+
+@dataclass
+class Work:
+    """Something that a process does in a folder, and what must be true of the folder whenever that process dies.
+
+    prepare: makes the folder. run: does the work, in the process that is killed. check(folder, faults, done): counts what is
+    wrong; done: whether the work came to its end. operations: file operations of an undisturbed run, seconds: its duration.
+    """
+
+    name: str
+    prepare: Callable[[Path], None]
+    run: Callable[[Path], None]
+    check: Callable[[Path, Counter, bool], None]
+    operations: int = 0
+    seconds: float = 0.0
+
+
+def start(run: Callable[[Path], None], folder: Path, die_at: int | None = None) -> BaseProcess:
+    """A process that does the work; it kills itself at its file operation number `die_at`, counted in that folder."""
+    assert FORK is not None
+    process = FORK.Process(target=_child, args=(run, folder, die_at), daemon=True)
+    process.start()
+    return process
+
+
+def _child(run: Callable[[Path], None], folder: Path, die_at: int | None) -> None:
+    """What a process does: the work, counting file operations in the folder; its failure is left in a file."""
+    torch.set_num_threads(1)
+    count, place = 0, os.fspath(folder)
+
+    def audit(event: str, arguments: tuple) -> None:
+        nonlocal count
+        if event in FILE_OPERATIONS and str(arguments[0]).startswith(place):
+            count += 1
+            if count == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if die_at is not None:
+        sys.addaudithook(audit)
+    try:
+        run(folder)
+    except BaseException:
+        Path(f"{folder}.failure").write_text(traceback.format_exc(), encoding="utf-8")
+        os._exit(1)
+    if die_at is not None:
+        Path(f"{folder}.operations").write_text(str(count), encoding="utf-8")
+    os._exit(0)
+
+
+def ended(process: BaseProcess, folder: Path, faults: Counter) -> bool:
+    """Waits for a process; whether it came to its end, False when it was killed."""
+    process.join(120)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        print(f"{folder.name}: hangs", file=sys.stderr)
+        faults["runs that could not go on"] += 1
+        return False
+    if process.exitcode == 1:
+        print(Path(f"{folder}.failure").read_text(encoding="utf-8"), file=sys.stderr)
+        faults["runs that could not go on"] += 1
+    return process.exitcode == 0
+
+
+def measure(work: Work, folder: Path) -> None:
+    """How long undisturbed work takes, and how many file operations it has."""
+    faults: Counter = Counter()
+    work.prepare(folder)
+    begun = time.perf_counter()
+    whole = ended(start(work.run, folder, die_at=10**9), folder, faults)
+    work.seconds = time.perf_counter() - begun
+    work.operations = int(Path(f"{folder}.operations").read_text()) if whole else 1
+    work.check(folder, faults, True)
+    if any(faults.values()):
+        raise SystemExit(f"{work.name} fails without any kill: {dict(faults)}")
+
+
+def kill(work: Work, kills: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+    """Kills the work so often, letting it go on each time, and at last to its end; counts of kills and of ends."""
+    measure(work, folder / "undisturbed")
+    counts: Counter = Counter()
+    place, begun = folder / "0", False
+    while counts["kills"] < kills:
+        if not begun:
+            place = folder / str(counts["ends"])
+            work.prepare(place)
+            begun = True
+        by_clock = rng.random() < 0.5
+        process = start(work.run, place, None if by_clock else rng.randint(1, max(1, work.operations // 2)))
+        if by_clock:
+            process.join(rng.uniform(0, work.seconds / 2))
+            process.kill()
+        done = ended(process, place, faults)
+        if process.exitcode == -signal.SIGKILL:
+            counts["kills"] += 1
+            counts["by the clock" if by_clock else "at a file operation"] += 1
+        work.check(place, faults, done)
+        if process.exitcode == 1:
+            break
+        if done:
+            counts["ends"] += 1
+            begun = False
+            shutil.rmtree(place)
+    if begun:
+        work.check(place, faults, ended(start(work.run, place), place, faults))
+        counts["ends"] += 1
+    return counts
+
+
+def maybe_kill(pair: list[BaseProcess], seconds: float, turn: int, rng: random.Random, counts: Counter) -> None:
+    """Kills one of two processes at a random moment, in odd turns."""
+    if turn % 2:
+        victim = rng.choice(pair)
+        victim.join(rng.uniform(0, seconds))
+        victim.kill()
+        victim.join()
+        counts["kills"] += victim.exitcode == -signal.SIGKILL

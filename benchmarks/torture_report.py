@@ -1,0 +1,96 @@
+"""The text of docs/reliability.md, from the figures that torture.py measured."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from torture_processes import FAULTS
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def report(results: dict[str, Any]) -> str:
+    """The text of docs/reliability.md, from what was measured so far."""
+    figures = {
+        name: results.get(name, {}).get("figures", {}) for name in ("kills", "together", "network", "inputs", "scaling")
+    }
+    killed, inputs = figures["kills"], figures["inputs"]
+    pairs, net = Counter(figures["together"]), Counter(figures["network"])
+    kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"] + net["kills"]
+    harm = {name: count for name, count in net.items() if name not in ("kills", "rounds", "passed on")}
+    late = net["delayed"] + net["request repeated"]
+    lost = sum(harm.values()) - late  # the request or its answer did not arrive as it was sent
+    ratios = [
+        (work, *measured["seconds"], *measured["processor seconds"]) for work, measured in figures["scaling"].items()
+    ]
+    summary: list[tuple[str, object]] = [
+        ("processes killed", kills),
+        ("rounds of two processes at once", pairs["rounds"]),
+        ("requests dropped by the network", f"{lost:,}"),
+        ("bad inputs tried", f"{sum(tried for _, tried, _ in inputs):,}"),
+        *((fault, sum(part["faults"].get(fault, 0) for part in results.values())) for fault in FAULTS),
+        *((f"two processes against one (speed ratio), {work}", f"{one / two:.2f}") for work, one, two, *_ in ratios),
+    ]
+    by_work = [
+        (work, *(counts.get(kind, 0) for kind in ("kills", "by the clock", "at a file operation", "ends")))
+        for work, counts in killed.items()
+    ]
+    by_reader = [(name, f"{tried:,}", f"{refused:,}") for name, tried, refused in inputs]
+    scaling = [
+        (work, f"{one:.2f} to {two:.2f}", f"{one / two:.2f}", f"{busy:.2f} to {half:.2f}", f"{busy / half:.2f}")
+        for work, one, two, busy, half in ratios
+    ]
+    minutes = ", ".join(f"{name} {part['seconds'] / 60:.1f}" for name, part in results.items())
+    machines = "; or ".join(sorted({part["machine"] for part in results.values()}))
+    return f"""# Reliability, measured
+
+`make torture` wrote this page. It kills processes while they work, lets two of them work on the same files, asks a served
+teacher over a network that loses and changes what is sent, and feeds damaged and hostile files to everything that reads
+files of others. `benchmarks/torture.py` says how, and does single parts again with `--only`.
+
+Machine: {machines}.
+
+Minutes of each part, on a machine that may have had other work: {minutes}.
+
+{table(("what", "how often"), summary)}
+
+## Killed processes
+
+Each was killed by SIGKILL, after a random time or at a random file operation, and the same call was made again. "Came to their
+end" counts the runs, each killed several times, that in the end held the same files, rows and weights as an undisturbed run,
+bit for bit.
+
+{table(("work", "kills", "by the clock", "at a file operation", "came to their end"), by_work)}
+
+A query is paid when its answer is in the ledger. A process that dies while the teacher is answering has nothing in its ledger
+yet and asks again, one batch at most. A [served teacher](http-teacher.md) tells such a repeated request from a new one and
+does not charge it.
+
+## Requests over a network that does harm
+
+In each of {net["rounds"]} rounds two processes with one key asked a served teacher about 120 photographs, for which the
+budget was just enough. {net["passed on"]:,} requests went through, {lost:,} came to nothing, or their answers did, and
+{late:,} were repeated or delayed. The server was killed and started again {net["kills"]} times. "Charged twice" counts
+images that the teacher described again although the ledger had their answer, "lost" those whose answer was not in both
+ledgers in the end, the server's and the client's.
+
+{table(("what happened to a request", "how often"), sorted(harm.items()))}
+
+## Bad inputs
+
+Read, or refused by an error of one line that says what is wrong; nothing was written outside the given folder.
+
+{table(("reader", "inputs", "refused"), by_reader)}
+
+## Two processes against one
+
+Seconds and processor seconds (of the busier process) of one process and of two, each the best of its rounds, and their
+ratios, 2 at best. On a machine that has other work to do, seconds say little; see [many-machines.md](many-machines.md).
+`python benchmarks/torture.py --only scaling` measures these rows again.
+
+{table(("work", "seconds", "ratio", "processor seconds", "ratio"), scaling)}
+"""

@@ -1,0 +1,295 @@
+"""The five kinds of work that torture.py kills, each with what must be true of its folder whenever it died."""
+
+import hashlib
+import io
+import os
+import pickle
+import re
+import sqlite3
+import tarfile
+import time
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torture_processes import Work
+
+from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
+from rdistill_helpers.data import sources, transfer
+from rdistill_helpers.data.ground_truth import write_ground_truth
+from rdistill_helpers.data.transfer import read_lock
+from rdistill_helpers.distil import train
+from rdistill_helpers.embed.teacher import image_key
+
+PAUSE = 0.003  # seconds that each batch of a killed process takes, so that there are many moments to kill it
+
+
+def photographs(count: int, size: tuple[int, int] = (8, 12), seed: int = 0) -> Tensor:
+    """Seeded photographs, uint8 [count, 3, H, W]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=generator)
+
+
+class Colours(nn.Module):
+    """Rows [B, 6] from mean colours and their squares; slow, so that there is time to kill it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float [B, 3, H, W] -> [B, 6]."""
+        time.sleep(PAUSE)
+        mean = images.mean(dim=(2, 3))
+        return torch.cat([mean, mean**2], dim=1)
+
+
+def expected_rows(images: Tensor) -> np.ndarray:
+    """What the file of an undisturbed extraction holds, computed at once."""
+    mean = (images.float() / 255).mean(dim=(2, 3))
+    return F.normalize(torch.cat([mean, mean**2], dim=1)).numpy()
+
+
+EXTRACTED = photographs(120)
+
+
+def run_extraction(folder: Path) -> None:
+    """Descriptors of 120 photographs, ten at a time."""
+    try:
+        extract_to_file(Colours(), EXTRACTED, folder / "rows.npy", "float32", batch_size=5, at_once=10, progress=False)
+    except BadInput as error:
+        # It died between its last two operations, or another process was faster; the check looks at what is there.
+        if "is there already" not in str(error):
+            raise
+
+
+def check_extraction(folder: Path, faults: Counter, done: bool) -> None:
+    """All rows that count as finished are right; the file has its name only when it is whole."""
+    path, wrong = folder / "rows.npy", 0
+    part, counted = (folder / f"rows.npy.part{end}" for end in ("", ".rows"))
+    rows = expected_rows(EXTRACTED)
+    if path.exists():
+        found = np.load(path)
+        wrong = int((np.abs(found - rows).max(axis=1) > 1e-6).sum()) if found.shape == rows.shape else len(rows)
+    elif done:
+        wrong = len(rows)
+    elif part.exists() and counted.exists():
+        finished = int(counted.read_text())
+        found = np.fromfile(part, np.float32, offset=128)[: finished * rows.shape[1]]
+        if found.size < finished * rows.shape[1]:
+            wrong = finished
+        else:
+            wrong = int((np.abs(found.reshape(-1, rows.shape[1]) - rows[:finished]).max(axis=1) > 1e-6).sum())
+    faults["rows lost, wrong or half"] += wrong
+
+
+def make(folder: Path) -> None:
+    """An empty folder."""
+    folder.mkdir(parents=True)
+
+
+ASKED = photographs(120, seed=1)
+KEYS = [image_key(image) for image in ASKED]
+ANSWERS = F.normalize(ASKED.float().mean(dim=(2, 3)))
+BATCH = 4
+
+
+def answer(folder: Path, images: Tensor) -> Tensor:
+    """A teacher that notes each image it is sent, in a file that no kill undoes, before it answers."""
+    note = os.open(folder / "sent", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(note, b"".join(map(image_key, images)))
+    os.close(note)
+    time.sleep(PAUSE)
+    return F.normalize(images.float().mean(dim=(2, 3)))
+
+
+def run_queries(folder: Path) -> None:
+    """Questions about 120 photographs, with just enough budget."""
+    with BlackBoxTeacher(partial(answer, folder), len(ASKED), folder / "ledger", batch_size=BATCH) as teacher:
+        teacher.query(ASKED, progress=False)
+
+
+def sent(folder: Path) -> list[bytes]:
+    """The images that the teacher was sent, in their order, as it noted them."""
+    notes = (folder / "sent").read_bytes() if (folder / "sent").exists() else b""
+    return [notes[start : start + 32] for start in range(0, len(notes), 32)]
+
+
+def paid(folder: Path, name: str = "ledger") -> dict[bytes, np.ndarray]:
+    """What a ledger holds, read without the package."""
+    if not (folder / name).exists():
+        return {}
+    database = sqlite3.connect(folder / name, timeout=60)
+    try:
+        return {key: np.frombuffer(row, "<f4") for key, row in database.execute("SELECT image, row FROM paid")}
+    except sqlite3.OperationalError:  # it died before there was a table
+        return {}
+    finally:
+        database.close()
+
+
+def check_queries(folder: Path, faults: Counter, done: bool) -> None:
+    """Nothing that was paid is gone or was sent again; every answer in the ledger is right."""
+    ledger, notes = paid(folder), sent(folder)
+    seen = folder.parent / f"{folder.name}.seen"  # how much was sent, and what was paid, when it was looked at last
+    before, already = pickle.loads(seen.read_bytes()) if seen.exists() else (0, set())
+    faults["teacher queries paid twice"] += len(already & set(notes[before:]))
+    faults["teacher queries lost"] += len(already - ledger.keys())
+    right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
+    faults["rows lost, wrong or half"] += sum(not np.array_equal(row, right[key]) for key, row in ledger.items())
+    faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
+    if done:
+        faults["teacher queries lost"] += len(set(KEYS) - ledger.keys())
+        seen.unlink(missing_ok=True)
+    else:
+        seen.write_bytes(pickle.dumps((len(notes), set(ledger))))
+
+
+class Student(nn.Module):
+    """A small convolutional student with dropout: its noise must go on where it stopped as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.convolution, self.dropout, self.head = nn.Conv2d(3, 8, 3), nn.Dropout(0.2), nn.Linear(8, 6)
+        self.register_buffer("ballast", torch.zeros(1_000_000))  # so that writing a checkpoint takes its time
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float [B, 3, H, W] -> [B, 6]."""
+        return F.normalize(self.head(self.dropout(self.convolution(images).relu().mean(dim=(2, 3)))))
+
+
+STEPS = 30
+TRAINED = photographs(40, seed=2)
+
+
+def run_training(folder: Path) -> None:
+    """A training of 30 steps, with a checkpoint after every third; the weights that it ends with are written down."""
+    train.CHECKPOINT_EVERY = 3
+    teacher_rows = F.normalize(TRAINED.float().mean(dim=(2, 3)) - 120)
+    student, _ = distill(
+        Student(), TRAINED, teacher_rows, steps=STEPS, anchors=3, neighbours=2, interpolated=4, lr=1e-2, progress=False,
+        checkpoint=folder / "student.ckpt", callback=lambda history: time.sleep(PAUSE),
+    )  # fmt: skip
+    weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
+    (folder / "weights").write_bytes(weights.numpy().tobytes())
+
+
+def check_training(folder: Path, faults: Counter, done: bool) -> None:
+    """A checkpoint that is there is whole; at the end the weights are those of the undisturbed run, bit for bit."""
+    if (folder / "student.ckpt").exists():
+        try:
+            state = torch.load(folder / "student.ckpt", weights_only=True)
+            whole = len(state["history"]["step"]) % 3 == 0
+        except Exception:
+            whole = False
+        faults["files in place that are wrong or half"] += not whole
+    if done:
+        undisturbed = folder.parent / "undisturbed" / "weights"
+        faults["trainings that end with other weights"] += undisturbed.read_bytes() != (folder / "weights").read_bytes()
+
+
+NETWORK = b"\x80" + np.random.default_rng(0).bytes(1_500_000)
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves one file, whole or from a byte on, slowly."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        """The answer to a request."""
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        first = int(asked[1]) if asked else 0
+        self.send_response(206 if asked and first < len(NETWORK) else 416 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{len(NETWORK) - 1}/{len(NETWORK)}")
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(NETWORK) - first))
+        self.end_headers()
+        for start in range(first, len(NETWORK), 40_000):
+            self.wfile.write(NETWORK[start : start + 40_000][: len(NETWORK) - start])
+            time.sleep(PAUSE)
+
+
+def serve(address: Any) -> None:
+    """The server's process; sends the port that it listens on."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server.handle_error = lambda *arguments: None  # type: ignore[method-assign]  # the other side was killed
+    address.send(server.server_port)
+    server.serve_forever()
+
+
+def run_download(port: int, folder: Path) -> None:
+    """One published network."""
+    file = sources.network_file(f"gl18/torture-{hashlib.sha256(NETWORK).hexdigest()[:7]}.pth")
+    sources.SOURCES["torture"] = [replace(file, url=f"http://127.0.0.1:{port}/{file.path}")]
+    transfer.PAUSE = 0.05
+    download("torture", folder, progress=False)
+
+
+def check_download(folder: Path, faults: Counter, done: bool) -> None:
+    """The file is there whole or not at all, and what there is of it is its beginning."""
+    files = [path for path in folder.rglob("torture-*") if path.suffix == ".pth"]
+    faults["files in place that are wrong or half"] += sum(path.read_bytes() != NETWORK for path in files)
+    faults["files in place that are wrong or half"] += done and len(files) != 1
+    faults["files in place that are wrong or half"] += sum(
+        not NETWORK.startswith(part.read_bytes()) for part in folder.rglob("torture-*.pth.part")
+    )
+
+
+SHOWN = {f"paris_{i:03d}.jpg": np.random.default_rng(i).bytes(20_000) for i in range(40)}
+
+
+def offer_set(folder: Path) -> None:
+    """A folder, and beside it one that offers a small set as RParis6k."""
+    make(folder)
+    offered = folder.with_name(f"{folder.name}.offered") / "rparis6k"
+    offered.mkdir(parents=True)
+    names = [name.removesuffix(".jpg") for name in SHOWN]
+    entry: dict[str, Any] = {"bbx": [0, 0, 5, 5], "easy": [0], "hard": [1], "junk": []}
+    write_ground_truth(offered / "gnd_rparis6k.pkl", names[1:], names[:1], [entry])
+    halves = list(SHOWN.items())[:20], list(SHOWN.items())[20:]
+    for number, half in enumerate(halves, 1):
+        with tarfile.open(offered / f"paris_{number}-v1.tgz", "w:gz") as tar:
+            for name, content in half:
+                member = tarfile.TarInfo(f"paris/x/{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def run_set(folder: Path) -> None:
+    """A benchmark with two archives, which are unpacked."""
+    download("rparis6k", folder, mirrors=[folder.with_name(f"{folder.name}.offered")], progress=False)
+
+
+def check_set(folder: Path, faults: Counter, done: bool) -> None:
+    """The folder of photographs is there with all of them, or not at all."""
+    photos = folder / "rparis6k" / "jpg"
+    if photos.exists() or done:
+        found = {path.name: path.read_bytes() for path in photos.iterdir()} if photos.exists() else {}
+        wrong = sum(found.get(name) != content for name, content in SHOWN.items()) + len(found.keys() - SHOWN.keys())
+        faults["files in place that are wrong or half"] += wrong
+    if done:
+        recorded = {"rparis6k/gnd_rparis6k.pkl", "rparis6k/paris_1-v1.tgz", "rparis6k/paris_2-v1.tgz"}
+        faults["files in place that are wrong or half"] += len(recorded - read_lock(folder).keys())
+
+
+def works(port: int) -> list[Work]:
+    """All that is killed. port: of the server."""
+    return [
+        Work("extraction to a file", make, run_extraction, check_extraction),
+        Work("teacher queries", make, run_queries, check_queries),
+        Work("training", make, run_training, check_training),
+        Work("download", make, partial(run_download, port), check_download),
+        Work("unpacking a set", offer_set, run_set, check_set),
+    ]
