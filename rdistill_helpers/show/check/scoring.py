@@ -180,7 +180,9 @@ def mean_precision(answer: Answer) -> None:
             raise Hint(f"{hint}. One of the queries has no positive: it stays out of the mean.") from hint
         raise
     compare(
-        tensor(value, (), "mP@k", nan="a query without a positive has no precision, it stays out of the mean."),
+        tensor(
+            value, (), "the value of mP@k", nan="a query without a positive has no precision, it stays out of the mean."
+        ),
         right,
         [
             (
@@ -255,6 +257,14 @@ def weighted_expansion(answer: Answer) -> None:
             "their weighted sum.",
         ),
         (
+            expanded(positive.pow(alpha) / positive.pow(alpha).sum(dim=1, keepdim=True)),
+            "The weights of the matches are made to sum to 1: take the powers as they are, a bad match adds little.",
+        ),
+        (
+            expanded(positive.pow(alpha), own=0.0) + positive[:, :1].pow(alpha) * queries,
+            "The query is weighed as its first match is: it counts with weight 1.",
+        ),
+        (
             expanded(similarity.abs().pow(alpha)),
             "The absolute value lets a match that points away count as if it were similar: clamp at 0.",
         ),
@@ -273,6 +283,10 @@ def weighted_expansion(answer: Answer) -> None:
         normalize(right, dim=1),
         [
             (right, "The sum is right, but its length is not one: divide each row by its length."),
+            (
+                normalize(right, dim=0),
+                "The sum is right, but each column was brought to length one: divide each row by its length.",
+            ),
             *mistakes,
             *((normalize(wrong, dim=1), hint) for wrong, hint in mistakes),
         ],
