@@ -120,7 +120,7 @@ AS_ZERO = "        if len(ranks) == 0:\n            shares.append(0.0)\n        
 @pytest.mark.parametrize(
     ("replacements", "hint"),
     [
-        ((DEPTH, "k"), "lower k to the place of the query's last positive"),
+        ((DEPTH, "k"), "number of photographs down to the query's last positive"),
         ((DEPTH, "min(k, len(ranks))"), "to the number of positives"),
         ((DEPTH, "min(k, ranks[-1])"), "One too low"),
         (("rank < depth", "rank <= depth"), "One too many"),

@@ -188,7 +188,7 @@ def mean_precision(answer: Answer) -> None:
             (
                 mean(lambda ranks: k),
                 f"k is {k} for every query, so one with a single positive could never reach 1: lower k to the "
-                "place of the query's last positive.",
+                "number of photographs down to the query's last positive.",
             ),
             (mean(lowered, queries), "The query without a positive counts as 0: it stays out of the mean."),
             (
@@ -197,12 +197,12 @@ def mean_precision(answer: Answer) -> None:
             ),
             (
                 mean(lambda ranks: min(k, len(ranks))),
-                "k is lowered to the number of positives. The protocol lowers it to the place of "
-                "the last one, which may be further down.",
+                "k is lowered to the number of positives. The protocol lowers it to the number of photographs down to the "
+                "last one, wrong ones included.",
             ),
             (
                 mean(lambda ranks: min(k, ranks[-1])),
-                "One too low: a positive at rank r stands in place r + 1, and k counts places.",
+                "One too low: ranks begin at 0, so down to a positive at rank r there are r + 1 photographs.",
             ),
             (
                 sum(sum(rank <= lowered(ranks) for rank in ranks) / lowered(ranks) for ranks in kept) / len(kept),
@@ -214,8 +214,8 @@ def mean_precision(answer: Answer) -> None:
             ),
             (100 * right, "A fraction between 0 and 1 is asked for, not a percentage."),
         ],
-        "Not yet. For each query with positives: lower k to the place of its last one, and take the part of the "
-        "first k that is right.",
+        "Not yet. For each query with positives: lower k to the number of photographs down to its last one, and "
+        "take the share of the first k that is right.",
     )
     passed("k is lowered for each query, and a query without positives stays out of the mean.")
 
