@@ -52,6 +52,9 @@ def test_gem_in_loops_with_numpy_passes():
 @pytest.mark.parametrize(
     ("replacements", "hint"),
     [
+        (("[image.numpy().tobytes() for image in images]", "list(images)"), "two tensors of the same numbers are two keys"),
+        (("[image.numpy().tobytes() for image in images]", "[str(image) for image in images]"), "have the same key"),
+        (("[image.numpy().tobytes() for image in images]", "[int(image.sum()) for image in images]"), "have the same key"),
         ((" and key not in new", "", "new[key] = position", "new[position] = position",
           "zip(new, embed", "zip([keys[i] for i in new], embed"), "stands twice in one call was paid for twice"),
         (("key not in paid and ", ""), "sent again that an earlier call had paid for"),
@@ -99,6 +102,22 @@ def test_refusing_a_call_that_does_not_fit_is_told_apart():
         Hint, match="BudgetExceeded: too many. Here three photographs are new and the budget pays for two"
     ):
         check.what_fits(refuses)
+
+
+def test_nothing_answered_once_the_budget_is_used_up_is_told_apart():
+    def stops(embed, images, paid, budget):
+        positions = []
+        keys = [image.numpy().tobytes() for image in images]
+        for position, key in enumerate(keys):
+            if len(paid) >= budget:
+                break
+            if key not in paid:
+                paid[key] = embed(images[position : position + 1])[0]
+            positions.append(position)
+        return positions, torch.stack([paid[keys[position]] for position in positions])
+
+    with pytest.raises(Hint, match="Here the budget is used up and both photographs are paid for"):
+        check.what_fits(stops)
 
 
 def test_asking_for_one_photograph_at_a_time_passes():
@@ -153,6 +172,28 @@ def test_keeping_the_last_block_alone_is_told_apart():
         check.search_in_blocks(forgets)
 
 
+def test_blocks_counted_with_the_length_of_the_last_one_are_told_apart():
+    def miscounts(queries, database, k, block):
+        values, places = [], []
+        for number, part in enumerate(database.split(block)):
+            found = (queries @ part.T).topk(min(k, len(part)), dim=1)
+            values.append(found.values)
+            places.append(found.indices + number * len(part))
+        best, order = torch.cat(values, dim=1).topk(k, dim=1)
+        return best, torch.cat(places, dim=1).gather(1, order)
+
+    with pytest.raises(Hint, match="right but for those in the last block"):
+        check.search_in_blocks(miscounts)
+
+
+def test_all_blocks_kept_until_the_end_are_told():
+    def keeps_all(queries, database, k, block):
+        return tuple(torch.cat([queries @ part.T for part in database.split(block)], dim=1).topk(k))
+
+    with pytest.raises(Hint, match="keep no more than the best of each"):
+        check.search_in_blocks(keeps_all)
+
+
 def test_a_search_that_collects_the_best_of_each_block_with_numpy_passes():
     def collects(queries, database, k, block):
         values, places = [], []
@@ -187,6 +228,7 @@ def test_a_search_that_collects_the_best_of_each_block_with_numpy_passes():
         ((" and number not in of_student", ""), "leave out those that the student finds"),
         (("and number not in of_student", "and number not in student_list"), "Cut the student's list"),
         (("for number in of_teacher", "for number in teacher_list.tolist()"), "Cut the teacher's list"),
+        (("if number not in junk][:k]", "if number in right][:k]"), "Wrong photographs left the lists"),
         (("return [", "return sorted(["), "the order is not"),
     ],
 )

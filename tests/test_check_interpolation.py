@@ -139,6 +139,7 @@ def within(shares, kind):
         (lambda shares: within(shares, "mixtures"), "Mixtures that have a photograph in common"),
         (lambda shares: shares.argmax(1)[:, None] != shares.argmax(1), "Only the heaviest part"),
         (lambda shares: shares @ shares.T < 0.1, "Small shares are overlooked"),
+        (lambda shares: shares @ shares.T < 0.01, "shares of it are small"),
         (lambda shares: ((shares > 0)[:, None, :] != (shares > 0)).any(2), "exactly the same photographs"),
         (
             lambda shares: allowed(shares) & (shares < 1).all(1) & (shares < 1).all(1)[:, None],

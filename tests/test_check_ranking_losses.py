@@ -21,6 +21,7 @@ SCALED = "(table / temperature)"
     [
         ((MASK, "", ")[counted].sum()", ").sum()"), "finds the empty ones and is not used otherwise"),
         (("counted.any(dim=1)", "slice(None)", MASK, "", ")[counted].sum()", ").sum()"), "the mask is not used"),
+        ((MASK, MASK.replace("~", ""), "[counted].sum()", "[~counted].sum()"), "The mask is the wrong way round"),
         ((MASK, ""), "mask before the softmax"),
         (("-torch.inf", "0.0"), "set to 0, which is still a chance"),
         ((SCALED, "(table / 1)"), "The temperature is not applied"),
@@ -146,6 +147,15 @@ def test_gradient_tells_the_part_along_the_sphere():
         return student.grad
 
     assert "part along the sphere" in hint_of(check.gradient, along)
+
+
+def test_gradient_tells_descriptors_that_were_brought_to_length_1():
+    right = solution(3, "3.3")
+
+    def normalised(student, teacher, temperature):
+        return right(F.normalize(student, dim=1), teacher, temperature)
+
+    assert "brought to length 1 first" in hint_of(check.gradient, normalised)
 
 
 def test_gradient_takes_small_differences(capsys):

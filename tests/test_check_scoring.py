@@ -120,7 +120,7 @@ AS_ZERO = "        if len(ranks) == 0:\n            shares.append(0.0)\n        
 @pytest.mark.parametrize(
     ("replacements", "hint"),
     [
-        ((DEPTH, "k"), "lower k to the place of the query's last positive"),
+        ((DEPTH, "k"), "number of photographs down to the query's last positive"),
         ((DEPTH, "min(k, len(ranks))"), "to the number of positives"),
         ((DEPTH, "min(k, ranks[-1])"), "One too low"),
         (("rank < depth", "rank <= depth"), "One too many"),
@@ -164,6 +164,9 @@ WEIGHTS = "similarity.clamp(min=0).pow(alpha)"
         ((WEIGHTS, "similarity.abs().pow(alpha)"), "absolute value"),
         ((WEIGHTS, WEIGHTS + ".softmax(dim=1)"), "softmax"),
         (("queries + matches", "matches"), "query itself is missing"),
+        (("queries + matches", "weights[:, :1] * queries + matches"), "weighed as its first match"),
+        (("pow(alpha)", "pow(alpha); weights = weights / weights.sum(dim=1, keepdim=True)"), "made to sum to 1"),
+        (("queries + matches, dim=1", "queries + matches, dim=0"), "each column was brought to length one"),
         ((".sum(dim=1)", ".mean(dim=1)"), "averaged before the query is added"),
         (("(weights[:, :, None] * database[found])", "(0 * database[found])"), "come back as they were"),
         (("search(queries, database, k=n)", "(queries @ database.T).topk(n, dim=1, largest=False)",

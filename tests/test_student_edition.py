@@ -124,8 +124,59 @@ def test_the_command_writes_every_notebook(student, tmp_path, monkeypatch, capsy
     assert student.main() == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in PATHS]
     written = nbformat.read(tmp_path / "out" / PATHS[GRADED].name, as_version=4)
+    del written.metadata[student.MARK]
     assert written == student.student_edition(read(GRADED))
     assert "4 exercises" in capsys.readouterr().out
+
+
+def test_a_second_run_keeps_what_a_learner_has_written_and_nothing_else(student, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["student_edition.py", "--out", str(tmp_path)])
+    student.main()
+    answered, noted, executed, outdated, damaged = (tmp_path / PATHS[number].name for number in (1, 2, 3, 4, 5))
+    fresh = outdated.read_bytes()
+
+    def edit(path, change):
+        notebook = nbformat.read(path, as_version=4)
+        change(notebook)
+        nbformat.write(notebook, path)
+
+    def answer(notebook):
+        cell = notebook.cells[place(notebook, "exercise-1-1")]
+        cell.source = cell.source.replace(STUB, "    return features")
+
+    def execute(notebook):
+        notebook.cells[place(notebook, "exercise-3-1")].execution_count = 7
+
+    def age(notebook):
+        notebook.cells[0].source = "# A title of an earlier version"
+        notebook.metadata[student.MARK] = student.fingerprint(notebook)
+
+    edit(answered, answer)
+    edit(noted, lambda notebook: notebook.cells.append(nbformat.v4.new_markdown_cell("Ask about this.")))
+    edit(executed, execute)
+    edit(outdated, age)
+    damaged.write_text("no notebook")
+    mine = {path: path.read_bytes() for path in (answered, noted, damaged)}
+    capsys.readouterr()
+
+    assert student.main() == 0
+    assert {path: path.read_bytes() for path in mine} == mine
+    assert outdated.read_bytes() == fresh
+    assert nbformat.read(executed, as_version=4).cells == student.student_edition(read(3)).cells
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines if "kept" in line and ".ipynb" in line] == [p.name for p in mine]
+    assert "move or delete it" in lines[-1]
+
+
+def test_a_file_of_an_earlier_version_without_a_mark_is_kept_where_its_text_differs(student, tmp_path):
+    edition = student.student_edition(read(GRADED))
+    path = tmp_path / "notebook.ipynb"
+    assert not student.changed_by_a_learner(path, edition)
+    nbformat.write(edition, path)
+    assert not student.changed_by_a_learner(path, edition)
+    edition.cells[0].source += " Ask about this."
+    nbformat.write(edition, path)
+    assert student.changed_by_a_learner(path, student.student_edition(read(GRADED)))
 
 
 def test_a_folder_without_notebooks_is_told(student, tmp_path, monkeypatch, capsys):

@@ -2,11 +2,13 @@
 
 nbgrader's own steps put a stub in the place of each solution and lock the checks, as they do when an instructor releases an
 assignment. Outputs stay, so that a learner can compare, except those of solutions and checks: an [OK] is to be earned.
+A notebook that a learner has changed since it was written is kept, with the answers in it: delete it to begin it anew.
 
 With --check every notebook of the student edition is executed as well, and the cells that fail must be exactly the checks.
 """
 
 import argparse
+import hashlib
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +20,7 @@ from nbgrader.preprocessors import CheckCellMetadata, ClearOutput, ClearSolution
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 900
+MARK = "rdistill_student_edition"  # in a notebook's metadata: the fingerprint of its text as it was written
 
 
 def student_edition(notebook: NotebookNode) -> NotebookNode:
@@ -32,6 +35,28 @@ def student_edition(notebook: NotebookNode) -> NotebookNode:
         if "nbgrader" in cell.metadata:
             ClearOutput().preprocess_cell(cell, resources, number)
     return copy
+
+
+def fingerprint(notebook: NotebookNode) -> str:
+    """SHA-256 of the text of all cells. Running a notebook leaves it as it is, an answer or a note changes it."""
+    digest = hashlib.sha256()
+    for cell in notebook.cells:
+        digest.update(repr((cell.cell_type, cell.source)).encode())
+    return digest.hexdigest()
+
+
+def changed_by_a_learner(path: Path, edition: NotebookNode) -> bool:
+    """Whether a file holds other text than was written into it, or is not known to hold just that.
+
+    What was written is known by a mark in the file; without one, any text but that of `edition` may be a learner's.
+    """
+    if not path.exists():
+        return False
+    try:
+        there = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError):
+        return True  # what cannot be read may still be saved by its owner
+    return fingerprint(there) != there.metadata.get(MARK, fingerprint(edition))
 
 
 def failing_cells(notebook: NotebookNode, folder: Path) -> list[NotebookNode]:
@@ -71,18 +96,26 @@ def main() -> int:
         print(f"No notebooks in {arguments.notebooks}: name their folder with --notebooks.")
         return 1
     arguments.out.mkdir(parents=True, exist_ok=True)
-    wrong = 0
+    wrong, kept = 0, 0
     for path in paths:
         edition = student_edition(nbformat.read(path, as_version=4))
-        nbformat.write(edition, arguments.out / path.name)
+        target = arguments.out / path.name
+        mine = changed_by_a_learner(target, edition)
+        kept += mine
+        if not mine:
+            marked = deepcopy(edition)
+            marked.metadata[MARK] = fingerprint(edition)
+            nbformat.write(marked, target)
         exercises = sum(bool(cell.metadata.get("nbgrader", {}).get("solution")) for cell in edition.cells)
-        line = f"{path.name}: {exercises} exercises"
+        line = f"{path.name}: {exercises} exercises" + ("; you have changed it, so it is kept" if mine else "")
         if arguments.check:
             found = problems(edition, arguments.out)
             wrong += len(found)
             line += "; " + ("; ".join(found) or f"runs, and fails at its {exercises} checks alone")
         print(line, flush=True)
     print(f"Student edition: {arguments.out}")
+    if kept:
+        print("To begin a notebook anew that was kept, move or delete it, and run this again.")
     return int(wrong > 0)
 
 

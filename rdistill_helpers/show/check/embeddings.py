@@ -80,7 +80,7 @@ def gem_per_channel(answer: Answer) -> None:
 
 
 class _Service:
-    """A teacher for a check: describes photographs by their first pixels, and writes down which it was sent."""
+    """A teacher for a check: tells photographs apart by one pixel, and writes down which it was sent."""
 
     def __init__(self) -> None:
         self.sent: list[int] = []
@@ -92,10 +92,14 @@ class _Service:
 
     @staticmethod
     def photographs(numbers: list[int]) -> Tensor:
-        """uint8 [n, 3, 4, 4], a different photograph for each number."""
-        noise = torch.randint(0, 256, (20, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        noise[:, 0, 0, 0] = torch.arange(20)
-        return noise[numbers]
+        """uint8 [n, 3, 20, 20], a different photograph for each number.
+
+        All have the same sum, and the same text: torch leaves out the middle of a tensor of more than 1,000 numbers.
+        """
+        noise = torch.randint(0, 256, (1, 3, 20, 20), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        images = noise.repeat(20, 1, 1, 1)
+        images[:, 0, 10, 10], images[:, 0, 10, 11] = torch.arange(20), torch.arange(19, -1, -1)
+        return images[numbers]
 
     def __call__(self, images: Tensor) -> Tensor:
         if not isinstance(images, Tensor) or images.ndim != 4:
@@ -105,7 +109,7 @@ class _Service:
             )
         if len(images) == 0:
             raise Hint("The teacher was sent an empty batch: when nothing is new, do not ask at all.")
-        asked = images[:, 0, 0, 0].tolist()
+        asked = images[:, 0, 10, 10].tolist()
         self.sent += asked
         return self.rows(asked)
 
@@ -116,7 +120,14 @@ def what_fits(answer: Answer) -> None:
     paid: dict[Any, Any] = {}
 
     def query(asked: list[int], budget: int) -> tuple[list[int], Any]:
-        value = ask(answer, teacher, teacher.photographs(asked), paid, budget)
+        try:
+            value = ask(answer, teacher, teacher.photographs(asked), paid, budget)
+        finally:  # also where the answer stops, for it does not find what it looks for
+            if any(isinstance(key, Tensor) for key in paid):
+                raise Hint(
+                    "The keys of `paid` are tensors, and two tensors of the same numbers are two keys: no photograph is "
+                    "found again. Make the key of its bytes, as LedgerByHand does."
+                )
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise Hint("Return two things: the positions of the photographs that have an answer, and the answers.")
         return numbers(value[0], "the positions"), value[1]
@@ -141,7 +152,8 @@ def what_fits(answer: Answer) -> None:
     if teacher.sent.count(5) > 1:
         raise Hint("A photograph that stands twice in one call was paid for twice: it needs one answer.")
     if sorted(teacher.sent) != [3, 5, 7]:
-        raise Hint(f"Of four photographs three are different, and {len(teacher.sent)} were sent to the teacher.")
+        same = " Two different photographs have the same key." if len(teacher.sent) < 3 else ""
+        raise Hint(f"Of four photographs three are different, and {len(teacher.sent)} were sent to the teacher.{same}")
     if positions != [0, 1, 2, 3]:
         raise Hint(f"All four photographs have an answer, so the positions are 0 to 3; yours are {positions}.")
     compare_rows(rows, [5, 3, 5, 7])
@@ -159,7 +171,14 @@ def what_fits(answer: Answer) -> None:
             f"New or already paid for, each of the three photographs has an answer; your positions are {positions}."
         )
     compare_rows(rows, [7, 1, 5])
-    query([1, 3], budget=4)  # all in the ledger, and the budget is used up: costs nothing
+    try:
+        query([1, 3], budget=4)
+    except Hint as hint:
+        if hint.__cause__ is None:
+            raise
+        raise Hint(
+            f"{hint}. Here the budget is used up and both photographs are paid for: their answers are free."
+        ) from hint
 
     before = len(teacher.sent)
     asked = [2, 8, 5, 9, 2, 3]  # four are paid for, and two more may be: 2 and 8
@@ -228,6 +247,8 @@ def search_in_blocks(answer: Answer) -> None:
         raise Hint(f"You return the best {k} of every block: of all these, keep only the best {k}.")
     found, positions = tensor(found, (7, k), "the similarities"), tensor(positions, (7, k), "the positions")
 
+    start_of_last, rest = block * (blocks - 1), len(database) % block
+    in_last = right.indices >= start_of_last
     lowest = full.topk(k, dim=1, largest=False)
     last = full[:, block * (blocks - 1) :].topk(k, dim=1)
     without_rest = full[:, : block * (blocks - 1)].topk(k, dim=1)
@@ -255,7 +276,12 @@ def search_in_blocks(answer: Answer) -> None:
             (
                 right.indices % block,
                 "The positions count from the start of each block: add the number of rows before the block.",
-            )
+            ),
+            (
+                torch.where(in_last, right.indices - start_of_last + (blocks - 1) * rest, right.indices),
+                "The positions are right but for those in the last block: it is shorter, and you count the blocks before it "
+                "as if they had its length.",
+            ),
         ],
         "The similarities are right, the positions are not: keep both in step, for instance by gather with the "
         "same indices.",
@@ -263,7 +289,7 @@ def search_in_blocks(answer: Answer) -> None:
     if largest.numel >= full.numel():
         raise Hint(
             f"Right, but somewhere a tensor of {largest.numel} numbers stood, as large as all similarities together: "
-            "multiply with one block of the database at a time."
+            "multiply with one block of the database at a time, and keep no more than the best of each."
         )
 
     try:
@@ -284,7 +310,7 @@ def only_the_teacher_finds(answer: Answer) -> None:
     # Chosen so that each of the mistakes below gives another list.
     truth = {"easy": np.array([4, 11, 2, 14]), "hard": np.array([7, 9, 13, 5]), "junk": np.array([1, 6, 12])}
     teacher_list = np.array([9, 17, 12, 2, 4, 7, 13, 10, 16, 6, 11, 0, 14, 8, 15, 5, 1, 3])
-    student_list = np.array([1, 0, 4, 16, 5, 10, 7, 15, 9, 11, 3, 13, 14, 2, 12, 8, 17, 6])
+    student_list = np.array([1, 0, 4, 16, 5, 10, 7, 15, 9, 14, 3, 8, 11, 2, 12, 13, 17, 6])
     k = 6
 
     def first(ranking: np.ndarray, ignored: tuple[str, ...] = ("junk",), cut: int | None = k) -> list[int]:
@@ -302,6 +328,7 @@ def only_the_teacher_finds(answer: Answer) -> None:
     all_in = first(teacher_list, ()), first(student_list, ())
     junk_right = positives | set(truth["junk"].tolist())
     everything = set(range(len(teacher_list)))
+    only_right = [[n for n in first(ranking, cut=None) if n in positives] for ranking in (teacher_list, student_list)]
     mistakes = [
         (
             alone(mine, yours, everything),
@@ -318,6 +345,10 @@ def only_the_teacher_finds(answer: Answer) -> None:
         ),
         (alone(mine, all_in[1], positives), "Junk still takes up places in the student's list: it leaves both lists."),
         (alone(all_in[0], yours, positives), "Junk still takes up places in the teacher's list: it leaves both lists."),
+        (
+            alone(only_right[0][:k], only_right[1][:k], positives),
+            "Wrong photographs left the lists before they were cut, so that the first k are all right: only junk leaves them.",
+        ),
         (
             alone(mine, yours, set(truth["easy"].tolist())),
             "Hard photographs are missing: under the medium protocol they are right too.",

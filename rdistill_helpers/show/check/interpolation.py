@@ -183,7 +183,15 @@ def comparable(answer: Callable[..., Any]) -> None:
         if torch.equal(allowed, shared & (shares @ shares.T < 0.1)):
             raise Hint("Small shares are overlooked: a photograph with a share of 2 % is a part as well.")
         raise Hint("Mixtures are compared with photographs that they are made of.")
-    raise Hint("Mixtures that have a photograph in common are compared with each other.")
+    small = shared & (shares @ shares.T < 0.1)
+    raise Hint(
+        "Mixtures that have a photograph in common are compared with each other"
+        + (
+            ", where their shares of it are small: they count as well."
+            if torch.equal(allowed, allowed & small)
+            else "."
+        )
+    )
 
 
 def bill(answer: Callable[..., Any]) -> None:

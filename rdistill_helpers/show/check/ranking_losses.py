@@ -59,6 +59,9 @@ def listwise(answer: Callable[..., Any]) -> None:
         "What `counted` leaves out is still in the sums: the mask is not used.": _listwise(
             own, wanted, none, temperature
         ),
+        "The mask is the wrong way round: the softmax runs over what `counted` leaves out.": _listwise(
+            own[some], wanted[some], ~counted[some], temperature, divide="queries"
+        ),
         "The softmax runs over the whole list and the mask comes after it, so that the chances of what counts do not sum "
         "to 1: mask before the softmax.": loss(late=True),
         "What does not count has its similarity set to 0, which is still a chance, exp(0): set it to minus infinity.": loss(
@@ -247,7 +250,7 @@ def gradient(answer: Callable[..., Any]) -> None:
     answer: (student [B, Ds], teacher [B, Dt], temperature) -> [B, Ds]. Raises Hint, or prints [OK].
     """
     generator = torch.Generator().manual_seed(7)
-    student = F.normalize(torch.randn(7, 4, generator=generator), dim=1)
+    student = torch.randn(7, 4, generator=generator) / 2  # of any length, as the exercise says
     teacher = F.normalize(torch.randn(7, 6, generator=generator), dim=1)
     temperature = 0.3
     given = tensor(ask(answer, student, teacher, temperature), (7, 4), "the gradient").detach()
@@ -258,14 +261,16 @@ def gradient(answer: Callable[..., Any]) -> None:
     if alike(given, right, tolerance=1e-3):
         return passed("Your gradient is the one that backward() finds.")
 
-    def by_table(kept: bool = False) -> Tensor:
+    def by_table(student: Tensor, kept: bool = False) -> Tensor:
         """[B, B] derivative by each similarity; kept: with the diagonal in the softmax."""
         itself = torch.eye(7, dtype=torch.bool) & (not kept)
         p, q = ((x @ x.T / temperature).masked_fill(itself, -torch.inf).softmax(1) for x in (teacher, student))
         return (q - p) / (temperature * 7)
 
-    table, diagonal = by_table(), by_table(kept=True)
-    along = right - (right * student).sum(1, keepdim=True) * student
+    table, diagonal = by_table(student), by_table(student, kept=True)
+    on_sphere = F.normalize(student, dim=1)
+    there = by_table(on_sphere)
+    (along,) = torch.autograd.grad(losses.listwise(F.normalize(leaf, dim=1), teacher, temperature=temperature), leaf)
     mistakes = {
         "Image i stands in its own list, and in the lists of all others too: your sum holds its own list only.": table
         @ student,
@@ -279,6 +284,8 @@ def gradient(answer: Callable[..., Any]) -> None:
         "B and the temperature are missing: compare with the formula of this section.": right * 7 * temperature,
         "The diagonal is kept in the softmax: an image is not in its own list.": (diagonal + diagonal.T) @ student,
         "The diagonal is kept in the softmax, and only image i's own list is in the sum.": diagonal @ student,
+        "The descriptors were brought to length 1 first: the exercise takes them as they come.": (there + there.T)
+        @ on_sphere,
         "This is the part along the sphere: the exercise takes the descriptors as they are.": along,
         "p and q of the two directions are averaged: add them, both similarities hold the descriptor.": right / 2,
     }

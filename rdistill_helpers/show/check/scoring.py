@@ -180,13 +180,15 @@ def mean_precision(answer: Answer) -> None:
             raise Hint(f"{hint}. One of the queries has no positive: it stays out of the mean.") from hint
         raise
     compare(
-        tensor(value, (), "mP@k", nan="a query without a positive has no precision, it stays out of the mean."),
+        tensor(
+            value, (), "the value of mP@k", nan="a query without a positive has no precision, it stays out of the mean."
+        ),
         right,
         [
             (
                 mean(lambda ranks: k),
                 f"k is {k} for every query, so one with a single positive could never reach 1: lower k to the "
-                "place of the query's last positive.",
+                "number of photographs down to the query's last positive.",
             ),
             (mean(lowered, queries), "The query without a positive counts as 0: it stays out of the mean."),
             (
@@ -195,12 +197,12 @@ def mean_precision(answer: Answer) -> None:
             ),
             (
                 mean(lambda ranks: min(k, len(ranks))),
-                "k is lowered to the number of positives. The protocol lowers it to the place of "
-                "the last one, which may be further down.",
+                "k is lowered to the number of positives. The protocol lowers it to the number of photographs down to the "
+                "last one, wrong ones included.",
             ),
             (
                 mean(lambda ranks: min(k, ranks[-1])),
-                "One too low: a positive at rank r stands in place r + 1, and k counts places.",
+                "One too low: ranks begin at 0, so down to a positive at rank r there are r + 1 photographs.",
             ),
             (
                 sum(sum(rank <= lowered(ranks) for rank in ranks) / lowered(ranks) for ranks in kept) / len(kept),
@@ -212,8 +214,8 @@ def mean_precision(answer: Answer) -> None:
             ),
             (100 * right, "A fraction between 0 and 1 is asked for, not a percentage."),
         ],
-        "Not yet. For each query with positives: lower k to the place of its last one, and take the part of the "
-        "first k that is right.",
+        "Not yet. For each query with positives: lower k to the number of photographs down to its last one, and "
+        "take the share of the first k that is right.",
     )
     passed("k is lowered for each query, and a query without positives stays out of the mean.")
 
@@ -255,6 +257,14 @@ def weighted_expansion(answer: Answer) -> None:
             "their weighted sum.",
         ),
         (
+            expanded(positive.pow(alpha) / positive.pow(alpha).sum(dim=1, keepdim=True)),
+            "The weights of the matches are made to sum to 1: take the powers as they are, a bad match adds little.",
+        ),
+        (
+            expanded(positive.pow(alpha), own=0.0) + positive[:, :1].pow(alpha) * queries,
+            "The query is weighed as its first match is: it counts with weight 1.",
+        ),
+        (
             expanded(similarity.abs().pow(alpha)),
             "The absolute value lets a match that points away count as if it were similar: clamp at 0.",
         ),
@@ -273,6 +283,10 @@ def weighted_expansion(answer: Answer) -> None:
         normalize(right, dim=1),
         [
             (right, "The sum is right, but its length is not one: divide each row by its length."),
+            (
+                normalize(right, dim=0),
+                "The sum is right, but each column was brought to length one: divide each row by its length.",
+            ),
             *mistakes,
             *((normalize(wrong, dim=1), hint) for wrong, hint in mistakes),
         ],

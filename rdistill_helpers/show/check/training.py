@@ -25,7 +25,8 @@ def batch(answer: Callable[..., Any]) -> None:
     generator = torch.Generator().manual_seed(9)
     labels = torch.arange(40) // 8
     centres = torch.randn(5, 6, generator=generator)
-    teacher_rows = F.normalize(centres[labels] + 0.7 * torch.randn(40, 6, generator=generator), dim=1)
+    # Rooms that the teacher mixes up, so that a choice by the labels is another one.
+    teacher_rows = F.normalize(centres[labels] + 1.5 * torch.randn(40, 6, generator=generator), dim=1)
     student_rows = F.normalize(torch.randn(40, 5, generator=generator), dim=1)
     k = 3
     # The third is among the nearest of the first, and the first two have neighbours in common with others.
@@ -79,12 +80,12 @@ def batch(answer: Callable[..., Any]) -> None:
     for hint, table in others.items():
         if set(_greedy(anchors, k, table).tolist()) == set(given.tolist()):
             raise Hint(hint)
-    if bool((labels[given[4:].view(4, k)] == labels[anchors, None]).float().mean() > 0.9):
-        raise Hint("These are photographs with the label of their anchor: in this setting the student has no labels.")
     if set(given.tolist()) == set(_greedy(anchors, k, teacher_rows @ teacher_rows.T, columns=True).tolist()):
         raise Hint(
             "All anchors took their first neighbour, then their second: here each anchor takes all of its own in turn."
         )
+    if bool((labels[given[4:].view(4, k)] == labels[anchors, None]).float().mean() > 0.9):
+        raise Hint("These are photographs with the label of their anchor: in this setting the student has no labels.")
     if set(given.tolist()) >= {*anchors.tolist(), *nearest.flatten().tolist()}:
         raise Hint(
             "Something else than the next nearest photographs fills the places of those that are in the batch already."
@@ -170,7 +171,7 @@ def training_step(answer: Callable[..., Any]) -> None:
         "The joint space moves no weight: its loss is missing from the sum that is differentiated, or its student rows are "
         "detached from the network.": {"weight": 0.0},
         "The joint space replaces the photographs' loss: add the two.": {"real": 0.0},
-        "`comparable` is not handed to the loss: relatives are compared.": {"mask": False},
+        "`comparable` is not handed to the loss: rows that share a photograph are compared.": {"mask": False},
         "Teacher and student are swapped in the loss of the joint space: the student's rows come first.": {
             "turned": True
         },
