@@ -71,8 +71,9 @@ DISTILLED: dict[str, dict[str, Any]] = {
     "listwise+interpolated": {"loss": "listwise", "interpolated": 48},
     "listwise+regression": {"loss": "listwise", "regression_weight": 2.0},
     "listwise+regression+mixed-maps": {"loss": "listwise", "regression_weight": 2.0, **MAPS},
-    # The same on as many photographs drawn from all rooms, without a look at a label.
-    "any-photographs": {"loss": "listwise", "regression_weight": 2.0, **MAPS, "draw": "photographs"},
+    # On as many photographs drawn from all rooms, without a look at a label.
+    "any-photographs": {"loss": "listwise", "regression_weight": 2.0, "draw": "photographs"},
+    "any-photographs+mixed-maps": {"loss": "listwise", "regression_weight": 2.0, **MAPS, "draw": "photographs"},
 }
 METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
 

@@ -131,13 +131,7 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
                 for kind in (
                     {"regress_mixed": True},
                     {"pairs": "neighbours"},
-                    {"pairs": "far"},
                     {"lam": "middle"},
-                    {"lam": "ends"},
-                    {"parts": 3},
-                    {"mixtures": 96},
-                    {"joint": "alone"},
-                    {"mask": False},
                 )
             ),
         )
