@@ -167,15 +167,15 @@ def all_losses(results: Path) -> str:
 
 
 def mixtures(results: Path) -> str:
-    """Paired gains of mixtures in the study."""
-    found = gains(reported(runs_of("study", results)))
-    sides = [Interval(row.mean, row.low, row.high).side for row in found.itertuples()]
+    """Paired gains of mixtures in the study, and with the student of the course."""
     words = {"above": "helps", "below": "hurts", "not told apart": "not told apart"}
-    rows = [
-        [row.other, MIXED_OF[row.method.rpartition("+")[2]], f"{row.images:,}", percent(row), words[side]]
-        for row, side in zip(found.itertuples(), sides, strict=True)
-    ]
-    return table(["beside", "mixtures", "photographs", "gain in points (95 %)", "so it"], rows)
+    rows = []
+    for source, name in (("study", "study"), ("student of the course *", "data_efficiency")):
+        for row in gains(reported(runs_of(name, results))).itertuples():
+            mixed = MIXED_OF[row.method.rpartition("+")[2]]
+            side = Interval(row.mean, row.low, row.high).side
+            rows.append([source, row.other, mixed, f"{row.images:,}", percent(row), words[side]])
+    return table(["where", "beside", "mixtures", "photographs", "gain in points (95 %)", "so it"], rows)
 
 
 def kinds(results: Path) -> str:
