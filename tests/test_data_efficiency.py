@@ -67,18 +67,16 @@ def test_rows_that_are_there_are_found_again_and_other_settings_are_not(study, t
     assert study.find(rows, other) is None
 
 
-def test_only_the_method_that_is_named_for_it_has_regression_beside_the_list(study, monkeypatch, tmp_path):
+def test_a_method_that_does_not_name_regression_trains_the_bare_loss(study, monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(
-        study, "distill", lambda *args, regression_weight, **rest: seen.update({now: regression_weight})
-    )
+    monkeypatch.setattr(study, "distill", lambda *args, regression_weight, **rest: seen.update({now: regression_weight}))
     whole = study.Study()
     whole.pixels, whole.teacher_rows = torch.zeros(3100, 3, 1, 1), torch.zeros(3100, 4)
     for run in study.plan(list(study.DISTILLED), [30], [0], 500, "abc", tmp_path / "rows.csv"):
         now = run.method
         whole.train(run, progress=False)
-    assert {name for name, weight in seen.items() if weight == 2.0} == {n for n in seen if "+regression" in n}
-    assert {name for name, weight in seen.items() if weight == 0} == {"listwise", "listwise+interpolated"}
+    assert seen == {name: own.get("regression_weight", 0) for name, own in study.DISTILLED.items()}
+    assert seen["listwise"] == seen["listwise+interpolated"] == 0 and seen["listwise+regression"] == 2.0
 
 
 def test_the_kept_rows_are_those_of_the_plan(study):
