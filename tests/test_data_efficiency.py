@@ -69,7 +69,9 @@ def test_rows_that_are_there_are_found_again_and_other_settings_are_not(study, t
 
 def test_a_method_that_does_not_name_regression_trains_the_bare_loss(study, monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(study, "distill", lambda *args, regression_weight, **rest: seen.update({now: regression_weight}))
+    monkeypatch.setattr(
+        study, "distill", lambda *args, regression_weight, **rest: seen.update({now: regression_weight})
+    )
     whole = study.Study()
     whole.pixels, whole.teacher_rows = torch.zeros(3100, 3, 1, 1), torch.zeros(3100, 4)
     for run in study.plan(list(study.DISTILLED), [30], [0], 500, "abc", tmp_path / "rows.csv"):
