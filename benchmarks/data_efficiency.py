@@ -156,6 +156,7 @@ class Study:
         else:
             loss = partial(getattr(losses, run.settings["loss"]), temperature=run.settings["temperature"])
             rows = self.teacher_rows[index]
+            settings = {"regression_weight": 0.0} | settings  # not named: the bare loss
             distill(student, images, rows, loss, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
         student.scale = run.settings["scale"]
         return student

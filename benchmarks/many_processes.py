@@ -74,7 +74,7 @@ def works(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], obje
         added(torch.zeros(1))
 
     return {
-        "training": lambda: distill(net, images, teacher, steps=args.steps, progress=False),
+        "training": lambda: distill(net, images, teacher, steps=args.steps, regression_weight=0, progress=False),
         "extraction": write,
         "exact scores": lambda: evaluate(queries, rows, benchmark),
     }

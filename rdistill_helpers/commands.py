@@ -86,9 +86,11 @@ def add_train(command: argparse.ArgumentParser) -> None:
         ("anchors", int, "of a batch, of all processes together"),
         ("neighbours", int, "of each anchor, by the teacher"),
         ("interpolated", int, "mixtures in a batch"),
+        ("regression_weight", float, "of regression beside the loss, 0 for none"),
         ("lr", float, "learning rate, the largest of its schedule"),
     ):
-        command.add_argument(f"--{name}", type=kind, default=usual[name], help=f"{meaning} (default: {usual[name]})")
+        option = f"--{name.replace('_', '-')}"
+        command.add_argument(option, type=kind, default=usual[name], help=f"{meaning} (default: {usual[name]})")
     command.add_argument("--no-augment", action="store_true", help="show the images as they are")
     command.add_argument(
         "--precision",
@@ -118,9 +120,9 @@ def run_train(given: argparse.Namespace) -> None:
             precision = "bfloat16" if able else "float32"
         _, history = distill(
             student, images, rows, getattr(losses, given.loss), steps=given.steps, anchors=given.anchors,
-            neighbours=given.neighbours, lr=given.lr, interpolated=given.interpolated, augment=not given.no_augment,
-            seed=given.seed, progress=not given.quiet, checkpoint=given.out / "checkpoint.pt", device=device,
-            autocast=TYPES[precision],
+            neighbours=given.neighbours, lr=given.lr, interpolated=given.interpolated,
+            regression_weight=given.regression_weight, augment=not given.no_augment, seed=given.seed,
+            progress=not given.quiet, checkpoint=given.out / "checkpoint.pt", device=device, autocast=TYPES[precision],
         )  # fmt: skip
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)

@@ -117,6 +117,8 @@ def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
     assert load_network("rows/student.safetensors").metadata["training"]["seed"] == 3
     status, said = run("train", "photos", "rows", *settings, "--lr", "0.5")
     assert (status, "another training (lr differ)" in said) == (1, True)
+    status, said = run("train", "photos", "rows", *settings, "--regression-weight", "0")
+    assert (status, "another training (regression_weight differ)" in said) == (1, True)
 
 
 def test_the_rooms_are_a_training_set_and_a_benchmark(run):
@@ -161,7 +163,7 @@ def test_what_cannot_be_done_is_one_sentence(run, arguments, words):
 def test_settings_left_out_are_those_of_distill():
     given = parser().parse_args(["train", "rooms", "out"])
     usual = inspect.signature(distill).parameters
-    for name in ("steps", "anchors", "neighbours", "interpolated", "lr", "seed"):
+    for name in ("steps", "anchors", "neighbours", "interpolated", "regression_weight", "lr", "seed"):
         assert getattr(given, name) == usual[name].default, name
     assert getattr(losses, given.loss) is usual["loss"].default
 

@@ -1,6 +1,9 @@
 """The bookkeeping of the study: which runs are made, what chooses their settings, what the summary leaves out."""
 
+import json
+
 import pytest
+import torch
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,28 @@ def test_rows_that_are_there_are_found_again_and_other_settings_are_not(study, t
     assert len(study.read(out)) == len(rows)
     other = study.Run("listwise", 30, 0, {**runs[-1].settings, "teacher": "another"})
     assert study.find(rows, other) is None
+
+
+def test_a_method_that_does_not_name_regression_trains_the_bare_loss(study, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(
+        study, "distill", lambda *args, regression_weight, **rest: seen.update({now: regression_weight})
+    )
+    whole = study.Study()
+    whole.pixels, whole.teacher_rows = torch.zeros(3100, 3, 1, 1), torch.zeros(3100, 4)
+    for run in study.plan(list(study.DISTILLED), [30], [0], 500, "abc", tmp_path / "rows.csv"):
+        now = run.method
+        whole.train(run, progress=False)
+    assert seen == {name: own.get("regression_weight", 0) for name, own in study.DISTILLED.items()}
+    assert seen["listwise"] == seen["listwise+interpolated"] == 0 and seen["listwise+regression"] == 2.0
+
+
+def test_the_kept_rows_are_those_of_the_plan(study):
+    rows = study.read(study.RESULTS)
+    teacher = json.loads(next(row["settings"] for row in rows if row["method"] == "teacher"))["teacher"]
+    kept = ["teacher", "frozen", "supervised-contrastive", "listwise", "listwise+interpolated", "listwise+regression"]
+    for run in study.plan(kept, [30], [0, 1, 2, 3, 4], 500, teacher, study.RESULTS):
+        assert study.find(rows, run) is not None, run
 
 
 def test_the_summary_gives_mean_and_spread_without_the_tuning_rows(study):

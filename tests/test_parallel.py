@@ -103,9 +103,18 @@ ONE_STEP = {"steps": 1, "lr": 1e-3, "progress": False}
 TUPLES = {**ONE_STEP, "anchors": 3, "neighbours": 4}
 PAIRS = {**ONE_STEP, "tuples": 3, "negatives": 3, "mine_every": 1}
 TRAININGS = {
-    "listwise": lambda s, _: distill(s, IMAGES, TEACHER, **TUPLES),
+    "the default": lambda s, _: distill(s, IMAGES, TEACHER, **TUPLES),
+    "listwise": lambda s, _: distill(s, IMAGES, TEACHER, regression_weight=0, **TUPLES),
     "distances of the joint space": lambda s, _: distill(
-        s, IMAGES, TEACHER, losses.rkd_distance, interpolated=6, alpha=0.5, pairs="neighbours", **TUPLES
+        s,
+        IMAGES,
+        TEACHER,
+        losses.rkd_distance,
+        interpolated=6,
+        alpha=0.5,
+        pairs="neighbours",
+        regression_weight=0,
+        **TUPLES,
     ),
     "regression": lambda s, linear: distill(s, IMAGES, TEACHER, losses.regression, projection=linear(), **TUPLES),
     "labels": lambda s, _: train_supervised(s, IMAGES, LABELS, classes=5, per_class=3, **ONE_STEP),

@@ -56,6 +56,7 @@ def test_the_defaults_are_those_of_distill(recipe, tmp_path):
     said = recipe.default(tmp_path)
     assert "| `loss` | `listwise` |\n" in said
     assert "| `steps` | 500 |\n" in said
+    assert "| `regression_weight` | 2.0 |\n" in said
 
 
 def test_mixtures_are_told_by_the_side_of_their_interval(recipe, tmp_path):

@@ -234,6 +234,44 @@ def test_regression_stands_beside_the_loss_with_its_weight():
     assert first[2.0] - first[0.0] == pytest.approx(2 * beside, rel=1e-4)
 
 
+def test_a_list_has_regression_beside_it_unless_told_otherwise():
+    usual, same, bare = (short(steps=2, **own)[1] for own in ({}, {"regression_weight": 2.0}, {"regression_weight": 0}))
+    assert usual.loss == same.loss and usual.settings == same.settings
+    assert usual.loss[0] > bare.loss[0] + 0.1
+
+
+@pytest.mark.parametrize("loss", [losses.regression, functools.partial(losses.regression), None], ids=str)
+def test_regression_itself_is_not_added_to_itself(loss):
+    """Nor when functools.partial has bound the projection, so that `distill` is given none."""
+
+    def first(**settings):
+        torch.manual_seed(0)
+        projection = nn.Linear(8, 6)
+        if loss is None:
+            settings |= {"loss": functools.partial(losses.regression, projection=projection)}
+        else:
+            settings |= {"loss": loss, "projection": projection}
+        return short(steps=2, interpolated=3, **settings)[1]
+
+    usual, bare = first(), first(regression_weight=0)
+    assert usual.loss == bare.loss
+    assert usual.settings == bare.settings and usual.settings["regression_weight"] == 0
+
+
+def test_a_loss_with_a_projection_shares_it_with_regression():
+    def projected(student_rows, teacher_rows, *, projection):
+        return losses.similarity(nn.functional.normalize(projection(student_rows), dim=1), teacher_rows)
+
+    torch.manual_seed(0)
+    projection = nn.Linear(8, 6)
+    before = projection.weight.clone()
+    first = {w: short(steps=1, loss=projected, projection=projection, lr=1e-12, regression_weight=w) for w in (0, 1.0)}
+    assert torch.allclose(projection.weight, before)
+    same = short(steps=1, loss=losses.regression, projection=projection, lr=1e-12)
+    beside = first[1.0][1].loss[0] - first[0][1].loss[0]
+    assert beside == pytest.approx(same[1].loss[0], rel=1e-4)
+
+
 def test_regression_beside_the_loss_brings_the_rows_to_the_teachers():
     """With a list of equal similarities only the regression has anything to say, and its value must fall."""
 
@@ -405,10 +443,22 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     short(checkpoint=path)
     with pytest.raises(BadInput, match=r"another training \(lr, seed differ\)"):
         short(checkpoint=path, lr=2e-2, seed=1)
+    with pytest.raises(BadInput, match=r"another training \(regression_weight differ\)"):
+        short(checkpoint=path, regression_weight=0)
     with pytest.raises(BadInput, match="another student"):
         short(TinyStudent(dim=9), checkpoint=path)
     path.write_bytes(b"broken")
     with pytest.raises(BadInput, match="delete it"):
+        short(checkpoint=path)
+
+
+def test_a_checkpoint_from_before_a_setting_is_of_another_training(tmp_path):
+    path = tmp_path / "ckpt"
+    short(checkpoint=path, regression_weight=0)
+    state = torch.load(path, weights_only=True)
+    del state["history"]["settings"]["regression_weight"]
+    torch.save(state, path)
+    with pytest.raises(BadInput, match=r"another training \(regression_weight differ\)"):
         short(checkpoint=path)
 
 

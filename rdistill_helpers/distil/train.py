@@ -126,7 +126,7 @@ def distill(
     alpha: str | float = "uniform",
     joint_weight: float = 1.0,
     mix_at: int | None = None,
-    regression_weight: float = 0.0,
+    regression_weight: float = 2.0,
     augment: bool = True,
     start_weight: float = START_WEIGHT,
     seed: int = 0,
@@ -149,7 +149,8 @@ def distill(
         and the student describes what it has not seen; the teacher's rows are mixed in both cases. See `mix_maps`. Takes a
         RetrievalNet, and one process.
     regression_weight: weight of `losses.regression` beside the loss, on the real rows: a list tells where the others stand,
-        regression where the row itself stands. Needs no equal dimensions, see projection. 0 for none.
+        regression where the row itself stands. Needs no equal dimensions, see projection. 0 for the bare loss; a loss
+        that is `losses.regression` itself stays alone, and the history says 0.
     augment: show each image flipped, cropped and exposed at random; see `augmented`.
     start_weight: w, from 0 to below 1; the student returned has (1 - w) * trained + w * start for each of its weights, which
         takes back some of what training on few images forgets. Source: Wortsman et al., "Robust fine-tuning of
@@ -171,6 +172,8 @@ def distill(
         raise BadInput(f"interpolated={interpolated} mixtures in a batch cannot be made: give 0 or more.")
     if not 0 <= regression_weight < math.inf:
         raise BadInput(f"regression_weight={regression_weight} is not usable: give 0 or a positive number.")
+    if _function(loss) is losses.regression:
+        regression_weight = 0.0
     settings = {
         "loss": _name(loss), "anchors": anchors, "neighbours": neighbours, "interpolated": interpolated,
         "pairs": pairs, "alpha": alpha, "joint_weight": joint_weight, "mix_at": mix_at,
@@ -636,6 +639,11 @@ def _device(student: nn.Module) -> torch.device:
 def _digest(values: Tensor) -> str:
     """Tells whether two trainings had the same targets."""
     return hashlib.sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _function(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose settings functools.partial has bound."""
+    return _function(loss.func) if isinstance(loss, functools.partial) else loss
 
 
 def _name(loss: Callable[..., Any]) -> str:
