@@ -302,7 +302,9 @@ def test_what_scrolls_inside_a_page_is_reached_by_the_keyboard(site, browser):
     context.close()
 
 
-@pytest.mark.parametrize("name", ["index", f"notebooks/{NOTEBOOKS[3].stem}", "docs/instructor", "reference/distil"])
+@pytest.mark.parametrize(
+    "name", ["index", "docs/instructor", "reference/distil", *(f"notebooks/{path.stem}" for path in NOTEBOOKS)]
+)
 def test_axe_finds_nothing_serious(site, window, name):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     window.goto((site / f"{name}.html").as_uri())

@@ -11,3 +11,9 @@ function reachable() {
 addEventListener("load", reachable);
 addEventListener("resize", reachable);
 document.addEventListener("toggle", reachable, true);
+
+// The theme has two regions at the sides and tells neither by name.
+const sides = { ".sidebar-drawer": "Pages of the site", ".toc-drawer": "Contents of this page" };
+for (const [side, name] of Object.entries(sides)) {
+  document.querySelector(side)?.setAttribute("aria-label", name);
+}
