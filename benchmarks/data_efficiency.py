@@ -64,16 +64,13 @@ DISTILLED_GRID = list(itertools.product((1e-4, 3e-4), (0.025, 0.04, 0.07), START
 SCALE = 1.6  # enlargement of the student's input when it is scored, the same as the teacher's
 AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 gives the same figures within their spread
 
-MAPS = {"interpolated": 16, "mix_at": 9}  # chosen with the student of `fast_student.py`, on seeds of its search
+MAPS = {"interpolated": 16, "mix_at": FROZEN}  # where the trained part begins, as in `fast_student.py`
 # Of `distill`, by the names of its arguments; `loss` is a function of `losses`.
 DISTILLED: dict[str, dict[str, Any]] = {
     "listwise": {"loss": "listwise"},
     "listwise+interpolated": {"loss": "listwise", "interpolated": 48},
     "listwise+regression": {"loss": "listwise", "regression_weight": 2.0},
     "listwise+regression+mixed-maps": {"loss": "listwise", "regression_weight": 2.0, **MAPS},
-    # On as many photographs drawn from all rooms, without a look at a label.
-    "any-photographs": {"loss": "listwise", "regression_weight": 2.0, "draw": "photographs"},
-    "any-photographs+mixed-maps": {"loss": "listwise", "regression_weight": 2.0, **MAPS, "draw": "photographs"},
 }
 METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
 
@@ -128,11 +125,7 @@ class Study:
         """Positions of the training images of a run."""
         if run.rooms is None:
             return torch.arange(len(self.training))
-        index = self.training.draw(run.rooms, run.seed)
-        if run.settings.get("draw") == "photographs":
-            generator = torch.Generator().manual_seed(run.seed)
-            return torch.randperm(len(self.training), generator=generator)[: len(index)].sort().values
-        return index
+        return self.training.draw(run.rooms, run.seed)
 
     def score(self, net: nn.Module) -> Report:
         """What a network reaches on the evaluation rooms."""
@@ -146,7 +139,7 @@ class Study:
         if run.method == "frozen":
             return RetrievalNet(scale=run.settings["scale"])
         student = RetrievalNet().freeze(run.settings["frozen"])
-        own = ("loss", "temperature", "teacher", "scale", "frozen", "draw")
+        own = ("loss", "temperature", "teacher", "scale", "frozen")
         settings = {name: value for name, value in run.settings.items() if name not in own}
         index = self.chosen(run)
         images = self.pixels[index]
