@@ -115,3 +115,17 @@ def test_its_figures_have_alt_text(path):
         if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt")
     ]
     assert without == [], "cells whose figure has no alt text: show it with show_figure(fig, alt)"
+
+
+@each_notebook
+def test_a_line_below_each_figure_says_what_to_see_in_it(path):
+    """In the first text below it, in the same section."""
+    cells, without = read(path).cells, []
+    for number, cell in enumerate(cells):
+        shown = (kind for output in cell.get("outputs", []) for kind in output.get("data", {}))
+        below = next((other.source for other in cells[number + 1 :] if other.cell_type == "markdown"), "")
+        if any(kind.startswith("image/") for kind in shown) and not re.search(
+            r"^\*?What to see: ", below, re.MULTILINE
+        ):
+            without.append(cell.source.splitlines()[-1])
+    assert without == []

@@ -72,7 +72,7 @@ def failed_cells(notebook, folder):
     """Sources of the cells that nbgrader's validator finds failing, from a file as a learner would validate it."""
     path = folder / "notebook.ipynb"
     nbformat.write(notebook, path)
-    result = Validator().validate(str(path))
+    result = Validator(config=Config({"Execute": {"timeout": 300}})).validate(str(path))  # seconds for a cell
     assert set(result) <= {"failed"}, f"the validator complains: {result}"
     return [cell["source"] for cell in result.get("failed", [])]
 
