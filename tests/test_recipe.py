@@ -68,9 +68,11 @@ def test_mixtures_are_told_by_the_side_of_their_interval(recipe, tmp_path):
         row("pkt+interpolated", 50, 1000, 0.9, [0.9] * 20),
         row("pkt", 50, 1000, 0.1, low),
     ]  # chose, and is no result
-    assert recipe.mixtures(written(tmp_path, study=rows)).splitlines()[2:] == [
-        "| pkt | 50 | 2.0 (2.0 to 2.0) | helps |",
-        "| order | 25 | -1.0 (-1.0 to -1.0), 1 seed | hurts |",
+    course = [row("pkt", 300, 0, 0.3), row("pkt+mixed-maps", 300, 0, 0.33)]
+    assert recipe.mixtures(written(tmp_path, study=rows, data_efficiency=course)).splitlines()[2:] == [
+        "| study | pkt | 48 of descriptors | 50 | 2.0 (2.0 to 2.0) | helps |",
+        "| study | order | 48 of descriptors | 25 | -1.0 (-1.0 to -1.0), 1 seed | hurts |",
+        "| student of the course * | pkt | 16 of maps | 300 | 3.0 (3.0 to 3.0), 1 seed | helps |",
     ]
 
 
@@ -88,6 +90,17 @@ def test_gains_of_the_search_stand_beside_the_same_run_without(recipe, tmp_path)
     ]
     assert recipe.regimes(folder).splitlines()[2:] == ["| pkt | +3.0 | +3.0 |"]
     assert recipe.lists(folder).splitlines()[2:] == ["| 8 | 2 | 3 | 25.0 |", "| 48 | 8 | 5 | 30.0, 28.0 |"]
+
+
+def test_mixtures_of_maps_stand_beside_a_larger_batch(recipe, tmp_path):
+    rows = [
+        row("listwise", 300, 1000, 0.30, regression=2.0), row("m", 300, 1000, 0.31, regression=2.0, anchors=16),
+        row("m", 300, 1000, 0.32, regression=2.0, mixtures=16, mixed="maps"), row("m", 300, 1000, 0.2, mixtures=48),
+    ]  # fmt: skip
+    assert recipe.maps(written(tmp_path, regimes=rows)).splitlines()[2:] == [
+        "| mixtures 16, mixed maps (regression, weight 2.0) | +2.0 | +2.0 |",
+        "| anchors 16 (regression, weight 2.0) | +1.0 | +1.0 |",
+    ]
 
 
 def test_the_student_of_the_course_is_set_against_labels_seed_by_seed(recipe, tmp_path):
