@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def test_the_defaults_of_the_search_are_those_of_its_student(load_script, monkey
     assert told == {name: student[name] for name in told}
     # What a row of the search says although it is the default must be known, or the row finds no partner.
     with (RESULTS / "regimes.csv").open(newline="", encoding="utf-8") as file:
-        settings = [ast.literal_eval(row["settings"].replace("false", "False")) for row in csv.DictReader(file)]
+        settings = [json.loads(row["settings"]) for row in csv.DictReader(file)]
     said = {name for own in settings for name, value in own.items() if student.get(name) == value}
     assert said <= set(told)
 
