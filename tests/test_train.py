@@ -240,7 +240,9 @@ def test_a_list_has_regression_beside_it_unless_told_otherwise():
     assert usual.loss[0] > bare.loss[0] + 0.1
 
 
-@pytest.mark.parametrize("loss", [losses.regression, functools.partial(losses.regression), None], ids=["itself", "bound", "none"])
+@pytest.mark.parametrize(
+    "loss", [losses.regression, functools.partial(losses.regression), None], ids=["itself", "bound", "none"]
+)
 def test_regression_itself_is_not_added_to_itself(loss):
     """Nor when functools.partial has bound the projection, so that `distill` is given none."""
 
