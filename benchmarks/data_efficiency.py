@@ -121,11 +121,9 @@ class Study:
         """Which teacher this is: rows of another one are other rows."""
         return teacher_version()
 
-    def chosen(self, run: Run) -> Tensor:
+    def chosen(self, rooms: int | None, seed: int) -> Tensor:
         """Positions of the training images of a run."""
-        if run.rooms is None:
-            return torch.arange(len(self.training))
-        return self.training.draw(run.rooms, run.seed)
+        return torch.arange(len(self.training)) if rooms is None else self.training.draw(rooms, seed)
 
     def score(self, net: nn.Module) -> Report:
         """What a network reaches on the evaluation rooms."""
@@ -141,7 +139,7 @@ class Study:
         student = RetrievalNet().freeze(run.settings["frozen"])
         own = ("loss", "temperature", "teacher", "scale", "frozen")
         settings = {name: value for name, value in run.settings.items() if name not in own}
-        index = self.chosen(run)
+        index = self.chosen(run.rooms, run.seed)
         images = self.pixels[index]
         if run.method == "supervised-contrastive":
             labels = self.training.labels()[index]
@@ -157,7 +155,7 @@ class Study:
     def row(self, run: Run, progress: bool = True) -> dict[str, Any]:
         """Train, score, and describe."""
         trained = run.method not in ("teacher", "frozen")
-        images = len(self.chosen(run)) if trained else 0
+        images = len(self.chosen(run.rooms, run.seed)) if trained else 0
         if run.method in DISTILLED:
             _ = self.teacher_rows  # paid once for all runs, so it is not part of the seconds of one
         _ = self.pixels if trained else None

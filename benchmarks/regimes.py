@@ -45,8 +45,8 @@ def with_and_without(**changes: Any) -> list[dict[str, Any]]:
 
 LABELLED = ["supervised-contrastive", "supervised-multi-similarity"]
 TUNED = ["regression", "rkd_distance", "rkd", "darkrank_hard", "similarity_preserving", "pkt", "listwise"]
-FEW = 50  # photographs
 TUNED += ["listmle", *LABELLED]
+FEW = 50  # photographs
 
 
 def tuning_of(loss: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -189,12 +189,9 @@ def distill(
         projection = _projection(own_dimension, teacher_rows.shape[1], seed).to(device)
 
     def of_maps(mixed: Tensor, weight: Tensor) -> Tensor:
+        assert isinstance(student, RetrievalNet) and mix_at is not None  # or `_part` had refused
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            return (
-                cast(RetrievalNet, student)
-                .describe_maps(mix_maps(maps.pop(), mixed, weight), cast(int, mix_at))
-                .float()
-            )
+            return student.describe_maps(mix_maps(maps.pop(), mixed, weight), mix_at).float()
 
     def batch_loss(rows: Tensor, index: Tensor) -> Tensor:
         target = teacher_rows[index]
