@@ -12,10 +12,11 @@ Every image is sent to the teacher once, so queries are images; training never s
 
 Settings are chosen on 30 rooms drawn with a seed of their own, by medium mAP on the evaluation rooms themselves: learning
 rate, steps, the part of the start weights in the result and frozen parts for the supervised baseline; learning rate,
-temperature and the part of the start weights for the distilled student. The student with interpolation and the trainings on
-other numbers of rooms use what was chosen there. The rows of that seed stay in the file and out of the summary. For
-distillation the first six of the thirteen parts of SqueezeNet are frozen: a third faster, and no worse in the runs of
-results/explored.csv, which holds what was tried on the way here.
+temperature and the part of the start weights for the distilled student. The student with interpolation and the distillation
+from other numbers of rooms use what was chosen there; the supervised baseline on all rooms is given settings of its own,
+chosen on all rooms, since many photographs bear a higher rate. The rows of that seed stay in the file and out of the
+summary. For distillation the first six of the thirteen parts of SqueezeNet are frozen: a third faster, and no worse in the
+runs of results/explored.csv, which holds what was tried on the way here.
 
 All students train on the photographs as they are and are scored on photographs enlarged as the teacher's are: a network does
 better on larger images than it was trained on (Touvron et al., "Fixing the train-test resolution discrepancy", NeurIPS
@@ -60,6 +61,7 @@ SUPERVISED_GRID = [  # lr, steps, start weight, frozen parts
     for steps in (60, 150, 500)
     for kept in ((0.0, 0), *itertools.product(START_WEIGHTS, (FROZEN,)))
 ]
+SUPERVISED_ON_ALL = [(3e-5, 500, 0.0, 0), (1e-4, 500, 0.0, 0), (1e-4, 500, 0.0, FROZEN), (3e-4, 500, 0.0, FROZEN)]
 DISTILLED_GRID = list(itertools.product((1e-4, 3e-4), (0.025, 0.04, 0.07), START_WEIGHTS))  # lr, temperature
 SCALE = 1.6  # enlargement of the student's input when it is scored, the same as the teacher's
 AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 gives the same figures within their spread
@@ -221,10 +223,19 @@ def plan(
         if method in ("teacher", "frozen"):
             yield Run(method, None, 0, {"teacher": teacher} if method == "teacher" else {"scale": SCALE})
             continue
-        tuning = [Run(tuning_method(method), TUNING_ROOMS, TUNING_SEED, s) for s in grid(method, steps, teacher)]
-        yield from tuning
-        settings = {**tuned(read(out), tuning), **DISTILLED.get(method, {})}
-        yield from (Run(method, number, seed, settings) for number in rooms for seed in seeds)
+        chosen_on = {number: tuning_rooms(method, number) for number in rooms}
+        for where in dict.fromkeys(chosen_on.values()):
+            tried = grid(method, steps, teacher, where)
+            tuning = [Run(tuning_method(method), where, TUNING_SEED, settings) for settings in tried]
+            yield from tuning
+            settings = {**tuned(read(out), tuning), **DISTILLED.get(method, {})}
+            alike = [number for number in rooms if chosen_on[number] == where]
+            yield from (Run(method, number, seed, settings) for number in alike for seed in seeds)
+
+
+def tuning_rooms(method: str, rooms: int | None) -> int | None:
+    """On how many rooms the settings of a method are chosen; None for all."""
+    return None if rooms is None and method not in DISTILLED else TUNING_ROOMS
 
 
 def tuning_method(method: str) -> str:
@@ -232,14 +243,15 @@ def tuning_method(method: str) -> str:
     return "listwise" if method in DISTILLED else method
 
 
-def grid(method: str, steps: int, teacher: str) -> list[dict[str, Any]]:
+def grid(method: str, steps: int, teacher: str, rooms: int | None = TUNING_ROOMS) -> list[dict[str, Any]]:
     """The settings that a method's are chosen from. With labels a short training may be the best, so steps are tried too."""
     if method in DISTILLED:
         common = {**DISTILLED["listwise"], "steps": steps, "teacher": teacher, "scale": SCALE, "frozen": FROZEN}
         names = ("lr", "temperature", "start_weight")
         return [common | dict(zip(names, values, strict=True)) for values in DISTILLED_GRID]
     names = ("lr", "steps", "start_weight", "frozen")
-    return [{"scale": SCALE} | dict(zip(names, values, strict=True)) for values in SUPERVISED_GRID]
+    found = SUPERVISED_ON_ALL if rooms is None else SUPERVISED_GRID
+    return [{"scale": SCALE} | dict(zip(names, values, strict=True)) for values in found]
 
 
 def tuned(rows: list[dict[str, str]], tuning: list[Run]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from rdistill_helpers import (
     RetrievalNet,
     TrainingImages,
     evaluate,
+    extract,
+    load_teacher,
     losses,
     teacher_version,
 )
@@ -54,8 +56,9 @@ DEFAULT: dict[str, Any] = {
     "start_weight": 0.2,
     "regression": 0.0,  # weight of regression beside the loss
     "views": VIEWS,
+    "augmentation": "usual",  # of the views: as in `distill`, "none", or "heavy", the usual one three times over
     "bank": 0,  # other rows of the last steps that each list is compared with besides
-    "teacher": "fine-tuned",
+    "teacher": "fine-tuned",  # or a weaker one: see `teacher_rows`
     "dim": None,  # of the student's descriptors; None: the 512 channels as they are
     "mixtures": 0,
     "pairs": "random",
@@ -269,6 +272,48 @@ def untrained_rows() -> Tensor:
         return torch.cat([described(net, maps) for maps in data()[0]["views"][:, 0].split(64)])
 
 
+def views_of(net: RetrievalNet, index: Tensor, settings: dict[str, Any]) -> Tensor:
+    """The frozen maps [B, V, C, h, w] of the views that a run shows of its photographs."""
+    kind = settings["augmentation"]
+    if kind == "usual":
+        return data()[0]["views"][index, : settings["views"]]
+    images, generator = photographs()[index], torch.Generator().manual_seed(0)
+
+    def view() -> Tensor:
+        if kind == "none":
+            return images.float() / 255
+        once = augmented(images, generator)
+        return augmented(augmented(once * 255, generator) * 255, generator)
+
+    count = 1 if kind == "none" else settings["views"]
+    return torch.stack([torch.cat([frozen_maps(net, part) for part in view().split(64)]) for _ in range(count)], 1)
+
+
+@cache
+def photographs() -> Tensor:
+    """All training photographs."""
+    return TrainingImages.load("rooms").pixels()
+
+
+def teacher_rows(name: str, rows: Tensor) -> Tensor:
+    """What a teacher of this name answers where the fine-tuned one gives `rows`.
+
+    A weaker teacher, "16 numbers", has lost all but the first directions of the training photographs.
+    """
+    if name == "fine-tuned":
+        return rows
+    kept = int(name.split()[0])
+    directions = torch.linalg.svd(data()[0]["rows"]["fine-tuned"], full_matrices=False).Vh[:kept]
+    return F.normalize(rows @ directions.T, dim=1)
+
+
+def score_of_teacher(name: str) -> Report:
+    """What a teacher itself reaches on the evaluation rooms."""
+    benchmark = data()[1]
+    queries, database = (extract(load_teacher(), of()) for of in (benchmark.queries, benchmark.images))
+    return evaluate(teacher_rows(name, queries), teacher_rows(name, database), benchmark)
+
+
 def batches_of(
     settings: dict[str, Any], teacher: Tensor, labels: Tensor, generator: torch.Generator
 ) -> Iterator[Tensor]:
@@ -283,10 +328,12 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     """The student of a run, its frozen part left out of the computation."""
     cached, _, labels = data()
     index = drawn(settings, seed)
-    views, teacher, labels = cached["views"][index], cached["rows"][settings["teacher"]][index], labels[index]
+    teacher, labels = teacher_rows(settings["teacher"], cached["rows"]["fine-tuned"])[index], labels[index]
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = RetrievalNet(dim=settings["dim"]).freeze(FROZEN).to(memory_format=torch.channels_last).train()
+    net = RetrievalNet(dim=settings["dim"]).freeze(FROZEN).to(memory_format=torch.channels_last)
+    views = views_of(net.eval(), index, settings)
+    net.train()
     start = {name: value.clone() for name, value in net.state_dict().items()}
     alone = settings["loss"] == "regression"
     projection = nn.Linear(net.dim, teacher.shape[1]) if settings["regression"] or alone else None
@@ -296,7 +343,7 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     extra = {"projection": projection} if alone else {}
     bank: list[tuple[Tensor, Tensor]] = []
     for step, batch in enumerate(batches_of(settings, teacher, labels, generator)):
-        view = torch.randint(settings["views"], (len(batch),), generator=generator)
+        view = torch.randint(views.shape[1], (len(batch),), generator=generator)
         maps, target = views[batch, view], teacher[batch]
         rows = described(net, maps)
         value = torch.zeros(())

@@ -18,22 +18,24 @@ from pathlib import Path
 from typing import Any
 
 from data_efficiency import TUNING_SEED, append, as_row, as_text, read
-from fast_student import DEFAULT, data, in_processes, score, train
+from fast_student import DEFAULT, data, in_processes, score, score_of_teacher, train
 
 RESULTS = Path(__file__).parent / "results" / "regimes.csv"
 
 
 def row(changes: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Train, score, describe; changes: what differs from `DEFAULT`."""
+    """Train, score, describe; changes: what differs from `DEFAULT`. Without a loss, the teacher itself."""
     settings = DEFAULT | changes
     data()
     began = time.perf_counter()
-    report = score(train(settings, seed))
+    report = score(train(settings, seed)) if settings["loss"] else score_of_teacher(settings["teacher"])
     return as_row(name_of(settings), settings["images"], seed, report, time.perf_counter() - began, changes)
 
 
 def name_of(settings: dict[str, Any]) -> str:
     """The loss, and what stands beside it."""
+    if not settings["loss"]:
+        return "teacher"
     beside = "+regression" if settings["regression"] else ""
     return settings["loss"] + beside + ("+interpolated" if settings["mixtures"] else "")
 
@@ -41,6 +43,11 @@ def name_of(settings: dict[str, Any]) -> str:
 def with_and_without(**changes: Any) -> list[dict[str, Any]]:
     """A setting without mixtures and with 48 of them."""
     return [changes, {**changes, "mixtures": 48}]
+
+
+def with_all_mixtures(**changes: Any) -> list[dict[str, Any]]:
+    """A setting without mixtures, with 48 of descriptors and with 16 of maps."""
+    return [*with_and_without(**changes), {**changes, "mixtures": 16, "mixed": "maps"}]
 
 
 LABELLED = ["supervised-contrastive", "supervised-multi-similarity"]
@@ -72,7 +79,6 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
     # Which photographs: whole rooms, halves of rooms, a view of each.
     "draw": [{"per_room": number, "regression": weight} for number in (10, 5, 3) for weight in (0.0, 2.0)]
     + [{"choice": "random", "regression": weight} for weight in (0.0, 2.0)],
-    "views": [{"views": number} for number in (1, 3, 6)],
     "few-images": [changes for images in (50, 100, 1000) for changes in with_and_without(images=images)],
     "order": [
         changes
@@ -96,6 +102,23 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
         for changes in with_and_without(loss="darkrank_hard", lr=lr, loss_settings=own)
     ]
     + with_and_without(loss="darkrank_hard", lr=3e-5),
+    "augmentation": [
+        changes
+        for found in ({"views": 1}, {"augmentation": "none"}, {"augmentation": "heavy"})
+        for changes in with_all_mixtures(**found)
+    ],
+    # Lists made longer by the rows of past batches.
+    "memory-bank": [
+        changes
+        for found in ({"bank": 96}, {"anchors": 2, "neighbours": 3, "bank": 40})
+        for changes in with_and_without(**found)
+    ],
+    # A worse teacher, and what it reaches itself.
+    "teacher": [
+        changes
+        for name in ("64 numbers", "16 numbers")
+        for changes in ({"loss": None, "teacher": name}, *with_all_mixtures(teacher=name))
+    ],
     # Descriptors shorter and longer than the teacher's 1,280 numbers.
     "dimension": [
         {**changes, "regression": weight}

@@ -36,7 +36,8 @@ def all_runs(study, out, methods, medium=lambda run: 0.1):
 
 def test_the_settings_of_every_method_come_from_the_tuning_rows(study, tmp_path):
     def medium(run):
-        best = {"supervised-contrastive": (1e-4, 150), "listwise": (3e-4, 500)}[run.method]
+        labels = (1e-4, 500) if run.rooms is None else (1e-4, 150)
+        best = {"supervised-contrastive": labels, "listwise": (3e-4, 500)}[run.method]
         return 0.3 if (run.settings["lr"], run.settings["steps"]) == best else 0.2
 
     out = tmp_path / "rows.csv"
@@ -46,12 +47,15 @@ def test_the_settings_of_every_method_come_from_the_tuning_rows(study, tmp_path)
     assert {(r.method, r.rooms, r.seed) for r in reported} == {
         (m, n, s) for m in methods for n in (30, None) for s in (0, 1)
     }
-    chosen = {r.method: (r.settings["lr"], r.settings["steps"]) for r in reported}
-    assert chosen == {
-        "supervised-contrastive": (1e-4, 150),
-        "listwise": (3e-4, 500),
-        "listwise+interpolated": (3e-4, 500),
-    }
+    chosen = {(r.method, r.rooms): (r.settings["lr"], r.settings["steps"]) for r in reported}
+    assert (
+        chosen
+        == {
+            ("supervised-contrastive", 30): (1e-4, 150),
+            ("supervised-contrastive", None): (1e-4, 500),  # labels on all rooms have settings of their own
+            **{(name, number): (3e-4, 500) for name in methods[1:] for number in (30, None)},
+        }
+    )
     assert {r.settings.get("interpolated", 0) for r in reported if r.method == "listwise+interpolated"} == {48}
     assert all(r.method != "listwise+interpolated" for r in runs if r.seed == study.TUNING_SEED)
 

@@ -103,6 +103,20 @@ def test_mixtures_of_maps_stand_beside_a_larger_batch(recipe, tmp_path):
     ]
 
 
+def test_conditions_stand_beside_the_usual_one_and_a_teacher_beside_its_student(recipe, tmp_path):
+    rows = [
+        row("listwise", 300, 1000, 0.30), row("listwise", 300, 1000, 0.28, augmentation="heavy"),
+        row("m", 300, 1000, 0.2, augmentation="heavy", mixtures=48), row("listwise", 300, 1000, 0.2, teacher="16 numbers"),
+        row("teacher", 300, 1000, 0.25, loss=None, teacher="16 numbers"), row("listwise", 300, 1000, 0.22, anchors=2),
+        row("listwise", 300, 1000, 0.23, anchors=2, bank=40),
+    ]  # fmt: skip
+    assert recipe.conditions(written(tmp_path, regimes=rows)).splitlines()[2:] == [
+        "| augmentation heavy | -2.0 | -2.0 |  |",
+        "| teacher of 16 numbers | -10.0 | -10.0 | 25.0 |",
+        "| memory bank of 40 (anchors 2) | +1.0 | +1.0 |  |",
+    ]
+
+
 def test_the_student_of_the_course_is_set_against_labels_seed_by_seed(recipe, tmp_path):
     rows = [row("teacher", 0, 0, 0.4), row("listwise", 300, 0, 0.3), row("listwise", 300, 1, 0.34)]
     rows += [row("supervised-contrastive", 300, seed, 0.29) for seed in (1, 2)]

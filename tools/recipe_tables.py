@@ -38,14 +38,16 @@ SEEDS = 5
 # Of the search (`fast_student.DEFAULT`), where its rows name them.
 DEFAULT = {
     "loss": "listwise", "images": 300, "lr": 3e-4, "per_room": 10, "regression": 0.0, "views": 6, "steps": 500,
-    "anchors": 8, "neighbours": 5, "dim": None,
+    "anchors": 8, "neighbours": 5, "dim": None, "augmentation": "usual", "bank": 0, "teacher": "fine-tuned",
 }  # fmt: skip
 MIXED_OF = {"interpolated": "48 of descriptors", "mixed-maps": "16 of maps"}  # by the end of a method's name
 MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask", "mixed", "regress_mixed")
 SAID = {
     "per_room": "views of each room", "choice": "chosen", "regression": "regression, weight", "lam": "lambda",
     "images": "photographs", "joint": "joint space", "joint_weight": "weight of the joint space", "loss": "",
-    "mask": "mask of shared parts", "mixed": "mixed", "regress_mixed": "regression of mixtures", "parts": "parts of a mixture", "dim": "dimension of the student", "lr": "learning rate",
+    "mask": "mask of shared parts", "mixed": "mixed", "regress_mixed": "regression of mixtures",
+    "parts": "parts of a mixture", "dim": "dimension of the student", "lr": "learning rate",
+    "views": "kept views", "bank": "memory bank of", "teacher": "teacher of",
 }  # fmt: skip
 
 
@@ -238,6 +240,18 @@ def lists(results: Path) -> str:
     return table(["photographs in a batch", "anchors", "neighbours", "medium mAP in %, each seed"], rows)
 
 
+def conditions(results: Path) -> str:
+    """Augmentation of the student's input, a memory bank and worse teachers, without mixtures; what such a teacher reaches."""
+    runs = runs_of("regimes", results)
+    of_teacher = {row.settings["teacher"]: row.medium for row in runs.itertuples() if row.method == "teacher"}
+    found = matched(runs[runs["method"] != "teacher"], ("views", "augmentation", "bank", "teacher"), DEFAULT)
+    own = {f"teacher of {name}": f"{100 * medium:.1f}" for name, medium in of_teacher.items()}
+    rows = []
+    for line in of_seeds(found[found["rest"].map(lambda rest: set(rest) <= {"anchors", "neighbours"})], with_rest=True):
+        rows.append([*line, own.get(line[0], "")])
+    return table([*GAIN_HEAD, "medium mAP of this teacher itself in %"], rows)
+
+
 def dimensions(results: Path) -> str:
     """Students of other dimensions in the search."""
     found: dict[Any, list[str]] = {}
@@ -278,7 +292,7 @@ def targets(results: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
     "losses": all_losses, "regression": regression, "mixtures": mixtures, "kinds": kinds, "maps": maps, "regimes": regimes,
-    "choices": choices, "lists": lists, "dimensions": dimensions,
+    "conditions": conditions, "choices": choices, "lists": lists, "dimensions": dimensions,
 }  # fmt: skip
 
 
