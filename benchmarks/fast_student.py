@@ -58,6 +58,7 @@ DEFAULT: dict[str, Any] = {
     "views": VIEWS,
     "augmentation": "usual",  # of the views: as in `distill`, "none", or "heavy", the usual one three times over
     "bank": 0,  # other rows of the last steps that each list is compared with besides
+    "unpaid": 0.0,  # weight of `two_views_agree` on photographs that the teacher never saw
     "teacher": "fine-tuned",  # or a weaker one: see `teacher_rows`
     "dim": None,  # of the student's descriptors; None: the 512 channels as they are
     "mixtures": 0,
@@ -112,6 +113,16 @@ def rkd(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None) -
     """Distances and angles with the weights of their authors."""
     angle = losses.rkd_angle(student, teacher, comparable=comparable)
     return losses.rkd_distance(student, teacher, comparable=comparable) + 2 * angle
+
+
+def two_views_agree(first: Tensor, second: Tensor, temperature: float = 0.07) -> Tensor:
+    """Each photograph's second view is found among those of the others by its first, and the other way round.
+
+    first, second: rows [B, D] of two views. Needs no teacher. Source: Chen et al., "SimCLR", ICML 2020, without the negatives
+    of the same view.
+    """
+    logits, own = first @ second.T / temperature, torch.arange(len(first))
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
 OTHER_LOSSES = {"listmle": listmle, "pair_order": pair_order, "smooth_ap": smooth_ap, "rkd": rkd}
@@ -342,6 +353,7 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     with_labels = LABELS[settings["loss"]]() if loss is None else None
     extra = {"projection": projection} if alone else {}
     bank: list[tuple[Tensor, Tensor]] = []
+    unpaid = torch.ones(len(cached["views"]), dtype=torch.bool).index_fill(0, index, False).nonzero()[:, 0]
     for step, batch in enumerate(batches_of(settings, teacher, labels, generator)):
         view = torch.randint(views.shape[1], (len(batch),), generator=generator)
         maps, target = views[batch, view], teacher[batch]
@@ -365,6 +377,11 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
                     own_rows, own_target = mixed, mixed_target
             if settings["regression"]:
                 value = value + settings["regression"] * losses.regression(own_rows, own_target, projection=projection)
+            if settings["unpaid"]:
+                some = unpaid[torch.randperm(len(unpaid), generator=generator)[: len(batch) // 2]]
+                two = torch.randperm(VIEWS, generator=generator)[:2]
+                pairs = described(net, torch.cat([cached["views"][some, view] for view in two])).chunk(2)
+                value = value + settings["unpaid"] * two_views_agree(*pairs)
             if settings["bank"]:
                 bank = [(own_rows.detach(), own_target), *bank][: settings["bank"] // len(batch)]
         for group in optimizer.param_groups:

@@ -53,7 +53,7 @@ def with_all_mixtures(**changes: Any) -> list[dict[str, Any]]:
 LABELLED = ["supervised-contrastive", "supervised-multi-similarity"]
 TUNED = ["regression", "rkd_distance", "rkd", "darkrank_hard", "similarity_preserving", "pkt", "listwise"]
 TUNED += ["listmle", *LABELLED]
-FEW = 50  # photographs
+FEW, MANY = 50, 3020  # photographs
 
 
 def tuning_of(loss: str) -> list[dict[str, Any]]:
@@ -72,7 +72,18 @@ def tuning_few_of(loss: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"lr": 3e-4}, {"lr": 1e-4}, {"lr": 3e-4, "steps": 150}]
     if loss in LABELLED:
         found = [{"lr": lr, "steps": steps} for lr in (1e-4, 3e-5) for steps in (150, 50)]
+    elif loss == "darkrank_hard":
+        found = [{"lr": lr, "loss_settings": {"length": length}} for lr in (3e-5, 1e-4) for length in (4, 12)]
     return [{"loss": loss, **settings, "images": FEW} for settings in found]
+
+
+def tuning_many_of(loss: str) -> list[dict[str, Any]]:
+    """What a loss is tried with on all photographs, which bear a higher rate."""
+    rates = (1e-4, 3e-4, 1e-3) if loss in LABELLED else (1e-4, 3e-4)
+    more: dict[str, Any] = {"steps": 500} if loss in LABELLED else {}
+    if loss == "darkrank_hard":
+        more = {"loss_settings": {"length": 12}}
+    return [{"loss": loss, "lr": lr, **more, "images": MANY} for lr in rates]
 
 
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
@@ -113,6 +124,8 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
         for found in ({"bank": 96}, {"anchors": 2, "neighbours": 3, "bank": 40})
         for changes in with_and_without(**found)
     ],
+    # Photographs that were not paid for, for which two views have to agree.
+    "unpaid": [{"unpaid": weight, "regression": 2.0, **few} for few in ({}, {"images": 100}) for weight in (0.3, 1.0)],
     # A worse teacher, and what it reaches itself.
     "teacher": [
         changes
@@ -159,9 +172,24 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
             ),
         )
     ],
-    "tuning-few": [
-        changes for loss in ("listwise", "regression", "rkd_distance", *LABELLED) for changes in tuning_few_of(loss)
+    # The default's own settings: those of the list alone may not be the best with regression beside it.
+    "default": [
+        {"regression": 2.0, **changes}
+        for changes in (
+            {"lr": 1e-4},
+            {"lr": 1e-3},
+            {"steps": 250},
+            {"steps": 1000},
+            {"temperature": 0.03},
+            {"temperature": 0.055},
+            {"start_weight": 0.0},
+            {"start_weight": 0.4},
+            {"regression": 1.0},
+            {"regression": 5.0},
+        )
     ],
+    "tuning-few": [changes for loss in TUNED if loss != "listmle" for changes in tuning_few_of(loss)],
+    "tuning-many": [changes for loss in TUNED if loss != "listmle" for changes in tuning_many_of(loss)],
     "tuning": [changes for loss in TUNED for changes in tuning_of(loss)],
     "mixing": [
         {"mixtures": 48, **changes}

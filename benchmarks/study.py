@@ -7,8 +7,8 @@
 The student is that of `fast_student.py`. Every run is one row of benchmarks/results/study.csv with the average precision of
 each query beside the means, so that intervals can be drawn over seeds and queries. Rows that are there are not computed again.
 
-Settings of every method are chosen by medium mAP on photographs drawn with a seed of their own: 300 of them (the question
-`tuning` of `regimes.py`) for 300 and more, 50 of them (`tuning-few`) for 100 and less. A batch is smaller where there are
+Settings of every method are chosen by medium mAP on photographs drawn with a seed of their own: 300 of them for 300 (the
+question `tuning` of `regimes.py`), 50 for 100 and less (`tuning-few`), all for 1,000 and more (`tuning-many`). A batch is smaller where there are
 fewer than 48 photographs.
 """
 
@@ -33,7 +33,7 @@ from rdistill_helpers.score.uncertainty import Interval, bootstrap, sign_flip_te
 
 RESULTS = Path(__file__).parent / "results" / "study.csv"
 SIZES = [25, 50, 100, 300, 1000, 3020]
-FEW = 100  # photographs, and less: settings that were chosen on few
+TUNED_ON = 300  # photographs; fewer and more of them have settings of their own
 SEEDS = [0, 1, 2, 3, 4]
 OURS = {"loss": "listwise", "regression": 2.0}
 ORDER = {"loss": "listmle"}
@@ -71,26 +71,29 @@ METHODS: dict[str, dict[str, Any]] = {
     "pkt+interpolated": {"loss": "pkt", **MIXTURES},
 }
 
-# With how many photographs; the other losses are compared on 300.
+# With how many photographs; short lists, orders and mixtures beside other losses are looked at on 300.
 KEY = ["supervised-contrastive", "listwise", "listwise+interpolated", "listwise+mixed-maps"]
-KEY += ["listwise+regression", "listwise+regression+mixed-maps"]
+KEY += ["listwise+regression", "listwise+regression+mixed-maps", "supervised-multi-similarity", "regression"]
+KEY += ["rkd-distance", "rkd-distance-angle", "darkrank", "similarity-preserving", "pkt"]
 SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in METHODS}
 SIZES_OF |= dict.fromkeys(KEY, SIZES)
 
 
 @cache
-def chosen(method: str, few: bool) -> dict[str, Any]:
+def chosen(method: str, images: int) -> dict[str, Any]:
     """The settings of a method: the best of its loss in the search, on the seed that only chooses."""
     loss = METHODS[method].get("loss")
-    wanted = regimes.tuning_few_of(loss) if few else regimes.tuning_of(loss)
+    wanted = regimes.tuning_of(loss)
+    if images != TUNED_ON:
+        wanted = regimes.tuning_few_of(loss) if images < TUNED_ON else regimes.tuning_many_of(loss)
     tried = [
         (float(row["medium"]), json.loads(row["settings"]))
         for row in read(regimes.RESULTS)
         if int(row["seed"]) == TUNING_SEED
     ]
     own = [(medium, found) for medium, found in tried if found in wanted]
-    if few and not own:
-        return chosen(method, few=False)
+    if not own and images != TUNED_ON:  # not tried on so few or so many
+        return chosen(method, TUNED_ON)
     best = max(own, key=lambda pair: pair[0])[1] if own else {}
     return {**best, **METHODS[method]}
 
@@ -100,7 +103,7 @@ def settings_of(method: str, images: int) -> dict[str, Any]:
     if method == "frozen":
         return {}
     fewer = {"anchors": images // (1 + DEFAULT["neighbours"])} if images < 48 else {}
-    return {**chosen(method, images <= FEW), **fewer, "images": images}
+    return {**chosen(method, images), **fewer, "images": images}
 
 
 def row(method: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:

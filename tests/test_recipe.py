@@ -92,6 +92,14 @@ def test_gains_of_the_search_stand_beside_the_same_run_without(recipe, tmp_path)
     assert recipe.lists(folder).splitlines()[2:] == ["| 8 | 2 | 3 | 25.0 |", "| 48 | 8 | 5 | 30.0, 28.0 |"]
 
 
+def test_settings_of_training_stand_beside_the_default(recipe, tmp_path):
+    rows = [
+        row("m", 300, 1000, 0.30, regression=2.0), row("m", 300, 1000, 0.31, regression=2.0, steps=1000),
+        row("m", 300, 1000, 0.29), row("m", 300, 1000, 0.2, steps=1000),
+    ]  # fmt: skip
+    assert recipe.around(written(tmp_path, regimes=rows)).splitlines()[2:] == ["| steps 1000 | +1.0 | +1.0 |"]
+
+
 def test_mixtures_of_maps_stand_beside_a_larger_batch(recipe, tmp_path):
     rows = [
         row("listwise", 300, 1000, 0.30, regression=2.0), row("m", 300, 1000, 0.31, regression=2.0, anchors=16),

@@ -38,7 +38,7 @@ SEEDS = 5
 # Of the search (`fast_student.DEFAULT`), where its rows name them.
 DEFAULT = {
     "loss": "listwise", "images": 300, "lr": 3e-4, "per_room": 10, "regression": 0.0, "views": 6, "steps": 500,
-    "anchors": 8, "neighbours": 5, "dim": None, "augmentation": "usual", "bank": 0, "teacher": "fine-tuned",
+    "temperature": 0.04, "start_weight": 0.2, "anchors": 8, "neighbours": 5, "dim": None, "augmentation": "usual", "bank": 0, "unpaid": 0.0, "teacher": "fine-tuned",
 }  # fmt: skip
 MIXED_OF = {"interpolated": "48 of descriptors", "mixed-maps": "16 of maps"}  # by the end of a method's name
 MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask", "mixed", "regress_mixed")
@@ -47,7 +47,8 @@ SAID = {
     "images": "photographs", "joint": "joint space", "joint_weight": "weight of the joint space", "loss": "",
     "mask": "mask of shared parts", "mixed": "mixed", "regress_mixed": "regression of mixtures",
     "parts": "parts of a mixture", "dim": "dimension of the student", "lr": "learning rate",
-    "views": "kept views", "bank": "memory bank of", "teacher": "teacher of",
+    "views": "kept views", "bank": "memory bank of", "unpaid": "views of unpaid photographs, weight",
+    "teacher": "teacher of",
 }  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def points(gain: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
+FREE = {"anchors", "neighbours", "regression", "images"}  # what a condition is compared under
 GAIN_HEAD = ["change", "gain in points, each seed", "mean"]
 
 
@@ -240,14 +242,20 @@ def lists(results: Path) -> str:
     return table(["photographs in a batch", "anchors", "neighbours", "medium mAP in %, each seed"], rows)
 
 
+def around(results: Path) -> str:
+    """Other settings of training, with regression beside the list as in the default, in the search."""
+    found = matched(runs_of("regimes", results), ("lr", "steps", "temperature", "start_weight"), DEFAULT)
+    return table(GAIN_HEAD, of_seeds(found[found["rest"] == {"regression": 2.0}]))
+
+
 def conditions(results: Path) -> str:
-    """Augmentation of the student's input, a memory bank and worse teachers, without mixtures; what such a teacher reaches."""
+    """Augmentation, a memory bank, unpaid photographs and worse teachers, without mixtures; what such a teacher reaches."""
     runs = runs_of("regimes", results)
     of_teacher = {row.settings["teacher"]: row.medium for row in runs.itertuples() if row.method == "teacher"}
-    found = matched(runs[runs["method"] != "teacher"], ("views", "augmentation", "bank", "teacher"), DEFAULT)
+    found = matched(runs[runs["method"] != "teacher"], ("views", "augmentation", "bank", "unpaid", "teacher"), DEFAULT)
     own = {f"teacher of {name}": f"{100 * medium:.1f}" for name, medium in of_teacher.items()}
     rows = []
-    for line in of_seeds(found[found["rest"].map(lambda rest: set(rest) <= {"anchors", "neighbours"})], with_rest=True):
+    for line in of_seeds(found[found["rest"].map(lambda rest: set(rest) <= FREE)], with_rest=True):
         rows.append([*line, own.get(line[0], "")])
     return table([*GAIN_HEAD, "medium mAP of this teacher itself in %"], rows)
 
@@ -291,7 +299,7 @@ def targets(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
-    "losses": all_losses, "regression": regression, "mixtures": mixtures, "kinds": kinds, "maps": maps, "regimes": regimes,
+    "losses": all_losses, "around": around, "regression": regression, "mixtures": mixtures, "kinds": kinds, "maps": maps, "regimes": regimes,
     "conditions": conditions, "choices": choices, "lists": lists, "dimensions": dimensions,
 }  # fmt: skip
 
