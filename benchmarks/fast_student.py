@@ -30,6 +30,7 @@ from rdistill_helpers import (
     extract,
     load_teacher,
     losses,
+    pca_whitening,
     teacher_version,
 )
 from rdistill_helpers.data.images import to_tensor
@@ -61,6 +62,7 @@ DEFAULT: dict[str, Any] = {
     "unpaid": 0.0,  # weight of `two_views_agree` on photographs that the teacher never saw
     "teacher": "fine-tuned",  # or a weaker one: see `teacher_rows`
     "dim": None,  # of the student's descriptors; None: the 512 channels as they are
+    "whiten": "random",  # start of the layer to `dim`, or "components", the principal ones of all photographs
     "mixtures": 0,
     "pairs": "random",
     "lam": "uniform",
@@ -343,6 +345,8 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net = RetrievalNet(dim=settings["dim"]).freeze(FROZEN).to(memory_format=torch.channels_last)
+    if settings["whiten"] == "components":
+        net.set_whitening(pca_whitening(untrained_rows(), power=0))
     views = views_of(net.eval(), index, settings)
     net.train()
     start = {name: value.clone() for name, value in net.state_dict().items()}

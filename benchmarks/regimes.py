@@ -138,7 +138,9 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
         for dim in (32, 2048)
         for changes in with_and_without(dim=dim)
         for weight in (0.0, 2.0)
-    ],
+    ]
+    + [{"dim": dim, "whiten": "components", "regression": 2.0} for dim in (32, 128)]
+    + [{"dim": 128, "regression": 2.0}],
     # Losses of the order alone, for which orders among mixtures may say what no order of photographs does.
     "order-again": [
         {**changes, **more}

@@ -8,8 +8,8 @@ The student is that of `fast_student.py`. Every run is one row of benchmarks/res
 each query beside the means, so that intervals can be drawn over seeds and queries. Rows that are there are not computed again.
 
 Settings of every method are chosen by medium mAP on photographs drawn with a seed of their own: 300 of them for 300 (the
-question `tuning` of `regimes.py`), 50 for 100 and less (`tuning-few`), all for 1,000 and more (`tuning-many`). A batch is smaller where there are
-fewer than 48 photographs.
+question `tuning` of `regimes.py`), 50 for 100 and less (`tuning-few`), all for 1,000 and more (`tuning-many`). A batch is
+smaller where there are fewer than 48 photographs.
 """
 
 from __future__ import annotations

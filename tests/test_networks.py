@@ -25,6 +25,7 @@ from rdistill_helpers.embed.networks import (
     save_network,
     teacher_version,
 )
+from rdistill_helpers.embed.whitening import pca_whitening
 from rdistill_helpers.errors import BadInput, DataMissing
 
 
@@ -155,6 +156,24 @@ def test_forward_equals_its_parts_written_out():
         pooled = nn.functional.normalize((maps.clamp(min=1e-6) ** 2).mean(dim=(2, 3)) ** 0.5)
         expected = nn.functional.normalize(pooled @ net.whiten.weight.T + net.whiten.bias)
         torch.testing.assert_close(net(pixels()), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_whitening_that_is_set_gives_its_first_dimensions():
+    plain, short = RetrievalNet().eval(), RetrievalNet(dim=3).eval()
+    images = pixels(count=6)
+    with torch.no_grad():
+        rows = plain(images)
+    whitening = pca_whitening(rows, power=0)
+    assert short.set_whitening(whitening) is short
+    torch.testing.assert_close(short(images).detach(), whitening(rows, 3), rtol=1e-3, atol=1e-3)
+    assert short.whiten.weight.requires_grad
+    with pytest.raises(BadInput, match="no whitening layer"):
+        plain.set_whitening(whitening)
+    for dim in (6, 600):  # six rows vary in five directions
+        with pytest.raises(BadInput, match=f"to {dim}: learn it"):
+            RetrievalNet(dim=dim).set_whitening(whitening)
+    with pytest.raises(BadInput, match="from 4 to 3 dimensions"):
+        short.set_whitening(pca_whitening(torch.randn(9, 4, generator=torch.Generator().manual_seed(0))))
 
 
 def test_frozen_parts_keep_their_weights_and_the_rest_learns():

@@ -135,6 +135,19 @@ def test_pca_whitening_equals_a_slow_computation():
     same_up_to_signs(whitening.projection, np.array([vectors[:, i] / np.sqrt(values[i]) for i in order]))
 
 
+@pytest.mark.parametrize("power", [0, 0.25, 1])
+def test_the_power_of_pca_whitening_divides_each_direction(power):
+    rows, _, _ = matching()
+    whole = pca_whitening(rows)
+    spread = ((rows - whole.mean) @ whole.projection.T).std(dim=0, correction=0)  # 1 each
+    values = 1 / whole.projection.norm(dim=1) ** 2  # of unit eigenvectors divided by the square root of their value
+    expected = whole.projection * (values ** (0.5 - power))[:, None]
+    torch.testing.assert_close(spread, torch.ones(6), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(pca_whitening(rows, power).projection, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(BadInput, match="from 0 to 1"):
+        pca_whitening(rows, 1 + power + 0.1)
+
+
 def test_rows_get_identity_covariance_by_pca_whitening():
     rows, _, _ = matching()
     whitening = pca_whitening(rows)

@@ -112,6 +112,26 @@ class RetrievalNet(nn.Module):
             part.requires_grad_(False)
         return self
 
+    @torch.no_grad()
+    def set_whitening(self, whitening: LearnedWhitening) -> RetrievalNet:
+        """Start the whitening layer with the first `dim` directions of a whitening of this network's rows; returns the network.
+
+        A layer that starts at random wastes a short descriptor. `pca_whitening(extract(RetrievalNet(backbone), images),
+        power=0)` needs photographs and neither a label nor a teacher.
+        Raises BadInput for a network without this layer and for a whitening of other or fewer dimensions.
+        """
+        if self.whiten is None:
+            raise BadInput("This network has no whitening layer to set: make it with a number of dimensions, dim=128.")
+        wanted, given = tuple(self.whiten.weight.shape), tuple(whitening.projection[: self.dim].shape)
+        if given != wanted:
+            raise BadInput(
+                f"The whitening leads from {given[1]} to {given[0]} dimensions, the network's layer from {wanted[1]} to "
+                f"{wanted[0]}: learn it from rows of this backbone without such a layer, more than {wanted[0]} of them."
+            )
+        self.whiten.weight.copy_(whitening.projection[: self.dim])
+        self.whiten.bias.copy_(-(whitening.projection[: self.dim] @ whitening.mean))
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         """Float images [B, 3, H, W] in [0, 1] -> descriptors [B, dim], rows L2-normalised."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():

@@ -75,23 +75,26 @@ def learn_whitening(
     return _whitening(mean, rotation.T @ whiten)
 
 
-def pca_whitening(rows: Tensor) -> LearnedWhitening:
+def pca_whitening(rows: Tensor, power: float = 0.5) -> LearnedWhitening:
     """Whitening by principal components: rows get mean 0 and, before the L2 normalisation, identity covariance.
 
     rows: [N, D], the descriptors of training images. The projection holds the eigenvectors of their covariance (the
-    mean of (x - m)(x - m)^T), each divided by the square root of its eigenvalue, the largest first. Precision, sign and
-    directions in which no row varies: as in `learn_whitening`; N rows vary in at most N - 1 directions.
-    Raises BadInput when all rows are equal.
+    mean of (x - m)(x - m)^T), each divided by its eigenvalue to the power, the largest first; a power of 0 shortens rows
+    by their principal components and whitens nothing. Precision, sign and directions in which no row varies: as in
+    `learn_whitening`; N rows vary in at most N - 1 directions.
+    Raises BadInput when all rows are equal, and for a power that is not between 0 and 1.
     Source: Jegou, Chum, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening",
     ECCV 2012.
     """
     rows = check_descriptors(rows, "rows", normalised=False).detach().cpu()
+    if not 0 <= power <= 1:
+        raise BadInput(f"power={power} is no power of a whitening: give a number from 0 to 1.")
     mean = _mean(rows.split(BLOCK))
     values, vectors = _eigen(_second_moment(part.double() - mean for part in rows.split(BLOCK)))
     kept = _varies(values, rows)
     if not bool(kept.any()):
         raise BadInput(f"The {len(rows)} rows are all equal, there is nothing to whiten: give different descriptors.")
-    return _whitening(mean, (vectors[:, kept] / values[kept].sqrt()).T)
+    return _whitening(mean, (vectors[:, kept] / values[kept] ** power).T)
 
 
 def _whitening(mean: Tensor, projection: Tensor) -> LearnedWhitening:
