@@ -71,11 +71,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "pkt+interpolated": {"loss": "pkt", **MIXTURES},
 }
 
-# With how many photographs; short lists, orders and mixtures beside other losses are looked at on 300.
+# With how many photographs; short lists and mixtures beside other losses are looked at on 300.
 KEY = ["supervised-contrastive", "listwise", "listwise+interpolated", "listwise+mixed-maps"]
 KEY += ["listwise+regression", "listwise+regression+mixed-maps", "supervised-multi-similarity", "regression"]
 KEY += ["rkd-distance", "rkd-distance-angle", "darkrank", "similarity-preserving", "pkt"]
 SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in METHODS}
+SIZES_OF |= dict.fromkeys(["order", "order+interpolated", "listwise+regression+interpolated"], [50, 100, 300])
 SIZES_OF |= dict.fromkeys(KEY, SIZES)
 
 

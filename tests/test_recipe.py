@@ -92,6 +92,18 @@ def test_gains_of_the_search_stand_beside_the_same_run_without(recipe, tmp_path)
     assert recipe.lists(folder).splitlines()[2:] == ["| 8 | 2 | 3 | 25.0 |", "| 48 | 8 | 5 | 30.0, 28.0 |"]
 
 
+def test_students_of_other_dimensions_say_how_their_layer_started(recipe, tmp_path):
+    rows = [
+        row("m", 300, 1000, 0.30), row("m", 300, 1001, 0.13, dim=32), row("m", 300, 1000, 0.12, dim=32),
+        row("m", 300, 1000, 0.15, dim=32, whiten="components", regression=2.0),
+        row("m", 300, 1000, 0.1, dim=32, mixtures=48),
+    ]  # fmt: skip
+    assert recipe.dimensions(written(tmp_path, regimes=rows)).splitlines()[2:] == [
+        "| 32 | components | and regression | 15.0 |",
+        "| 32 | random | alone | 12.0, 13.0 |",
+    ]
+
+
 def test_settings_of_training_stand_beside_the_default(recipe, tmp_path):
     rows = [
         row("m", 300, 1000, 0.30, regression=2.0), row("m", 300, 1000, 0.31, regression=2.0, steps=1000),

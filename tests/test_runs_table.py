@@ -12,6 +12,7 @@ from rdistill_helpers.score.runs_table import (
     changes,
     curve,
     gains,
+    gains_over_sizes,
     matched,
     methods,
     paired_precision,
@@ -164,6 +165,26 @@ def test_gains_are_paired_and_leave_out_what_has_no_partner(runs):
     assert row.low == paired_bootstrap(mixed, plain).low
     assert (row.mean, row.high - row.low) == pytest.approx((0.02, 0), abs=2e-4)
     assert gains(runs, {"listwise": "listwise"})["mean"].tolist() == [0, 0]
+
+
+def test_gains_over_sizes_are_the_mean_of_the_gains_of_the_seeds_that_all_have(tmp_path):
+    drawn = torch.Generator().manual_seed(3)
+    tables = {
+        (method, images, seed): torch.rand(6, generator=drawn)
+        for method in ("pkt", "pkt+interpolated")
+        for images, seeds in ((25, (0, 1, 2)), (100, (1, 2, 3)), (300, (1, 2)))
+        for seed in seeds
+    }
+    tables |= {("order", 25, 0): torch.rand(6, generator=drawn), ("order+interpolated", 25, 0): torch.zeros(6)}
+    rows = [run(*key, ap=ap) for key, ap in tables.items()]
+    (found,) = gains_over_sizes(read_runs(written(tmp_path / "runs.csv", rows))).itertuples()  # order: one size alone
+    assert (found.method, found.other, found.sizes, found.seeds) == ("pkt+interpolated", "pkt", 3, 2)
+    both = []
+    for method in ("pkt+interpolated", "pkt"):  # mean over sizes, query by query, of seeds 1 and 2
+        both.append(torch.tensor([[sum(float(tables[method, size, seed][q]) for size in (25, 100, 300)) / 3
+                                   for q in range(6)] for seed in (1, 2)]))  # fmt: skip
+    expected = paired_bootstrap(*both)
+    assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high), abs=1e-4)
 
 
 def test_settings_are_told_by_what_is_not_the_default():

@@ -20,6 +20,7 @@ from rdistill_helpers.score.runs_table import (
     SEARCHING,
     curve,
     gains,
+    gains_over_sizes,
     matched,
     methods,
     paired_precision,
@@ -38,7 +39,8 @@ SEEDS = 5
 # Of the search (`fast_student.DEFAULT`), where its rows name them.
 DEFAULT = {
     "loss": "listwise", "images": 300, "lr": 3e-4, "per_room": 10, "regression": 0.0, "views": 6, "steps": 500,
-    "temperature": 0.04, "start_weight": 0.2, "anchors": 8, "neighbours": 5, "dim": None, "augmentation": "usual", "bank": 0, "unpaid": 0.0, "teacher": "fine-tuned",
+    "temperature": 0.04, "start_weight": 0.2, "anchors": 8, "neighbours": 5, "dim": None, "whiten": "random",
+    "augmentation": "usual", "bank": 0, "unpaid": 0.0, "teacher": "fine-tuned",
 }  # fmt: skip
 MIXED_OF = {"interpolated": "48 of descriptors", "mixed-maps": "16 of maps"}  # by the end of a method's name
 MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask", "mixed", "regress_mixed")
@@ -172,14 +174,26 @@ def all_losses(results: Path) -> str:
 
 def mixtures(results: Path) -> str:
     """Paired gains of mixtures in the study, and with the student of the course."""
-    words = {"above": "helps", "below": "hurts", "not told apart": "not told apart"}
     rows = []
     for source, name in (("study", "study"), ("student of the course *", "data_efficiency")):
         for row in gains(reported(runs_of(name, results))).itertuples():
             mixed = MIXED_OF[row.method.rpartition("+")[2]]
-            side = Interval(row.mean, row.low, row.high).side
-            rows.append([source, row.other, mixed, f"{row.images:,}", percent(row), words[side]])
+            rows.append([source, row.other, mixed, f"{row.images:,}", percent(row), verdict(row)])
     return table(["where", "beside", "mixtures", "photographs", "gain in points (95 %)", "so it"], rows)
+
+
+def over_sizes(results: Path) -> str:
+    """Paired gains of mixtures in the study, all numbers of photographs together."""
+    rows = []
+    for row in gains_over_sizes(reported(runs_of("study", results))).itertuples():
+        mixed = MIXED_OF[row.method.rpartition("+")[2]]
+        rows.append([row.other, mixed, row.sizes, percent(row), verdict(row)])
+    return table(["beside", "mixtures", "numbers of photographs", "gain in points (95 %)", "so it"], rows)
+
+
+def verdict(row: Any) -> str:
+    side = Interval(row.mean, row.low, row.high).side
+    return {"above": "helps", "below": "hurts", "not told apart": "not told apart"}[side]
 
 
 def kinds(results: Path) -> str:
@@ -261,15 +275,18 @@ def conditions(results: Path) -> str:
 
 
 def dimensions(results: Path) -> str:
-    """Students of other dimensions in the search."""
-    found: dict[Any, list[str]] = {}
+    """Students of other dimensions in the search: how their layer started, with and without regression."""
+    found: dict[tuple[int, str, str], dict[int, str]] = {}
     for row in runs_of("regimes", results).itertuples():
         own = {**DEFAULT, **row.settings}
-        if {name for name, value in own.items() if DEFAULT.get(name) != value} == {"dim"}:
-            found.setdefault(own["dim"], []).append(f"{100 * row.medium:.1f}")
-    return table(
-        ["dimension of the student", "medium mAP in %, each seed"], [[dim, ", ".join(v)] for dim, v in found.items()]
-    )
+        changed = {name for name, value in own.items() if DEFAULT.get(name) != value}
+        if "dim" in changed and changed <= {"dim", "whiten", "regression"}:
+            beside = "and regression" if own["regression"] else "alone"
+            key = (own["dim"], own["whiten"], beside)
+            found.setdefault(key, {})[row.seed] = f"{100 * row.medium:.1f}"
+    rows = [[*key, ", ".join(own[seed] for seed in sorted(own))] for key, own in sorted(found.items())]
+    head = ["dimension of the student", "its layer starts from", "list", "medium mAP in %, each seed"]
+    return table(head, rows)
 
 
 def targets(results: Path) -> str:
@@ -299,7 +316,7 @@ def targets(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
-    "losses": all_losses, "around": around, "regression": regression, "mixtures": mixtures, "kinds": kinds, "maps": maps, "regimes": regimes,
+    "losses": all_losses, "around": around, "regression": regression, "mixtures": mixtures, "over-sizes": over_sizes, "kinds": kinds, "maps": maps, "regimes": regimes,
     "conditions": conditions, "choices": choices, "lists": lists, "dimensions": dimensions,
 }  # fmt: skip
 
