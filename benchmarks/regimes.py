@@ -186,10 +186,9 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
             {"temperature": 0.055},
             {"start_weight": 0.0},
             {"start_weight": 0.4},
-            {"regression": 1.0},
-            {"regression": 5.0},
         )
     ],
+    "regression-weight": [{"regression": weight} for weight in (1.0, 2.0, 5.0, 10.0)],
     "tuning-few": [changes for loss in TUNED if loss != "listmle" for changes in tuning_few_of(loss)],
     "tuning-many": [changes for loss in TUNED if loss != "listmle" for changes in tuning_many_of(loss)],
     "tuning": [changes for loss in TUNED for changes in tuning_of(loss)],

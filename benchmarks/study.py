@@ -76,7 +76,7 @@ KEY = ["supervised-contrastive", "listwise", "listwise+interpolated", "listwise+
 KEY += ["listwise+regression", "listwise+regression+mixed-maps", "supervised-multi-similarity", "regression"]
 KEY += ["rkd-distance", "rkd-distance-angle", "darkrank", "similarity-preserving", "pkt"]
 SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in METHODS}
-SIZES_OF |= dict.fromkeys(["order", "order+interpolated", "listwise+regression+interpolated"], [50, 100, 300])
+SIZES_OF |= {name: [50, 100, 300] for name in ("order", "order+interpolated", "listwise+regression+interpolated")}
 SIZES_OF |= dict.fromkeys(KEY, SIZES)
 
 
