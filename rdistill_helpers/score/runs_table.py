@@ -145,16 +145,17 @@ def gains_over_sizes(runs: pandas.DataFrame, pairs: Mapping[str, str] | None = N
     keys: list[list[Any]] = []
     values: list[tuple[int, Interval]] = []
     for method, other in _pairs(runs, pairs).items():
-        found = [paired_precision(runs, method, other, size) for size in _sizes_of_both(runs, method, other)]
-        common = set.intersection(*(set(seeds) for _, _, seeds in found)) if found else set()
-        if len(found) < 2 or not common:
+        sizes = _sizes_of_both(runs, method, other)
+        seeds_of = [set(paired_precision(runs, method, other, size)[2]) for size in sizes]
+        common = set.intersection(*seeds_of) if seeds_of else set()
+        if len(sizes) < 2 or not common:
             continue
-        kept = [[seed in common for seed in seeds] for _, _, seeds in found]
-        both = [
-            torch.stack([each[k][rows] for each, rows in zip(found, kept, strict=True)]).mean(dim=0) for k in (0, 1)
-        ]
-        keys.append([method, other, len(found)])
-        values.append((len(common), paired_bootstrap(*both)))
+        ap, without = (
+            torch.stack([precision(runs, name, size, common)[0] for size in sizes]).mean(dim=0)
+            for name in (method, other)
+        )
+        keys.append([method, other, len(sizes)])
+        values.append((len(common), paired_bootstrap(ap, without)))
     return _table(["method", "other", "sizes"], keys, values)
 
 
