@@ -243,7 +243,7 @@ def tuning_method(method: str) -> str:
     return "listwise" if method in DISTILLED else method
 
 
-def grid(method: str, steps: int, teacher: str, rooms: int | None = TUNING_ROOMS) -> list[dict[str, Any]]:
+def grid(method: str, steps: int, teacher: str, rooms: int | None) -> list[dict[str, Any]]:
     """The settings that a method's are chosen from. With labels a short training may be the best, so steps are tried too."""
     if method in DISTILLED:
         common = {**DISTILLED["listwise"], "steps": steps, "teacher": teacher, "scale": SCALE, "frozen": FROZEN}

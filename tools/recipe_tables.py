@@ -18,6 +18,7 @@ from rdistill_helpers.distil import distill, losses
 from rdistill_helpers.score.runs_table import (
     MIXED,
     SEARCHING,
+    changes,
     curve,
     gains,
     gains_over_sizes,
@@ -244,16 +245,21 @@ def choices(results: Path) -> str:
 
 def lists(results: Path) -> str:
     """Short lists: medium mAP with few photographs in a batch."""
-    found: dict[tuple[int, int], dict[int, str]] = {}
-    for row in runs_of("regimes", results).itertuples():
-        own = {**DEFAULT, **row.settings}
-        if {name for name, value in own.items() if DEFAULT.get(name) != value} <= {"anchors", "neighbours"}:
-            found.setdefault((own["anchors"], own["neighbours"]), {})[row.seed] = f"{100 * row.medium:.1f}"
     rows = [
-        [anchors * (1 + neighbours), anchors, neighbours, ", ".join(own[seed] for seed in sorted(own))]
-        for (anchors, neighbours), own in sorted(found.items())
+        [anchors * (1 + neighbours), anchors, neighbours, medium]
+        for (anchors, neighbours), medium in sorted(of_values(results, "anchors", "neighbours").items())
     ]
     return table(["photographs in a batch", "anchors", "neighbours", "medium mAP in %, each seed"], rows)
+
+
+def of_values(results: Path, *names: str) -> dict[tuple[Any, ...], str]:
+    """Medium mAP, each seed, of the runs of the search that change none but these settings, by their values."""
+    found: dict[tuple[Any, ...], dict[int, str]] = {}
+    for row in runs_of("regimes", results).itertuples():
+        if set(changes(row.settings, DEFAULT)) <= set(names):
+            own = {**DEFAULT, **row.settings}
+            found.setdefault(tuple(own[name] for name in names), {})[row.seed] = f"{100 * row.medium:.1f}"
+    return {values: ", ".join(own[seed] for seed in sorted(own)) for values, own in found.items()}
 
 
 def around(results: Path) -> str:
@@ -268,25 +274,19 @@ def conditions(results: Path) -> str:
     of_teacher = {row.settings["teacher"]: row.medium for row in runs.itertuples() if row.method == "teacher"}
     found = matched(runs[runs["method"] != "teacher"], ("views", "augmentation", "bank", "unpaid", "teacher"), DEFAULT)
     own = {f"teacher of {name}": f"{100 * medium:.1f}" for name, medium in of_teacher.items()}
-    rows = []
-    for line in of_seeds(found[found["rest"].map(lambda rest: set(rest) <= FREE)], with_rest=True):
-        rows.append([*line, own.get(line[0], "")])
+    lines = of_seeds(found[found["rest"].map(lambda rest: set(rest) <= FREE)], with_rest=True)
+    rows = [[*line, own.get(line[0], "")] for line in lines]
     return table([*GAIN_HEAD, "medium mAP of this teacher itself in %"], rows)
 
 
 def dimensions(results: Path) -> str:
     """Students of other dimensions in the search: how their layer started, with and without regression."""
-    found: dict[tuple[int, str, str], dict[int, str]] = {}
-    for row in runs_of("regimes", results).itertuples():
-        own = {**DEFAULT, **row.settings}
-        changed = {name for name, value in own.items() if DEFAULT.get(name) != value}
-        if "dim" in changed and changed <= {"dim", "whiten", "regression"}:
-            beside = "and regression" if own["regression"] else "alone"
-            key = (own["dim"], own["whiten"], beside)
-            found.setdefault(key, {})[row.seed] = f"{100 * row.medium:.1f}"
-    rows = [[*key, ", ".join(own[seed] for seed in sorted(own))] for key, own in sorted(found.items())]
-    head = ["dimension of the student", "its layer starts from", "list", "medium mAP in %, each seed"]
-    return table(head, rows)
+    found = {key: medium for key, medium in of_values(results, "dim", "whiten", "regression").items() if key[0]}
+    rows = [
+        [dim, whiten, "and regression" if regression else "alone", medium]
+        for (dim, whiten, regression), medium in sorted(found.items())
+    ]
+    return table(["dimension of the student", "its layer starts from", "list", "medium mAP in %, each seed"], rows)
 
 
 def targets(results: Path) -> str:
@@ -316,7 +316,8 @@ def targets(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
-    "losses": all_losses, "around": around, "regression": regression, "mixtures": mixtures, "over-sizes": over_sizes, "kinds": kinds, "maps": maps, "regimes": regimes,
+    "losses": all_losses, "around": around, "regression": regression, "mixtures": mixtures, "over-sizes": over_sizes,
+    "kinds": kinds, "maps": maps, "regimes": regimes,
     "conditions": conditions, "choices": choices, "lists": lists, "dimensions": dimensions,
 }  # fmt: skip
 

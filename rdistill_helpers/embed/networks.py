@@ -122,14 +122,15 @@ class RetrievalNet(nn.Module):
         """
         if self.whiten is None:
             raise BadInput("This network has no whitening layer to set: make it with a number of dimensions, dim=128.")
-        wanted, given = tuple(self.whiten.weight.shape), tuple(whitening.projection[: self.dim].shape)
+        directions = whitening.projection[: self.dim]
+        wanted, given = tuple(self.whiten.weight.shape), tuple(directions.shape)
         if given != wanted:
             raise BadInput(
                 f"The whitening leads from {given[1]} to {given[0]} dimensions, the network's layer from {wanted[1]} to "
                 f"{wanted[0]}: learn it from rows of this backbone without such a layer, more than {wanted[0]} of them."
             )
-        self.whiten.weight.copy_(whitening.projection[: self.dim])
-        self.whiten.bias.copy_(-(whitening.projection[: self.dim] @ whitening.mean))
+        self.whiten.weight.copy_(directions)
+        self.whiten.bias.copy_(-(directions @ whitening.mean))
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def gains(runs: pandas.DataFrame, pairs: Mapping[str, str] | None = None) -> pan
     keys: list[list[Any]] = []
     values: list[tuple[int, Interval]] = []
     for method, other in _pairs(runs, pairs).items():
-        for size in _sizes_of_both(runs, method, other):
+        for size in _seeds_of_both(runs, method, other):
             ap, without, seeds = paired_precision(runs, method, other, size)
             keys.append([method, other, size])
             values.append((len(seeds), paired_bootstrap(ap, without)))
@@ -145,16 +145,15 @@ def gains_over_sizes(runs: pandas.DataFrame, pairs: Mapping[str, str] | None = N
     keys: list[list[Any]] = []
     values: list[tuple[int, Interval]] = []
     for method, other in _pairs(runs, pairs).items():
-        sizes = _sizes_of_both(runs, method, other)
-        seeds_of = [set(paired_precision(runs, method, other, size)[2]) for size in sizes]
-        common = set.intersection(*seeds_of) if seeds_of else set()
-        if len(sizes) < 2 or not common:
+        seeds_of = _seeds_of_both(runs, method, other)
+        common = set.intersection(*seeds_of.values()) if len(seeds_of) > 1 else set()
+        if not common:
             continue
         ap, without = (
-            torch.stack([precision(runs, name, size, common)[0] for size in sizes]).mean(dim=0)
+            torch.stack([precision(runs, name, size, common)[0] for size in seeds_of]).mean(dim=0)
             for name in (method, other)
         )
-        keys.append([method, other, len(sizes)])
+        keys.append([method, other, len(seeds_of)])
         values.append((len(common), paired_bootstrap(ap, without)))
     return _table(["method", "other", "sizes"], keys, values)
 
@@ -166,13 +165,14 @@ def _pairs(runs: pandas.DataFrame, pairs: Mapping[str, str] | None) -> Mapping[s
     return {name: name.rpartition("+")[0] for name in methods(runs) if name.endswith(MIXED)}
 
 
-def _sizes_of_both(runs: pandas.DataFrame, method: str, other: str) -> list[int]:
-    """Numbers of photographs, ascending, with a seed that both methods have."""
+def _seeds_of_both(runs: pandas.DataFrame, method: str, other: str) -> dict[int, set[int]]:
+    """The seeds that both methods have, by the number of photographs, ascending; numbers without one are left out."""
     first, second = (
         {size: set(group["seed"]) for size, group in runs[runs["method"] == name].groupby("images")}
         for name in (method, other)
     )
-    return [size for size in sorted(first) if first[size] & second.get(size, set())]
+    both = {size: first[size] & second.get(size, set()) for size in sorted(first)}
+    return {size: seeds for size, seeds in both.items() if seeds}
 
 
 def changes(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
