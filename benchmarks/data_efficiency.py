@@ -64,7 +64,9 @@ SUPERVISED_GRID = [  # lr, steps, start weight, frozen parts
 SUPERVISED_ON_ALL = [(3e-5, 500, 0.0, 0), (1e-4, 500, 0.0, 0), (1e-4, 500, 0.0, FROZEN), (3e-4, 500, 0.0, FROZEN)]
 DISTILLED_GRID = list(itertools.product((1e-4, 3e-4), (0.025, 0.04, 0.07), START_WEIGHTS))  # lr, temperature
 SCALE = 1.6  # enlargement of the student's input when it is scored, the same as the teacher's
-AUTOCAST = torch.bfloat16  # of training; on a processor without it, float32 gives the same figures within their spread
+# Type of the products in training. Where a processor only imitates bfloat16 it is far slower; float32 gives the same figures
+# within their spread.
+AUTOCAST = torch.bfloat16 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else None
 
 MAPS = {"interpolated": 16, "mix_at": FROZEN}  # where the trained part begins, as in `fast_student.py`
 # Of `distill`, by the names of its arguments; `loss` is a function of `losses`.

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from data_efficiency import SCALE, Study
+from data_efficiency import AUTOCAST, SCALE, Study
 from pytorch_metric_learning.losses import ContrastiveLoss, MultiSimilarityLoss
 from torch import Tensor, nn
 
@@ -192,8 +192,9 @@ def joint_space(
 def described(net: RetrievalNet, maps: Tensor) -> Tensor:
     """The student's descriptors [B, D] from kept maps [B, C, h, w]."""
     maps = maps.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16, enabled=net.training):
-        rows = net.features[FROZEN:](maps.bfloat16() if net.training else maps.float())
+    half = net.training and AUTOCAST is not None
+    with torch.autocast("cpu", AUTOCAST, enabled=half):
+        rows = net.features[FROZEN:](maps.to(AUTOCAST) if half else maps.float())
     rows = F.normalize(net.pool(rows.float()), dim=1)
     return rows if net.whiten is None else F.normalize(net.whiten(rows), dim=1)
 

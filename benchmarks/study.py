@@ -61,6 +61,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "paid-random": {**OURS, "choice": "random"},
     "paid-k-centre": {**OURS, "choice": "k-centre"},
     "paid-clusters": {**OURS, "choice": "clusters"},
+    # Who has yet to take the photographs can take few of each place: three of a room instead of ten, so of more rooms.
+    "paid-few-views": {**OURS, "per_room": 3},
     "regression": {"loss": "regression"},
     "rkd-distance": {"loss": "rkd_distance"},
     "rkd-distance-angle": {"loss": "rkd"},

@@ -233,13 +233,17 @@ def regression(results: Path) -> str:
 
 
 def choices(results: Path) -> str:
-    """Which photographs: few views of many rooms in the search, choices under a budget in the study."""
+    """Which photographs: few views of many rooms, and choices under a budget, in the search and in the study."""
     found = matched(runs_of("regimes", results), ("per_room", "choice"), DEFAULT)
     rows = [["search", name, f"{mean} (seeds: {own})"] for name, own, mean in of_seeds(found, with_rest=True)]
-    pairs = dict.fromkeys(("paid-k-centre", "paid-clusters"), "paid-random")
+    names = {
+        "paid-few-views": "three views of each room against ten",
+        "paid-k-centre": "k-centre against random",
+        "paid-clusters": "clusters against random",
+    }
+    pairs = dict.fromkeys(names, "paid-random") | {"paid-few-views": "listwise+regression"}
     for row in gains(reported(runs_of("study", results)), pairs).itertuples():
-        name = f"{row.method.removeprefix('paid-')} against random, {row.images:,} queries"
-        rows.append(["study", name, percent(row)])
+        rows.append(["study", f"{names[row.method]}, {row.images:,} queries", percent(row)])
     return table(["where", "photographs", "gain in points"], rows)
 
 
