@@ -177,7 +177,7 @@ def as_row(
     return {
         "method": method,
         "images": images,
-        "teacher_queries": 0 if method.startswith("supervised") else images,
+        "teacher_queries": 0 if "supervised" in method else images,
         "seed": seed,
         **{name: f"{getattr(report, name).mAP:.6f}" for name in ("easy", "medium", "hard")},
         "seconds": f"{seconds:.1f}",

