@@ -87,7 +87,8 @@ DEFAULT: dict[str, Any] = {
     "joint_weight": 1.0,
 }
 
-ASSISTANT: dict[str, Any] = {"student": LARGER, "loss": "listwise", "regression": 2.0}
+# The larger student as `study.py` trains it on few photographs.
+ASSISTANT: dict[str, Any] = {"student": LARGER, "loss": "listwise", "regression": 2.0, "lr": 3e-4, "steps": 250}
 
 
 def listmle(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None, scale: float = 25.0) -> Tensor:
@@ -353,7 +354,7 @@ def kept_student(settings: dict[str, Any], seed: int) -> tuple[RetrievalNet, flo
         return train(settings, seed), time.perf_counter() - began
     name = hashlib.sha256(as_text(settings).encode()).hexdigest()[:12]
     path = runs_root() / f"student_{teacher_version()}_{name}_{seed}.pt"
-    with FileLock(f"{path}.lock"):  # two runs may ask for it at once
+    with FileLock(path.with_suffix(".training")):  # two runs may ask for it at once
         if not path.exists():
             began = time.perf_counter()
             state = train(settings, seed).state_dict()

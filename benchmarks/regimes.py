@@ -54,6 +54,7 @@ LABELLED = ["supervised-contrastive", "supervised-multi-similarity"]
 TUNED = ["regression", "rkd_distance", "rkd", "darkrank_hard", "similarity_preserving", "pkt", "listwise"]
 TUNED += ["listmle", *LABELLED]
 FEW, MANY = 50, 3020  # photographs
+LISTS = {"regression": 2.0}  # beside the list of the default
 
 
 def tuning_of(loss: str) -> list[dict[str, Any]]:
@@ -88,14 +89,14 @@ def tuning_many_of(loss: str) -> list[dict[str, Any]]:
 
 def tuning_larger_of(loss: str, images: int | None = None) -> list[dict[str, Any]]:
     """What a loss is tried with on the larger student, with 300 photographs or another number of them."""
-    beside = {} if loss in LABELLED else {"regression": 2.0}
-    found: list[dict[str, Any]] = [{"lr": 3e-4}, {"lr": 1e-3}]
+    few = images is None
     if loss in LABELLED:
-        found = [
-            {"lr": lr, "steps": steps} for lr in (1e-4, 3e-4) for steps in ((150, 500) if images is None else (500,))
-        ]
-    number = {} if images is None else {"images": images}
-    return [{"student": LARGER, "loss": loss, **beside, **settings, **number} for settings in found]
+        found = [{"lr": lr, "steps": 500} for lr in (1e-4, 3e-4)]
+        if few:
+            found = [{"lr": lr, "steps": steps} for lr, steps in ((1e-4, 150), (3e-4, 150), (3e-5, 500), (1e-4, 500))]
+    else:
+        found = [{**LISTS, "lr": lr, "steps": 250} for lr in (3e-4, 1e-4)] if few else [{**LISTS, "lr": 3e-4}]
+    return [{"student": LARGER, "loss": loss, **settings, **({} if few else {"images": images})} for settings in found]
 
 
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
@@ -204,6 +205,8 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "tuning-few": [changes for loss in TUNED if loss != "listmle" for changes in tuning_few_of(loss)],
     "tuning-many": [changes for loss in TUNED if loss != "listmle" for changes in tuning_many_of(loss)],
     "tuning": [changes for loss in TUNED for changes in tuning_of(loss)],
+    # Twice the steps of the larger student cost twice the time, which half a point of one seed does not pay for.
+    "larger-steps": [{"student": LARGER, "loss": "listwise", **LISTS, "lr": lr} for lr in (3e-4, 1e-3)],
     "tuning-larger": [
         *tuning_larger_of("listwise"),
         *tuning_larger_of("supervised-contrastive"),

@@ -103,6 +103,8 @@ def chosen(method: str, images: int) -> dict[str, Any]:
         wanted = regimes.tuning_larger_of(loss, None if images <= TUNED_ON else regimes.MANY)
     elif images != TUNED_ON:
         wanted = regimes.tuning_few_of(loss) if images < TUNED_ON else regimes.tuning_many_of(loss)
+    if len(wanted) == 1:  # nothing to choose from
+        return {**wanted[0], **METHODS[method]}
     tried = [
         (float(row["medium"]), json.loads(row["settings"]))
         for row in read(regimes.RESULTS)

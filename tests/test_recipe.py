@@ -146,6 +146,24 @@ def test_the_student_of_the_course_is_set_against_labels_seed_by_seed(recipe, tm
     assert "3,020" not in said
 
 
+def test_an_assistant_stands_beside_the_same_student_without_one(recipe, tmp_path):
+    rows = [row("listwise+regression", 300, seed, 0.1, [0.10, 0.20]) for seed in range(5)]
+    rows += [row("listwise+regression", 3020, seed, 0.1, [0.20, 0.30]) for seed in range(5)]
+    rows += [row("assisted-300", 3020, seed, 0.1, [0.15, 0.25]) for seed in range(5)]
+    for assisted in rows[10:]:
+        assisted[2] = 300  # queries
+    folder = written(tmp_path, study=rows)
+    lines = recipe.larger(folder).splitlines()[2:]
+    assert [line.split(" | ")[1:4] for line in lines] == [
+        ["the teacher", "300", "300"], ["the assistant", "3,020", "300"], ["the teacher", "3,020", "3,020"]
+    ]  # fmt: skip
+    assert recipe.assisted(folder).splitlines()[2:] == [
+        "| SqueezeNet, 300 queries: with an assistant, against without | 5.0 (5.0 to 5.0) | 133 % |",
+        "| SqueezeNet, 300 queries with an assistant, against 3,020 queries | -5.0 (-5.0 to -5.0) | 80 % |",
+    ]
+    assert "assisted" not in recipe.all_losses(folder)
+
+
 def test_a_table_without_runs_says_so(recipe, tmp_path):
     folder = written(tmp_path, data_efficiency=[row("teacher", 0, 0, 0.4)])
     for name, make in recipe.TABLES.items():

@@ -10,11 +10,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas
 
 from rdistill_helpers.distil import distill, losses
+from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.runs_table import (
     MIXED,
     SEARCHING,
@@ -43,6 +44,7 @@ DEFAULT = {
     "temperature": 0.04, "start_weight": 0.2, "anchors": 8, "neighbours": 5, "dim": None, "whiten": "random",
     "augmentation": "usual", "bank": 0, "unpaid": 0.0, "teacher": "fine-tuned",
 }  # fmt: skip
+OTHERWISE = ("paid-", "larger", "assisted-")  # begin the names of methods that differ in more than the loss
 MIXED_OF = {"interpolated": "48 of descriptors", "mixed-maps": "16 of maps"}  # by the end of a method's name
 MIXING = ("mixtures", "pairs", "lam", "parts", "joint", "joint_weight", "mask", "mixed", "regress_mixed")
 SAID = {
@@ -65,6 +67,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def runs_of(name: str, results: Path) -> pandas.DataFrame:
     return read_runs(results / f"{name}.csv")
+
+
+class Gain(NamedTuple):
+    """A difference as `percent` says it."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
 
 
 def percent(row: Any) -> str:
@@ -164,13 +175,69 @@ def all_losses(results: Path) -> str:
     """Medium mAP of every method of the study without mixtures."""
     runs = reported(runs_of("study", results))
     runs = runs[runs["images"] > 0]
-    names = [name for name in methods(runs) if not name.endswith(MIXED) and not name.startswith("paid-")]
+    names = [name for name in methods(runs) if not name.endswith(MIXED) and not name.startswith(OTHERWISE)]
     sizes = sorted({int(size) for size in runs.loc[runs["method"].isin(names), "images"]})
     rows = []
     for name in names:
         own = {row.images: percent(row) for row in curve(runs, name).itertuples()}
         rows.append([name, *[own.get(size, "") for size in sizes]])
     return table(["medium mAP in %", *[f"{size:,} photographs" for size in sizes]], rows)
+
+
+def larger(results: Path) -> str:
+    """The larger student of the study, with and without labels, and SqueezeNet with and without it as an assistant."""
+    runs = reported(runs_of("study", results))
+    lines = [
+        ("EfficientNet-Lite0", "nobody: not trained", "larger-frozen", 0),
+        ("EfficientNet-Lite0", "the teacher", "larger", 100),
+        ("EfficientNet-Lite0", "the teacher", "larger", 300),
+        ("EfficientNet-Lite0", "the teacher", "larger", 3020),
+        ("EfficientNet-Lite0", "labels, contrastive", "larger-supervised-contrastive", 300),
+        ("EfficientNet-Lite0", "labels, contrastive", "larger-supervised-contrastive", 3020),
+        ("SqueezeNet", "the teacher", "listwise+regression", 100),
+        ("SqueezeNet", "the teacher", "listwise+regression", 300),
+        ("SqueezeNet", "the assistant", "assisted-100", 3020),
+        ("SqueezeNet", "the assistant", "assisted-300", 3020),
+        ("SqueezeNet", "the teacher", "listwise+regression", 3020),
+    ]
+    rows = []
+    for student, target, name, images in lines:
+        own = runs[(runs["method"] == name) & (runs["images"] == images)]
+        if len(own):
+            (found,) = (row for row in curve(runs, name).itertuples() if row.images == images)
+            queries = int(own["teacher_queries"].iloc[0])
+            rows.append([student, target, f"{images:,}", f"{queries:,}", percent(found)])
+    return table(["student", "learns from", "photographs", "teacher queries", "medium mAP in %"], rows)
+
+
+def assisted(results: Path) -> str:
+    """What an assistant brings a SqueezeNet, paired, and what the larger student does with a tenth of the photographs."""
+    runs = reported(runs_of("study", results))
+    small, large = "listwise+regression", "larger"
+    lines = [
+        ("SqueezeNet, 100 queries: with an assistant, against without", "assisted-100", 3020, small, 100),
+        ("SqueezeNet, 300 queries: with an assistant, against without", "assisted-300", 3020, small, 300),
+        ("SqueezeNet, 300 queries with an assistant, against 3,020 queries", "assisted-300", 3020, small, 3020),
+        ("SqueezeNet, 300 queries with an assistant, against labels on 3,020, contrastive",
+         "assisted-300", 3020, "supervised-contrastive", 3020),
+        ("SqueezeNet, 300 queries with an assistant, against labels on 3,020, multi-similarity",
+         "assisted-300", 3020, "supervised-multi-similarity", 3020),
+        ("EfficientNet-Lite0: 300 photographs against 3,020", large, 300, large, 3020),
+        ("EfficientNet-Lite0: 300 photographs against labels on the same",
+         large, 300, "larger-supervised-contrastive", 300),
+        ("EfficientNet-Lite0: 300 photographs against labels on 3,020",
+         large, 300, "larger-supervised-contrastive", 3020),
+    ]  # fmt: skip
+    rows = []
+    for what, method, images, other, other_images in lines:
+        try:
+            ap, against, seeds = paired_precision(runs, method, other, images, other_images)
+        except BadInput:
+            continue
+        interval = paired_bootstrap(ap, against)
+        share = f"{100 * ap.mean() / against.mean():.0f} %"
+        rows.append([what, percent(Gain(interval.mean, interval.low, interval.high, len(seeds))), share])
+    return table(["comparison", "difference in points", "the first as part of the second"], rows)
 
 
 def mixtures(results: Path) -> str:
@@ -320,7 +387,7 @@ def targets(results: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "default": default, "targets": targets, "temperature": temperature, "start-weight": start_weight,
-    "losses": all_losses, "around": around, "regression": regression, "mixtures": mixtures, "over-sizes": over_sizes,
+    "losses": all_losses, "larger": larger, "assisted": assisted, "around": around, "regression": regression, "mixtures": mixtures, "over-sizes": over_sizes,
     "kinds": kinds, "maps": maps, "regimes": regimes,
     "conditions": conditions, "choices": choices, "lists": lists, "dimensions": dimensions,
 }  # fmt: skip

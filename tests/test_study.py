@@ -1,0 +1,78 @@
+"""The bookkeeping of the study of cheap students: settings, queries, what is kept of a larger student."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def scripts(load_script, monkeypatch):
+    """The study and its students, which import each other by their bare names."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    study = load_script("benchmarks/study.py")
+    import fast_student
+
+    return study, fast_student
+
+
+def test_an_assistant_is_the_larger_student_of_the_study(scripts):
+    study, students = scripts
+    for queries in (100, 300):
+        assert study.settings_of("larger", queries) == students.ASSISTANT | {"images": queries}
+        assert study.settings_of(f"assisted-{queries}", 3020)["queries"] == queries
+
+
+def test_an_assisted_student_pays_for_the_photographs_of_its_assistant(scripts, monkeypatch):
+    study, _ = scripts
+    monkeypatch.setattr(study, "data", lambda: None)
+    monkeypatch.setattr(study, "kept_student", lambda settings, seed: (None, 1.0))
+    protocol = type("", (), {"mAP": 0.5, "ap": torch.zeros(3)})
+    monkeypatch.setattr(study, "score", lambda net: type("", (), dict.fromkeys(("easy", "medium", "hard"), protocol)))
+    paid = {}
+    for name in ("assisted-100", "listwise+regression", "larger", "larger-supervised-contrastive"):
+        paid[name] = study.row(name, study.settings_of(name, 3020), 0)["teacher_queries"]
+    assert paid == {
+        "assisted-100": 100,
+        "listwise+regression": 3020,
+        "larger": 3020,
+        "larger-supervised-contrastive": 0,
+    }
+
+
+def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(scripts, monkeypatch, tmp_path):
+    _, students = scripts
+    monkeypatch.setenv("RDISTILL_RUNS", str(tmp_path))
+    trained = []
+
+    def train(settings, seed):
+        trained.append(seed)
+        torch.manual_seed(seed)
+        net = students.RetrievalNet(settings["student"], weights=None)
+        nn.init.constant_(net.pool.p, 2.5)
+        return net.eval()
+
+    monkeypatch.setattr(students, "train", train)
+    settings = students.DEFAULT | students.ASSISTANT
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, again = (students.kept_student(settings, 3)[0](images) for _ in range(2))
+    assert trained == [3] and torch.equal(first, again)
+    students.kept_student(settings | {"images": 100}, 3)
+    students.kept_student(settings, 4)
+    assert trained == [3, 3, 4]
+
+
+def test_kept_maps_are_described_as_the_network_describes_photographs(scripts):
+    _, students = scripts
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for name in students.FROZEN:
+        net = students.RetrievalNet(name, weights=None).eval()
+        with torch.no_grad():
+            # kept as float16, so not to the last digit
+            torch.testing.assert_close(
+                students.described(net, students.frozen_maps(net, images)), net(images), rtol=0.02, atol=2e-3
+            )
