@@ -75,6 +75,8 @@ DISTILLED: dict[str, dict[str, Any]] = {
     "listwise+interpolated": {"loss": "listwise", "interpolated": 48},
     "listwise+regression": {"loss": "listwise", "regression_weight": 2.0},
     "listwise+regression+mixed-maps": {"loss": "listwise", "regression_weight": 2.0, **MAPS},
+    # All photographs, described by an assistant that paid for 300: see `fast_student.py`.
+    "assisted-300": {"loss": "listwise", "regression_weight": 2.0, "queries": 300},
 }
 METHODS = ["teacher", "frozen", "supervised-contrastive", *DISTILLED]
 
@@ -141,7 +143,7 @@ class Study:
         if run.method == "frozen":
             return RetrievalNet(scale=run.settings["scale"])
         student = RetrievalNet().freeze(run.settings["frozen"])
-        own = ("loss", "temperature", "teacher", "scale", "frozen")
+        own = ("loss", "temperature", "teacher", "scale", "frozen", "queries")
         settings = {name: value for name, value in run.settings.items() if name not in own}
         index = self.chosen(run.rooms, run.seed)
         images = self.pixels[index]
@@ -150,11 +152,22 @@ class Study:
             train_supervised(student, images, labels, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
         else:
             loss = partial(getattr(losses, run.settings["loss"]), temperature=run.settings["temperature"])
-            rows = self.teacher_rows[index]
+            rows = self.answers(run)[index]
             settings = {"regression_weight": 0.0} | settings  # not named: the bare loss
             distill(student, images, rows, loss, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
         student.scale = run.settings["scale"]
         return student
+
+    def answers(self, run: Run) -> Tensor:
+        """Descriptors of all training images by the teacher, or by an assistant that learned from some of its answers."""
+        if "queries" not in run.settings:
+            return self.teacher_rows
+        import fast_student  # which imports this module
+
+        threads = torch.get_num_threads()
+        rows = fast_student.answers(fast_student.DEFAULT | {"queries": run.settings["queries"]}, run.seed)
+        torch.set_num_threads(threads)
+        return rows
 
     def row(self, run: Run, progress: bool = True) -> dict[str, Any]:
         """Train, score, and describe."""
@@ -177,7 +190,7 @@ def as_row(
     return {
         "method": method,
         "images": images,
-        "teacher_queries": 0 if "supervised" in method else images,
+        "teacher_queries": 0 if "supervised" in method else settings.get("queries") or images,
         "seed": seed,
         **{name: f"{getattr(report, name).mAP:.6f}" for name in ("easy", "medium", "hard")},
         "seconds": f"{seconds:.1f}",
@@ -231,7 +244,11 @@ def plan(
             tuning = [Run(tuning_method(method), where, TUNING_SEED, settings) for settings in tried]
             yield from tuning
             settings = {**tuned(read(out), tuning), **DISTILLED.get(method, {})}
-            alike = [number for number in rooms if chosen_on[number] == where]
+            alike = [
+                number
+                for number in rooms
+                if chosen_on[number] == where and ("queries" not in settings or number is None)
+            ]
             yield from (Run(method, number, seed, settings) for number in alike for seed in seeds)
 
 

@@ -56,7 +56,8 @@ VIEWS = 6  # augmented views of each photograph that are kept
 
 DEFAULT: dict[str, Any] = {
     "student": SMALL,
-    "queries": None,  # None: the teacher answers for every photograph; a number: an assistant that it answered so many
+    "queries": None,  # None: the teacher answers for every photograph; a number: an assistant that learned from so many
+    "assistant": "larger",  # one of ASSISTANTS
     "images": 300,
     "choice": "rooms",  # see `drawn`
     "per_room": 10,  # photographs of each room that is drawn
@@ -87,8 +88,12 @@ DEFAULT: dict[str, Any] = {
     "joint_weight": 1.0,
 }
 
-# The larger student as `study.py` trains it on few photographs.
-ASSISTANT: dict[str, Any] = {"student": LARGER, "loss": "listwise", "regression": 2.0, "lr": 3e-4, "steps": 250}
+# Who describes photographs in the teacher's place, each trained on few as `study.py` trains it.
+ASSISTANTS: dict[str, dict[str, Any]] = {
+    "larger": {"student": LARGER, "loss": "listwise", "regression": 2.0, "lr": 3e-4, "steps": 250},
+    "itself": {"loss": "listwise", "regression": 2.0, "lr": 3e-4},  # a SqueezeNet as well
+    "labels": {"student": LARGER, "loss": "supervised-contrastive", "lr": 1e-4, "steps": 150},  # asks no teacher
+}
 
 
 def listmle(student: Tensor, teacher: Tensor, *, comparable: Tensor | None = None, scale: float = 25.0) -> Tensor:
@@ -244,8 +249,8 @@ def prepared(student: str) -> Path:
     photographs = [*queries, *database]
     maps = [frozen_maps(net, to_tensor([photo]).float() / 255, SCALE)[0] for photo in photographs]
     kept = {"views": torch.stack(views, 1), "maps": maps, "rows": {"fine-tuned": study.teacher_rows}}
-    if student == LARGER:  # as an assistant it describes the training photographs too, enlarged as the teacher does
-        kept["whole"] = torch.cat([frozen_maps(net, block.float() / 255, SCALE) for block in study.pixels.split(32)])
+    # As an assistant it describes the training photographs too, enlarged as the teacher does.
+    kept["whole"] = torch.cat([frozen_maps(net, block.float() / 255, SCALE) for block in study.pixels.split(32)])
     with written_whole(path) as unfinished:
         torch.save(kept, unfinished)
     return path
@@ -348,16 +353,20 @@ def score_of_teacher(name: str) -> Report:
 
 
 def kept_student(settings: dict[str, Any], seed: int) -> tuple[RetrievalNet, float]:
-    """The student of a run and the seconds of its training; a larger one is trained once and kept under runs/."""
+    """The student of a run and the seconds of its training; a larger one is trained once and kept under runs/.
+
+    Whoever changes how students are trained deletes what is kept.
+    """
     if settings["student"] == SMALL:
+        target = answers(settings, seed)
         began = time.perf_counter()
-        return train(settings, seed), time.perf_counter() - began
+        return train(settings, seed, target), time.perf_counter() - began
     name = hashlib.sha256(as_text(settings).encode()).hexdigest()[:12]
     path = runs_root() / f"student_{teacher_version()}_{name}_{seed}.pt"
     with FileLock(path.with_suffix(".training")):  # two runs may ask for it at once
         if not path.exists():
             began = time.perf_counter()
-            state = train(settings, seed).state_dict()
+            state = train(settings, seed, answers(settings, seed)).state_dict()
             with written_whole(path) as unfinished:
                 torch.save({"state": state, "seconds": time.perf_counter() - began}, unfinished)
     found = torch.load(path, weights_only=True)
@@ -366,13 +375,13 @@ def kept_student(settings: dict[str, Any], seed: int) -> tuple[RetrievalNet, flo
     return net.to(memory_format=torch.channels_last).eval(), found["seconds"]
 
 
-@torch.no_grad()
 def answers(settings: dict[str, Any], seed: int) -> Tensor:
     """Rows [N, D] of all training photographs: the teacher's, or those of an assistant that learned from a few of these."""
     if settings["queries"] is None:
         return teacher_rows(settings["teacher"], data()[0]["rows"]["fine-tuned"])
-    assistant, _ = kept_student(DEFAULT | ASSISTANT | {"images": settings["queries"]}, seed)
-    return torch.cat([described(assistant, maps) for maps in data(LARGER)[0]["whole"].split(32)])
+    assistant, _ = kept_student(DEFAULT | ASSISTANTS[settings["assistant"]] | {"images": settings["queries"]}, seed)
+    with torch.no_grad():
+        return torch.cat([described(assistant, maps) for maps in data(assistant.backbone)[0]["whole"].split(32)])
 
 
 def batches_of(
@@ -385,11 +394,11 @@ def batches_of(
     return class_batches(labels, places, max(4, 48 // places), settings["steps"], generator)
 
 
-def train(settings: dict[str, Any], seed: int) -> RetrievalNet:
-    """The student of a run, its frozen part left out of the computation."""
+def train(settings: dict[str, Any], seed: int, target: Tensor) -> RetrievalNet:
+    """The student of a run, its frozen part left out of the computation; target: what `answers` gives."""
     cached, _, labels = data(settings["student"])
     index = drawn(settings, seed)
-    teacher, labels = answers(settings, seed)[index], labels[index]
+    teacher, labels = target[index], labels[index]
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net = RetrievalNet(settings["student"], dim=settings["dim"]).freeze(FROZEN[settings["student"]])

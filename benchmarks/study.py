@@ -72,6 +72,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "larger-supervised-contrastive": {"loss": "supervised-contrastive", **LARGE},
     "assisted-100": {**OURS, "queries": 100},
     "assisted-300": {**OURS, "queries": 300},
+    # The same with a SqueezeNet as the assistant of a SqueezeNet, and with an assistant that learned from labels instead.
+    "assisted-by-itself-300": {**OURS, "queries": 300, "assistant": "itself"},
+    "assisted-by-labels-300": {**OURS, "queries": 300, "assistant": "labels"},
     "regression": {"loss": "regression"},
     "rkd-distance": {"loss": "rkd_distance"},
     "rkd-distance-angle": {"loss": "rkd"},
@@ -90,7 +93,7 @@ SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in 
 SIZES_OF |= {name: [50, 100, 300] for name in ("order", "order+interpolated", "listwise+regression+interpolated")}
 SIZES_OF |= dict.fromkeys(KEY, SIZES)
 SIZES_OF |= {"larger": [100, 300, 3020], "larger-supervised-contrastive": [300, 3020]}
-SIZES_OF |= {name: [3020] for name in ("assisted-100", "assisted-300")}
+SIZES_OF |= {name: [3020] for name in METHODS if name.startswith("assisted-")}
 FROZEN_STUDENTS = {"frozen": SMALL, "larger-frozen": LARGER}  # not trained at all
 
 
@@ -113,7 +116,11 @@ def chosen(method: str, images: int) -> dict[str, Any]:
     own = [(medium, found) for medium, found in tried if found in wanted]
     if not own and images != TUNED_ON:  # not tried on so few or so many
         return chosen(method, TUNED_ON)
-    best = max(own, key=lambda pair: pair[0])[1] if own else {}
+    if not own:
+        raise SystemExit(
+            f"The settings of {method} have to be chosen first: run benchmarks/regimes.py tuning tuning-few ..."
+        )
+    best = max(own, key=lambda pair: pair[0])[1]
     return {**best, **METHODS[method]}
 
 
@@ -134,8 +141,8 @@ def row(method: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
         net, seconds = kept_student(DEFAULT | settings, seed)
     report = score(net)
     found = as_row(method, settings.get("images", 0), seed, report, seconds, settings)
-    if settings.get("queries"):
-        found["teacher_queries"] = settings["queries"]
+    if settings.get("assistant") == "labels":
+        found["teacher_queries"] = 0
     return found | {"medium_ap": " ".join(f"{value:.4f}" for value in report.medium.ap.tolist())}
 
 

@@ -78,11 +78,21 @@ def test_a_method_that_does_not_name_regression_trains_the_bare_loss(study, monk
     )
     whole = study.Study()
     whole.pixels, whole.teacher_rows = torch.zeros(3100, 3, 1, 1), torch.zeros(3100, 4)
-    for run in study.plan(list(study.DISTILLED), [30], [0], 500, "abc", tmp_path / "rows.csv"):
+    monkeypatch.setattr(study.Study, "answers", lambda self, run: self.teacher_rows)
+    for run in study.plan(list(study.DISTILLED), [30, None], [0], 500, "abc", tmp_path / "rows.csv"):
         now = run.method
         whole.train(run, progress=False)
     assert seen == {name: own.get("regression_weight", 0) for name, own in study.DISTILLED.items()}
     assert seen["listwise"] == seen["listwise+interpolated"] == 0 and seen["listwise+regression"] == 2.0
+
+
+def test_an_assistant_serves_all_photographs_only_and_pays_for_few(study, tmp_path):
+    runs = [
+        run for run in study.plan(["assisted-300"], [30, None], [0], 500, "abc", tmp_path / "rows.csv") if run.seed == 0
+    ]
+    assert [run.rooms for run in runs] == [None]
+    report = type("Report", (), dict.fromkeys(("easy", "medium", "hard"), type("", (), {"mAP": 0.5})))
+    assert study.as_row(runs[0].method, 3020, 0, report, 1.0, runs[0].settings)["teacher_queries"] == 300
 
 
 def test_the_kept_rows_are_those_of_the_plan(study):

@@ -19,11 +19,12 @@ def scripts(load_script, monkeypatch):
     return study, fast_student
 
 
-def test_an_assistant_is_the_larger_student_of_the_study(scripts):
+def test_assistants_are_students_of_the_study(scripts):
     study, students = scripts
-    for queries in (100, 300):
-        assert study.settings_of("larger", queries) == students.ASSISTANT | {"images": queries}
-        assert study.settings_of(f"assisted-{queries}", 3020)["queries"] == queries
+    same = {"larger": "larger", "itself": "listwise+regression", "labels": "larger-supervised-contrastive"}
+    for assistant, method in same.items():
+        assert study.settings_of(method, 300) == students.ASSISTANTS[assistant] | {"images": 300}
+    assert {study.settings_of(f"assisted-{queries}", 3020)["queries"] for queries in (100, 300)} == {100, 300}
 
 
 def test_an_assisted_student_pays_for_the_photographs_of_its_assistant(scripts, monkeypatch):
@@ -33,10 +34,17 @@ def test_an_assisted_student_pays_for_the_photographs_of_its_assistant(scripts, 
     protocol = type("", (), {"mAP": 0.5, "ap": torch.zeros(3)})
     monkeypatch.setattr(study, "score", lambda net: type("", (), dict.fromkeys(("easy", "medium", "hard"), protocol)))
     paid = {}
-    for name in ("assisted-100", "listwise+regression", "larger", "larger-supervised-contrastive"):
+    for name in (
+        "assisted-100",
+        "assisted-by-labels-300",
+        "listwise+regression",
+        "larger",
+        "larger-supervised-contrastive",
+    ):
         paid[name] = study.row(name, study.settings_of(name, 3020), 0)["teacher_queries"]
     assert paid == {
         "assisted-100": 100,
+        "assisted-by-labels-300": 0,
         "listwise+regression": 3020,
         "larger": 3020,
         "larger-supervised-contrastive": 0,
@@ -48,7 +56,7 @@ def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(scripts, 
     monkeypatch.setenv("RDISTILL_RUNS", str(tmp_path))
     trained = []
 
-    def train(settings, seed):
+    def train(settings, seed, target):
         trained.append(seed)
         torch.manual_seed(seed)
         net = students.RetrievalNet(settings["student"], weights=None)
@@ -56,7 +64,8 @@ def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(scripts, 
         return net.eval()
 
     monkeypatch.setattr(students, "train", train)
-    settings = students.DEFAULT | students.ASSISTANT
+    monkeypatch.setattr(students, "answers", lambda settings, seed: torch.zeros(3, 4))
+    settings = students.DEFAULT | students.ASSISTANTS["larger"]
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         first, again = (students.kept_student(settings, 3)[0](images) for _ in range(2))
@@ -64,6 +73,21 @@ def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(scripts, 
     students.kept_student(settings | {"images": 100}, 3)
     students.kept_student(settings, 4)
     assert trained == [3, 3, 4]
+
+
+def test_an_assistant_is_trained_where_nothing_of_it_is_kept(scripts, monkeypatch):
+    """Its descriptions need no gradient, its training does."""
+    _, students = scripts
+    weight = torch.ones(2, requires_grad=True)
+
+    def trained(settings, seed):
+        weight.sum().backward()
+        return students.RetrievalNet(weights=None).eval(), 0.0
+
+    monkeypatch.setattr(students, "kept_student", trained)
+    monkeypatch.setattr(students, "data", lambda student: ({"whole": torch.rand(3, 256, 4, 4)},))
+    rows = students.answers(students.DEFAULT | {"queries": 100, "assistant": "itself"}, 0)
+    assert rows.shape == (3, 512) and not rows.requires_grad and weight.grad is not None
 
 
 def test_kept_maps_are_described_as_the_network_describes_photographs(scripts):
