@@ -53,6 +53,7 @@ def with_all_mixtures(**changes: Any) -> list[dict[str, Any]]:
 LABELLED = ["supervised-contrastive", "supervised-multi-similarity"]
 TUNED = ["regression", "rkd_distance", "rkd", "darkrank_hard", "similarity_preserving", "pkt", "listwise"]
 TUNED += ["listmle", *LABELLED]
+LOWER = ["regression", "rkd_distance", "rkd", "similarity_preserving", "pkt", *LABELLED]
 FEW, MANY = 50, 3020  # photographs
 LISTS = {"regression": 2.0}  # beside the list of the default
 
@@ -65,7 +66,10 @@ def tuning_of(loss: str) -> list[dict[str, Any]]:
     elif loss == "darkrank_hard":  # its list may be longer, and rates below the others' suit it
         lengths = [{}, {"loss_settings": {"length": 12}}]
     rates = (3e-5, 1e-4, 3e-4) if loss in ("darkrank_hard", *LABELLED) else (1e-4, 3e-4, 1e-3)
-    return [{"loss": loss, "lr": lr, **more} for lr in rates for more in lengths]
+    found = [{"loss": loss, "lr": lr, **more} for lr in rates for more in lengths]
+    if loss in LOWER:  # the best of these was the lowest
+        found.append({"loss": loss, "lr": 1e-5 if loss in LABELLED else 3e-5, **lengths[-1]})
+    return found
 
 
 def tuning_few_of(loss: str) -> list[dict[str, Any]]:

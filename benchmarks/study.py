@@ -67,10 +67,7 @@ METHODS: dict[str, dict[str, Any]] = {
     # few queries.
     "larger-frozen": LARGE,
     "larger": {**OURS, **LARGE},
-    "larger+interpolated": {**OURS, **LARGE, **MIXTURES},
-    "larger+mixed-maps": {**OURS, **LARGE, **MAPS},
     "larger-supervised-contrastive": {"loss": "supervised-contrastive", **LARGE},
-    "assisted-100": {**OURS, "queries": 100},
     "assisted-300": {**OURS, "queries": 300},
     # The same with a SqueezeNet as the assistant of a SqueezeNet, and with an assistant that learned from labels instead.
     "assisted-by-itself-300": {**OURS, "queries": 300, "assistant": "itself"},
@@ -92,7 +89,7 @@ KEY += ["rkd-distance", "rkd-distance-angle", "darkrank", "similarity-preserving
 SIZES_OF = {name: [100, 300] if name.startswith("paid-") else [300] for name in METHODS}
 SIZES_OF |= {name: [50, 100, 300] for name in ("order", "order+interpolated", "listwise+regression+interpolated")}
 SIZES_OF |= dict.fromkeys(KEY, SIZES)
-SIZES_OF |= {"larger": [100, 300, 3020], "larger-supervised-contrastive": [300, 3020]}
+SIZES_OF["larger"] = [300, 3020]
 SIZES_OF |= {name: [3020] for name in METHODS if name.startswith("assisted-")}
 FROZEN_STUDENTS = {"frozen": SMALL, "larger-frozen": LARGER}  # not trained at all
 

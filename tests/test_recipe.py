@@ -155,7 +155,7 @@ def test_an_assistant_stands_beside_the_same_student_without_one(recipe, tmp_pat
     folder = written(tmp_path, study=rows)
     lines = recipe.larger(folder).splitlines()[2:]
     assert [line.split(" | ")[1:4] for line in lines] == [
-        ["the teacher", "300", "300"], ["the assistant", "3,020", "300"], ["the teacher", "3,020", "3,020"]
+        ["the teacher", "300", "300"], ["the larger assistant", "3,020", "300"], ["the teacher", "3,020", "3,020"]
     ]  # fmt: skip
     assert recipe.assisted(folder).splitlines()[2:] == [
         "| SqueezeNet, 300 queries: with an assistant, against without | 5.0 (5.0 to 5.0) | 133 % |",

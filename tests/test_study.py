@@ -24,7 +24,7 @@ def test_assistants_are_students_of_the_study(scripts):
     same = {"larger": "larger", "itself": "listwise+regression", "labels": "larger-supervised-contrastive"}
     for assistant, method in same.items():
         assert study.settings_of(method, 300) == students.ASSISTANTS[assistant] | {"images": 300}
-    assert {study.settings_of(f"assisted-{queries}", 3020)["queries"] for queries in (100, 300)} == {100, 300}
+    assert study.settings_of("assisted-300", 3020)["queries"] == 300
 
 
 def test_an_assisted_student_pays_for_the_photographs_of_its_assistant(scripts, monkeypatch):
@@ -35,7 +35,7 @@ def test_an_assisted_student_pays_for_the_photographs_of_its_assistant(scripts, 
     monkeypatch.setattr(study, "score", lambda net: type("", (), dict.fromkeys(("easy", "medium", "hard"), protocol)))
     paid = {}
     for name in (
-        "assisted-100",
+        "assisted-300",
         "assisted-by-labels-300",
         "listwise+regression",
         "larger",
@@ -43,7 +43,7 @@ def test_an_assisted_student_pays_for_the_photographs_of_its_assistant(scripts, 
     ):
         paid[name] = study.row(name, study.settings_of(name, 3020), 0)["teacher_queries"]
     assert paid == {
-        "assisted-100": 100,
+        "assisted-300": 300,
         "assisted-by-labels-300": 0,
         "listwise+regression": 3020,
         "larger": 3020,
