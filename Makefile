@@ -42,7 +42,7 @@ torture: $(READY)
 	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python benchmarks/torture.py
 
 study: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/regimes.py tuning tuning-few tuning-many
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/regimes.py tuning tuning-few tuning-many tuning-larger
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py
 	$(BIN)/python tools/recipe_tables.py
 

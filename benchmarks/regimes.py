@@ -216,7 +216,6 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "tuning-larger": [
         *tuning_larger_of("listwise"),
         *tuning_larger_of("supervised-contrastive"),
-        *tuning_larger_of("supervised-contrastive", MANY),
     ],
     "mixing": [
         {"mixtures": 48, **changes}

@@ -201,8 +201,7 @@ def larger(results: Path) -> str:
     rows = []
     for student, target, name, images in lines:
         own = runs[(runs["method"] == name) & (runs["images"] == images)]
-        if len(own):
-            (found,) = (row for row in curve(runs, name).itertuples() if row.images == images)
+        for found in curve(own, name).itertuples():
             queries = int(own["teacher_queries"].iloc[0])
             said = percent(found) if images else f"{100 * found.mean:.1f}"  # an untrained network has no seeds
             rows.append([student, target, f"{images:,}", f"{queries:,}", said])
