@@ -158,6 +158,39 @@ def test_forward_equals_its_parts_written_out():
         torch.testing.assert_close(net(pixels()), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.6])
+@pytest.mark.parametrize("parts", [0, 1, 9, 12])
+def test_maps_and_their_descriptors_are_the_network_in_two_steps(parts, scale):
+    net, images = RetrievalNet(dim=7, scale=scale).eval(), pixels()
+    with torch.no_grad():
+        maps = net.maps(images, parts)
+        torch.testing.assert_close(net.describe_maps(maps, parts), net(images), atol=1e-6, rtol=0)
+        further = net.parts[parts : parts + 1](maps) if parts < 12 else maps
+        torch.testing.assert_close(net.describe_maps(further, min(parts + 1, 12)), net(images), atol=1e-6, rtol=0)
+
+
+def test_maps_are_those_of_the_enlarged_and_normalised_images():
+    net, images = RetrievalNet(scale=1.5).eval(), pixels()
+    larger = nn.functional.interpolate(images, scale_factor=1.5, mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        torch.testing.assert_close(net.maps(images, 0), (larger - net.mean) / net.std)
+        torch.testing.assert_close(net.maps(images, 2), net.features[1](net.features[0]((larger - net.mean) / net.std)))
+
+
+@pytest.mark.parametrize("parts", [-1, 13])
+def test_maps_after_parts_that_are_not_there_are_refused(parts):
+    net, images = RetrievalNet(), pixels()
+    with pytest.raises(BadInput, match=f"after {parts} parts: give a number from 0 to 12"):
+        net.maps(images, parts)
+    with pytest.raises(BadInput, match=f"after {parts} parts"):
+        net.describe_maps(images, parts)
+
+
+def test_maps_of_images_that_are_not_floats_are_refused():
+    with pytest.raises(BadInput, match="float images"):
+        RetrievalNet().maps(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 3)
+
+
 def test_a_whitening_that_is_set_gives_its_first_dimensions():
     plain, short = RetrievalNet().eval(), RetrievalNet(dim=3).eval()
     images = pixels(count=6)

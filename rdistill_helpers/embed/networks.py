@@ -144,7 +144,50 @@ class RetrievalNet(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float images [B, 3, H, W] in [0, 1] -> descriptors [B, dim], rows L2-normalised."""
+        """Float images [B, 3, H, W] in [0, 1] -> L2-normalised descriptors [B, dim]."""
+        return self._descriptors(self.features(self._input(images)))
+
+    def maps(self, images: Tensor, parts: int) -> Tensor:
+        """The maps that the first `parts` of the convolutions' `parts` give for float images in [0, 1].
+
+        Args:
+            images: float images [B, 3, H, W] in [0, 1].
+            parts: how many parts the images go through; 0 gives the enlarged and normalised images themselves.
+
+        Returns:
+            Maps [B, C, h, w]; `describe_maps` with the same `parts` makes descriptors of them.
+
+        Raises:
+            BadInput: images of another shape or type; fewer parts than 0 or more than all but the last.
+        """
+        return self._split(parts)[0](self._input(images))
+
+    def describe_maps(self, maps: Tensor, parts: int) -> Tensor:
+        """The descriptors that the parts after the first `parts`, the pooling and the whitening give for `maps`.
+
+        Args:
+            maps: what `maps(images, parts)` gives, [B, C, h, w].
+            parts: how many parts the maps have gone through.
+
+        Returns:
+            L2-normalised descriptors [B, dim]; those of `forward` where the maps are not changed in between.
+
+        Raises:
+            BadInput: fewer parts than 0 or more than all but the last.
+        """
+        return self._descriptors(self._split(parts)[1](maps))
+
+    def _split(self, parts: int) -> tuple[nn.Sequential, nn.Sequential]:
+        """The first `parts` of the parts, and the others."""
+        chain = self.parts
+        if not 0 <= parts < len(chain):
+            raise BadInput(
+                f"{self.backbone} gives no maps after {parts} parts: give a number from 0 to {len(chain) - 1}."
+            )
+        return chain[:parts], chain[parts:]
+
+    def _input(self, images: Tensor) -> Tensor:
+        """Images as the first convolution takes them: enlarged by `scale`, normalised."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise BadInput(
                 f"A network takes float images [B, 3, H, W] in [0, 1], but got {images.dtype} "
@@ -152,15 +195,11 @@ class RetrievalNet(nn.Module):
             )
         if self.scale != 1:
             images = F.interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return self._descriptors(self.features((images - self.mean) / self.std))
+        return (images - self.mean) / self.std
 
-    def describe_maps(self, maps: Tensor, parts: int) -> Tensor:
-        """The rest of the way from what the first `parts` of the convolutions' parts gave, [B, C, h, w]: [B, dim]."""
-        return self._descriptors(self.parts[parts:](maps))
-
-    def _descriptors(self, features: Tensor) -> Tensor:
-        rows = l2_normalize(self.pool(features))
-        return rows if self.whiten is None else l2_normalize(self.whiten(rows))
+    def _descriptors(self, maps: Tensor) -> Tensor:
+        descriptors = l2_normalize(self.pool(maps))
+        return descriptors if self.whiten is None else l2_normalize(self.whiten(descriptors))
 
 
 def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **metadata: Any) -> None:
