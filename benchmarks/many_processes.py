@@ -37,7 +37,7 @@ from rdistill_helpers import (
     recall,
     search,
 )
-from rdistill_helpers.parallel import added, processes, rank, stacked
+from rdistill_helpers.parallel import barrier, gather, processes, rank, world_size
 
 PARTS = {"easy": 100, "hard": 80, "junk": 120}  # wanted images of a query
 
@@ -68,10 +68,10 @@ def works(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], obje
 
     def write() -> None:
         extract_to_file(net, images, folder / "images.npy", at_once=64, progress=False)
-        added(torch.zeros(1))
+        barrier()
         if rank() == 0:
             (folder / "images.npy").unlink()
-        added(torch.zeros(1))
+        barrier()
 
     return {
         "training": lambda: distill(net, images, teacher, steps=args.steps, regression_weight=0, progress=False),
@@ -85,11 +85,11 @@ def timed(folder: Path, args: argparse.Namespace) -> dict[str, tuple[float, floa
     seconds = {}
     for name, work in works(folder, args).items():
         for _ in range(2):  # the first time warms up
-            added(torch.zeros(1))
+            barrier()
             start, busy = time.perf_counter(), time.process_time()
             work()
             own = torch.tensor([time.process_time() - busy])
-            seconds[name] = (time.perf_counter() - start, float(stacked(own).max()))
+            seconds[name] = (time.perf_counter() - start, float(gather(own[None], world_size()).max()))
     return seconds
 
 

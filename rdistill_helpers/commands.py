@@ -42,7 +42,7 @@ from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
-from rdistill_helpers.parallel import from_first, gather_rows, own_device, own_share, processes, rank, world
+from rdistill_helpers.parallel import broadcast, gather, own_device, own_share, processes, rank, world_size
 
 # those that need no projection beside the student
 LOSSES = [
@@ -113,7 +113,7 @@ def run_train(given: argparse.Namespace) -> None:
             rows = check_descriptors(open_descriptors(given.teacher_rows), str(given.teacher_rows))
             rows = F.normalize(rows, dim=1)  # those of half precision have length 1 within half precision only
         else:
-            rows = from_first(lambda: _asked(given, images, device))
+            rows = broadcast(lambda: _asked(given, images, device))
         precision = given.precision
         if precision == "auto":
             able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -306,13 +306,13 @@ def _training_set(given: argparse.Namespace) -> tuple[Callable[[int], Image.Imag
 def _training_images(given: argparse.Namespace) -> tuple[Tensor, list[str]]:
     """uint8 [N, 3, H, W] and the names: each process decodes its share, and all get all."""
     read, chosen, names = _training_set(given)
-    if len(chosen) < world():
+    if len(chosen) < world_size():
         raise BadInput(
-            f"{len(chosen)} images cannot be shared by {world()} processes: start fewer, or give more images."
+            f"{len(chosen)} images cannot be shared by {world_size()} processes: start fewer, or give more images."
         )
     own = [chosen[i] for i in own_share(len(chosen))]
     shown = tqdm(own, "decoding", unit="image", disable=given.quiet or rank() > 0)
-    return gather_rows(to_tensor([read(i) for i in shown]), len(chosen)), names
+    return gather(to_tensor([read(i) for i in shown]), len(chosen)), names
 
 
 def _images(given: argparse.Namespace) -> tuple[Tensor | Sequence[Photo], list[str]]:

@@ -1,8 +1,8 @@
-"""Several processes that train, extract or score as one: torchrun starts them, torch.distributed lets them talk.
+"""Several processes that train, extract or score as one: torchrun starts them, torch.distributed connects them.
 
-In a process that is alone every function here gives back what it was given, so callers need no second path. Plain
-torch.distributed is enough: a loss of relations needs the rows of all processes, which no wrapper of the network gathers, and
-what Lightning Fabric or Accelerate would take over beside that is `processes` and `average_gradients`.
+With one process every function here returns its input unchanged, so callers need no second path. The package uses plain
+torch.distributed: a ranking loss needs the descriptors of all processes, which no wrapper of the network gathers, and
+`processes` and `average_gradients` are all that Lightning Fabric or Accelerate would replace.
 """
 
 import os
@@ -25,13 +25,19 @@ PATIENCE = timedelta(days=1)
 
 @contextmanager
 def processes() -> Iterator[None]:
-    """Inside, the processes that torchrun started work as one; without torchrun, or with one process, nothing changes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or world() > 1:
+    """Connects the processes that torchrun started, for the length of a `with` block.
+
+    Without torchrun, with one process, or inside another such block it does nothing.
+
+    Yields:
+        Nothing.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or world_size() > 1:
         yield
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(own_device())
-    # Counts and pixels travel between processors, rows and gradients between accelerators.
+    # Counts and pixels travel between processors, descriptors and gradients between accelerators.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield
@@ -39,90 +45,135 @@ def processes() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def world() -> int:
-    """How many processes work together: 1 for a process that is alone."""
+def world_size() -> int:
+    """Returns the number of processes that work together, 1 outside `processes`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0; process 0 writes the files."""
-    return dist.get_rank() if world() > 1 else 0
+    """Returns the number of this process, from 0; process 0 writes the files."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def own_device() -> torch.device:
-    """The accelerator that torchrun gives to this process of its machine, or the CPU."""
+    """Returns the accelerator that torchrun gives to this process, or the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
 
 
 def own_share(count: int, unit: int = 1) -> range:
-    """The numbers below `count` that are this process's: one range for each, in order, equal but for one unit.
+    """Divides `count` items into one contiguous range per process, equal to within one unit.
 
-    unit: ranges begin at multiples of it. With fewer units than processes some get an empty range.
+    Args:
+        count: Number of items.
+        unit: Every range starts at a multiple of it. With fewer units than processes, some ranges are empty.
+
+    Returns:
+        The item numbers of this process.
     """
     units = -(-count // unit)
-    start, stop = (units * turn // world() * unit for turn in (rank(), rank() + 1))
+    start, stop = (units * turn // world_size() * unit for turn in (rank(), rank() + 1))
     return range(min(start, count), min(stop, count))
 
 
-def added(values: Tensor) -> Tensor:
-    """The sum of the tensors of all processes, which have one shape; `values` itself becomes it."""
-    if world() > 1:
-        with _together():
+def all_reduce(values: Tensor) -> Tensor:
+    """Sums `values` over all processes, in place.
+
+    Args:
+        values: A tensor that has the same shape in every process.
+
+    Returns:
+        `values`.
+
+    Raises:
+        RDistillError: Another process has ended.
+    """
+    if world_size() > 1:
+        with _connected():
             dist.all_reduce(values)
     return values
 
 
-def gather_rows(own: Tensor, count: int) -> Tensor:
-    """All `count` rows [count, ...] in every process, of which each gives those of its `own_share`; a gradient flows back.
+def gather(own: Tensor, count: int) -> Tensor:
+    """Gathers the items of all processes, with a gradient.
 
-    It gathers by adding: each process puts its rows among zeros, and the sum of zeros and one row is the row. The gradient of
-    an own row is the sum over the losses of all processes, so that after `average_gradients` it is that of their mean: if all
-    compute the same loss of all rows, exactly that of one process with the whole batch, for the network in front of
-    `gather_rows` and for layers behind it alike.
+    The gradient of an own item is the sum over the losses of all processes. If all processes compute the same loss of all
+    items, `average_gradients` then gives exactly the gradients of one process with the whole batch, for layers before and
+    behind `gather` alike.
+
+    Args:
+        own: The items of this process [len(own_share(count)), ...]; for one item each, give `values[None]` and `world_size()`.
+        count: Number of items of all processes.
+
+    Returns:
+        All items [count, ...], in every process.
+
+    Raises:
+        BadInput: `own` is not as long as `own_share(count)`.
+        RDistillError: Another process has ended.
     """
-    return own if world() == 1 else _Gather.apply(own, own_share(count), count)
+    return own if world_size() == 1 else _Gather.apply(own, own_share(count), count)
 
 
 class _Gather(torch.autograd.Function):
-    """`gather_rows` among several processes."""
+    """`gather` among several processes: each adds its items to the zeros of the others."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, share: range, count: int) -> Tensor:
         if len(own) != len(share):
-            raise BadInput(f"Process {rank()} has {len(own)} rows of {count}: each gives those of its own_share.")
+            raise BadInput(
+                f"Process {rank()} has {len(own)} of {count} items, its own_share is {len(share)}: give those."
+            )
         ctx.own = slice(share.start, share.stop)
-        rows = own.new_zeros((count, *own.shape[1:]))
-        rows[ctx.own] = own
-        return added(rows)
+        items = own.new_zeros((count, *own.shape[1:]))
+        items[ctx.own] = own
+        return all_reduce(items)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return added(gradients[0].clone(memory_format=torch.contiguous_format))[ctx.own], None, None
-
-
-def stacked(values: Tensor) -> Tensor:
-    """The tensors of all processes, which have one shape, in their order: [...] -> [processes, ...]."""
-    return gather_rows(values[None], world())
+        return all_reduce(gradients[0].clone(memory_format=torch.contiguous_format))[ctx.own], None, None
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Every gradient becomes its mean over the processes; all parameters must have one type."""
+    """Replaces every gradient by its mean over all processes.
+
+    Args:
+        parameters: Parameters of one dtype, the same in every process; those without a gradient are skipped.
+
+    Raises:
+        RDistillError: Another process has ended.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if world() == 1 or not gradients:
+    if world_size() == 1 or not gradients:
         return
-    mean = added(torch.cat([gradient.flatten() for gradient in gradients])) / world()
+    mean = all_reduce(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
     for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(part.view(gradient.shape))
 
 
-def from_first(make: Callable[[], Made]) -> Made:
-    """What process 0 makes, in every process; an error of this package is raised in every process too.
+def barrier() -> None:
+    """Waits until every process has come here.
 
-    It travels by pickle; tensors must be on the CPU.
+    Raises:
+        RDistillError: Another process has ended.
     """
-    if world() == 1:
+    all_reduce(torch.zeros(1))
+
+
+def broadcast(make: Callable[[], Made]) -> Made:
+    """Calls `make` in process 0 and gives its result to every process.
+
+    Args:
+        make: What process 0 calls. The result travels by pickle, with tensors on the CPU.
+
+    Returns:
+        The result, in every process.
+
+    Raises:
+        RDistillError: Raised by `make`, then in every process; or another process has ended.
+    """
+    if world_size() == 1:
         return make()
     outcome: list[Any] = [None]
     if rank() == 0:
@@ -130,26 +181,33 @@ def from_first(make: Callable[[], Made]) -> Made:
             outcome = [make()]
         except RDistillError as error:
             outcome = [error]
-    with _together():
+    with _connected():
         dist.broadcast_object_list(outcome)
     if isinstance(outcome[0], RDistillError):
         raise outcome[0]
     return outcome[0]
 
 
-def start_alike(module: nn.Module) -> None:
-    """Parameters and buffers become those of process 0."""
-    if world() > 1:
-        module.load_state_dict(from_first(lambda: {name: value.cpu() for name, value in module.state_dict().items()}))
+def broadcast_parameters(module: nn.Module) -> None:
+    """Copies the parameters and buffers of process 0 to every process.
+
+    Args:
+        module: A module of the same structure in every process.
+
+    Raises:
+        RDistillError: Another process has ended.
+    """
+    if world_size() > 1:
+        module.load_state_dict(broadcast(lambda: {name: value.cpu() for name, value in module.state_dict().items()}))
 
 
 @contextmanager
-def _together() -> Iterator[None]:
-    """What all processes do at once; if one has ended, one sentence instead of the transport's own words."""
+def _connected() -> Iterator[None]:
+    """Turns the transport's error about a process that has ended into one sentence."""
     try:
         yield
     except RuntimeError as error:
         raise RDistillError(
-            f"Process {rank()} of {world()} lost the others ({str(error).splitlines()[0][:200]}): see the message of the one "
-            "that ended first, then give the same command again."
+            f"Process {rank()} of {world_size()} lost the others ({str(error).splitlines()[0][:200]}): see the message of the "
+            "one that ended first, then give the same command again."
         ) from error

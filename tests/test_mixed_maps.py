@@ -133,6 +133,6 @@ def test_a_student_without_parts_is_refused():
 
 
 def test_several_processes_are_refused(monkeypatch):
-    monkeypatch.setattr(train, "world", lambda: 2)
+    monkeypatch.setattr(train, "world_size", lambda: 2)
     with pytest.raises(BadInput, match="train in one"):
         short()

@@ -32,16 +32,15 @@ from rdistill_helpers.__main__ import main
 from rdistill_helpers.distil import train
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.parallel import (
-    _together,
-    added,
+    all_reduce,
     average_gradients,
-    from_first,
-    gather_rows,
+    barrier,
+    broadcast,
+    gather,
     own_share,
     processes,
     rank,
-    stacked,
-    world,
+    world_size,
 )
 from rdistill_helpers.score import rows as score_rows
 from rdistill_helpers.score.ranks import count_ranks
@@ -174,9 +173,9 @@ def files_of_descriptors(folder):
     path, net = folder / "resumed.npy", Colours()
     with pytest.raises(KeyboardInterrupt):
         extract_to_file(Colours(7), mixed_sizes(), path, **settings)  # each block of five is three batches
-    added(torch.zeros(1))  # all have been interrupted
+    barrier()  # all have been interrupted
     unfinished = sorted(file.name for file in folder.glob("resumed.npy*"))
-    added(torch.zeros(1))  # all have looked
+    barrier()  # all have looked
     extract_to_file(net, mixed_sizes(), path, **settings)
     one = extract_to_file(Colours(), mixed_sizes(), folder / "one.npy", **{**settings, "at_once": 100})
     return {
@@ -205,15 +204,16 @@ def small_things():
     """The functions of the module by themselves; what they must give is worked out in the tests."""
     weights = nn.Parameter(torch.tensor([2.0]))
     share = own_share(5)
-    rows = gather_rows(weights * torch.arange(5.0)[share.start : share.stop, None], 5)
+    rows = gather(weights * torch.arange(5.0)[share.start : share.stop, None], 5)
     (rows**2 * torch.arange(5.0)[:, None]).sum().backward()
     average_gradients([weights, nn.Parameter(torch.zeros(1))])
     with pytest.raises(BadInput) as refused:
-        from_first(lambda: (_ for _ in ()).throw(BadInput("refused by the first")))
+        broadcast(lambda: (_ for _ in ()).throw(BadInput("refused by the first")))
     with pytest.raises(BadInput) as few:
         distill(Student(), IMAGES[:2], TEACHER[:2], anchors=1, neighbours=0, **ONE_STEP)
     return {
-        "world": world(), "rows": rows.detach(), "gradient": weights.grad, "stacked": stacked(torch.tensor(rank() + 1)),
+        "world": world_size(), "rows": rows.detach(), "gradient": weights.grad,
+        "ranks": gather(torch.tensor([rank() + 1]), world_size()),
         "shares": [own_share(7), own_share(7, 3), own_share(2, 3)], "refused": str(refused.value), "few": str(few.value),
     }  # fmt: skip
 
@@ -231,7 +231,7 @@ def everything(folder):
         "status": main(["extract", "rooms", str(folder / "queries.npy"), *EXTRACT]),
     }
     results["command"] = open_descriptors(folder / "queries.npy").tobytes()
-    if world() > 1:
+    if world_size() > 1:
         results["small"] = small_things()
     return results
 
@@ -317,7 +317,7 @@ def test_rows_meet_with_their_gradient_and_errors_of_the_first_reach_all(two):
         assert small["world"] == 2
         assert small["rows"].flatten().tolist() == [0, 2, 4, 6, 8]
         assert small["gradient"].tolist() == [sum(2 * 2.0 * i * i * i for i in range(5))]
-        assert small["stacked"].tolist() == [1, 2]
+        assert small["ranks"].tolist() == [1, 2]
         assert small["refused"] == "refused by the first"
         assert "batch of 1 images cannot be shared by 2 processes" in small["few"]
     shares = [[range(3), range(3, 7)], [range(3), range(3, 7)], [range(0), range(2)]]
@@ -326,15 +326,21 @@ def test_rows_meet_with_their_gradient_and_errors_of_the_first_reach_all(two):
 
 def test_alone_nothing_is_shared():
     rows = torch.rand(3, 2)
-    assert gather_rows(rows, 3) is rows and added(rows) is rows and from_first(lambda: rows) is rows
-    assert (world(), rank(), own_share(7, 3)) == (1, 0, range(7))
+    assert gather(rows, 3) is rows and all_reduce(rows) is rows and broadcast(lambda: rows) is rows
+    assert (world_size(), rank(), own_share(7, 3)) == (1, 0, range(7))
     with processes():
-        assert world() == 1
+        assert world_size() == 1
 
 
-def test_a_lost_process_is_told_in_one_sentence():
-    with pytest.raises(RDistillError, match=r"lost the others \(Connection closed\): see the message"), _together():
+def test_a_lost_process_is_told_in_one_sentence(monkeypatch):
+    def closed(values):
         raise RuntimeError("Connection closed\nand much more")
+
+    for name, value in {"is_initialized": True, "get_world_size": 2, "get_rank": 1}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    monkeypatch.setattr(torch.distributed, "all_reduce", closed)
+    with pytest.raises(RDistillError, match=r"^Process 1 of 2 lost the others \(Connection closed\): see the message"):
+        barrier()
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, DataMissing, RDistillError
 from rdistill_helpers.files import refuse_packed, written_whole
 from rdistill_helpers.parallel import (
-    added,
+    all_reduce,
     average_gradients,
-    from_first,
-    gather_rows,
+    broadcast,
+    broadcast_parameters,
+    gather,
     own_share,
     rank,
-    start_alike,
-    world,
+    world_size,
 )
 
 if TYPE_CHECKING:
@@ -228,8 +228,10 @@ def _part(student: nn.Module, mix_at: int) -> nn.Module:
             f"mix_at={mix_at} names no maps of this student to mix: give a RetrievalNet and the number of one of its parts "
             "but the last, or None to mix descriptors."
         )
-    if world() > 1:
-        raise BadInput(f"mix_at={mix_at} mixes maps of one process, here are {world()}: train in one, or give None.")
+    if world_size() > 1:
+        raise BadInput(
+            f"mix_at={mix_at} mixes maps of one process, here are {world_size()}: train in one, or give None."
+        )
     return student.parts[mix_at - 1]
 
 
@@ -385,9 +387,9 @@ def fit(
         # Batches are made of look-alikes: their statistics are not those of the images the student will see.
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-    start_alike(student)
+    broadcast_parameters(student)
     if beside is not None:
-        start_alike(beside)
+        broadcast_parameters(beside)
     optimizer = torch.optim.AdamW(parameter_groups(student, beside, lr))
     own = {
         "steps": steps, "lr": lr, "augment": augment, "seed": generator.initial_seed(), "images": len(images),
@@ -398,7 +400,7 @@ def fit(
     # Layers with chance of their own, such as dropout, draw from torch's global state: give it back as it was.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator.initial_seed())
-        state = None if checkpoint is None else from_first(lambda: _saved(checkpoint))
+        state = None if checkpoint is None else broadcast(lambda: _saved(checkpoint))
         if checkpoint is not None and state is not None:
             history, start_state = _resume(checkpoint, state, student, beside, optimizer, generator, history.settings)
         done = len(history.step)
@@ -406,15 +408,15 @@ def fit(
         bar = tqdm(total=steps, initial=done, desc="training", unit="step", disable=not progress or rank() > 0)
         for step, index in zip(range(done, steps), batches, strict=False):
             index, mine = _shared(index)
-            if world() > 1:  # each process has noise of its own in dropout, the same again after a resume
-                torch.manual_seed(generator.initial_seed() + step * world() + rank())
+            if world_size() > 1:  # each process has noise of its own in dropout, the same again after a resume
+                torch.manual_seed(generator.initial_seed() + step * world_size() + rank())
             pixels = images[index[mine]].to(device)
             pixels = augmented(pixels, generator, len(index), mine) if augment else _as_float(pixels)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 rows = student(pixels)
             if autocast is not None:
                 rows = rows.float()
-            rows = gather_rows(rows, len(index))
+            rows = gather(rows, len(index))
             if step == done:
                 check_descriptors(rows, "the student's rows")
             loss = batch_loss(rows, index)
@@ -502,22 +504,23 @@ def _pixel_centres(size: int, like: Tensor) -> Tensor:
 
 def _shared(index: Tensor) -> tuple[Tensor, slice]:
     """The batch [B] of process 0, and which of its images this process describes; BadInput when there are too few."""
-    if len(index) < world():
+    if len(index) < world_size():
         raise BadInput(
-            f"A batch of {len(index)} images cannot be shared by {world()} processes: give a larger batch or fewer processes."
+            f"A batch of {len(index)} images cannot be shared by {world_size()} processes: "
+            "give a larger batch or fewer processes."
         )
-    if world() > 1:  # ties between neighbours may fall otherwise on another processor; the batches must not
-        index = added(index * (rank() == 0))
+    if world_size() > 1:  # ties between neighbours may fall otherwise on another processor; the batches must not
+        index = all_reduce(index * (rank() == 0))
     share = own_share(len(index))
     return index, slice(share.start, share.stop)
 
 
 def _described(student: nn.Module, images: Tensor, index: Tensor) -> Tensor:
     """The student's descriptors of images[index], [n, D], each process describing its share."""
-    if len(index) < world():
+    if len(index) < world_size():
         return extract(student, images[index], progress=False)
     share = own_share(len(index))
-    return gather_rows(extract(student, images[index[share.start : share.stop]], progress=False), len(index))
+    return gather(extract(student, images[index[share.start : share.stop]], progress=False), len(index))
 
 
 def _as_float(images: Tensor) -> Tensor:

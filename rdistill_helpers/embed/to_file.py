@@ -14,7 +14,7 @@ from rdistill_helpers.descriptors import check_stored, open_descriptors
 from rdistill_helpers.embed.extract import Photo, check_settings, described, ready
 from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.files import only_writer, writing, written_whole
-from rdistill_helpers.parallel import added, from_first, own_share, rank, world
+from rdistill_helpers.parallel import barrier, broadcast, own_share, rank, world_size
 
 # How far the last finished row may lie from the row of its image now. Half precision in the network and batches of another
 # size move rows by less, another network or another image by much more.
@@ -50,8 +50,8 @@ def extract_to_file(
     if at_once < 1:
         raise BadInput(f"{at_once} images at once are not usable: give a positive number.")
     path = Path(path)
-    parts = [path.with_name(f"{path.name}.{turn}-of-{world()}.part") for turn in range(world())]
-    if world() == 1:
+    parts = [path.with_name(f"{path.name}.{turn}-of-{world_size()}.part") for turn in range(world_size())]
+    if world_size() == 1:
         parts = [path.with_name(path.name + ".part")]
     share, part = own_share(len(images), at_once), parts[rank()]
     with only_writer(part), ready(net, device):
@@ -59,13 +59,13 @@ def extract_to_file(
             raise BadInput(f"{path} is there already: delete it, or write to another path.")
         if share:
             _write_share(net, images, share, part, np.dtype(dtype), scales, batch_size, at_once, progress)
-        if world() == 1:
+        if world_size() == 1:
             with writing(path):
                 part.replace(path)
                 _count_of(part).unlink()
-    if world() > 1:
-        added(torch.zeros(1))  # nobody goes on before all have come here
-        from_first(lambda: _join([part for part in parts if part.exists()], path, len(images)))
+    if world_size() > 1:
+        barrier()  # nobody goes on before all have come here
+        broadcast(lambda: _join([part for part in parts if part.exists()], path, len(images)))
     return path
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.parallel import added
+from rdistill_helpers.parallel import all_reduce
 from rdistill_helpers.score.rows import Rows
 
 CELLS = 2**23  # of the tables by which similarities are placed, all queries together: 32 MB
@@ -58,7 +58,7 @@ def count_ranks(
         inside = (numbers >= part.start) & (numbers < part.stop)
         places = (numbers - part.start).clamp(0, similarities.shape[1] - 1)
         own = torch.where(inside, similarities.gather(1, places), own)
-    own = added(own).masked_fill_(numbers < 0, torch.inf)  # a row is one process's, and zero for the others
+    own = all_reduce(own).masked_fill_(numbers < 0, torch.inf)  # a row is one process's, and zero for the others
     keys = torch.where(numbers < 0, torch.iinfo(torch.int64).max, order_keys(own, numbers))  # no key of a row is larger
     keys, order = keys.sort(dim=1)
     places_behind = _Places(own.gather(1, order), len(rows) - behind)
@@ -74,7 +74,7 @@ def count_ranks(
             beaten += torch.bincount(places.flatten(), minlength=len(beaten))
         if part.stop > behind:
             beaten += torch.bincount(places_behind(similarities[:, before:].contiguous()), minlength=len(beaten))
-    beaten = added(beaten)
+    beaten = all_reduce(beaten)
     ranks = torch.empty_like(order).scatter_(1, order, len(rows) - beaten.view(keys.shape).cumsum(1))
     return [line[: len(found)] for line, found in zip(ranks, wanted, strict=True)]
 

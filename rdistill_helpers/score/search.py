@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.parallel import stacked, world
+from rdistill_helpers.parallel import gather, world_size
 from rdistill_helpers.score.ranks import order_keys
 from rdistill_helpers.score.rows import Array, Rows, each_named
 
@@ -75,11 +75,11 @@ def nearest(queries: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
         found, places = keys.topk(min(k, keys.shape[1]), dim=1)
         best, order = torch.cat([best, found], 1).topk(min(k, best.shape[1] + found.shape[1]), dim=1)
         values = torch.cat([values, similarities.gather(1, places)], 1).gather(1, order)
-    if world() > 1:
+    if world_size() > 1:
         lacking = k - best.shape[1]  # the part of a process may have fewer than k rows
         best, values = F.pad(best, (0, lacking), value=torch.iinfo(best.dtype).min), F.pad(values, (0, lacking))
-        best, order = torch.cat([*stacked(best)], 1).topk(k, dim=1)
-        values = torch.cat([*stacked(values)], 1).gather(1, order)
+        best, order = torch.cat([*gather(best[None], world_size())], 1).topk(k, dim=1)
+        values = torch.cat([*gather(values[None], world_size())], 1).gather(1, order)
     return values, -best & 0xFFFFFFFF
 
 
