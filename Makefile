@@ -1,5 +1,6 @@
 # make course: run every notebook and print the table of scores     make test: every check that CI runs
-# make lab: open the notebooks in JupyterLab                         make lint: the quick checks only
+# make check: linter, types and fast tests, two minutes              make lint: linter and types only
+# make lab: open the notebooks in JupyterLab
 # make student: the notebooks with stubs in place of the solutions, in build/student    make student-check: executes them too
 # make torture: kill processes, lose requests and feed hostile files, half an hour at most, and write docs/reliability.md
 # make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
@@ -15,7 +16,7 @@ BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
 
-.PHONY: course test lab lint student student-check site slides badges hooks torture study clean
+.PHONY: course test check lab lint student student-check site slides badges hooks torture study clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -26,6 +27,9 @@ test: lint
 	tools/offline.sh $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with=tests/nbval.cfg \
 		--dist loadscope -n $(NOTEBOOK_JOBS) --junitxml=build/notebooks.xml notebooks
+
+check: lint
+	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python -m pytest -q -n $(TEST_JOBS) -m "not slow" tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

