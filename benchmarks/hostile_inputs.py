@@ -44,6 +44,7 @@ from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
+from rdistill_course.closing_table import read_scores
 from rdistill_helpers import (
     BadInput,
     Benchmark,
@@ -70,7 +71,6 @@ from rdistill_helpers.data.unpack import pick, unpack
 from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import Key, read_keys
 from rdistill_helpers.embed.teacher_wire import ROWS, packed, unpacked
-from rdistill_helpers.score.table import read_scores
 
 LONGEST_MESSAGE = 1100
 MEMORY_GIB = 3  # above what the process holds already

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.functional import normalize
 
+from rdistill_course import lambda_slider, loss_explorer, map_explorer, protocol_explorer
 from rdistill_helpers import Benchmark, losses
-from rdistill_helpers.show import lambda_slider, loss_explorer, map_explorer, protocol_explorer, use_style
+from rdistill_helpers.plots import use_style
 
 LIMIT = 200  # milliseconds
 Move = Callable[[], None]

@@ -1,4 +1,4 @@
-"""Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and show."""
+"""Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and plots."""
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.download import download
@@ -34,7 +34,6 @@ from rdistill_helpers.errors import (
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, recall, search
-from rdistill_helpers.show import check
 
 __all__ = [
     "BadInput",
@@ -56,7 +55,6 @@ __all__ = [
     "TrainingImages",
     "augment_database",
     "build_index",
-    "check",
     "check_descriptors",
     "distill",
     "download",

@@ -5,8 +5,9 @@ import pytest
 import torch
 from exercise_cells import changed, solution
 
-from rdistill_helpers import BudgetExceeded, check
-from rdistill_helpers.show.check import Hint
+from rdistill_course import check
+from rdistill_course.checks import Hint
+from rdistill_helpers import BudgetExceeded
 
 CLAMP, MEAN, ROOT = ".clamp(min=1e-6)", ".mean(dim=(2, 3))", ".pow(1 / p)"
 LENGTH = " / pooled.norm(dim=1, keepdim=True)"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from exercise_cells import changed, hint_of, solution
 
-from rdistill_helpers import check
+from rdistill_course import check
 from rdistill_helpers.distil import k_centre
 from rdistill_helpers.score.uncertainty import paired_bootstrap
 

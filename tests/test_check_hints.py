@@ -5,8 +5,8 @@ import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 
-from rdistill_helpers import check
-from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tensor
+from rdistill_course import check
+from rdistill_course.checks.hints import Hint, alike, ask, passed, tensor
 
 
 def stub(x):
@@ -163,7 +163,7 @@ def test_a_right_answer_prints_one_line(capsys):
 def test_a_notebook_shows_a_hint_as_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # its history is no one's
     shell = InteractiveShell()
-    shell.run_cell("from rdistill_helpers.show.check.hints import Hint\nraise Hint('the root is missing')")
+    shell.run_cell("from rdistill_course.checks.hints import Hint\nraise Hint('the root is missing')")
     assert capsys.readouterr().out.strip() == "[NOT YET] the root is missing"
 
 

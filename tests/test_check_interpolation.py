@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from exercise_cells import hint_of
 
-from rdistill_helpers import check
+from rdistill_course import check
 
 # --- 2.1: the similarity of a photograph with a mixture
 

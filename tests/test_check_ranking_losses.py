@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from exercise_cells import changed, hint_of, solution
 
-from rdistill_helpers import check, losses
+from rdistill_course import check
+from rdistill_helpers import losses
 
 # --- 3.1: the listwise loss of queries
 

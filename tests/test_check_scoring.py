@@ -5,8 +5,8 @@ import pytest
 import torch
 from exercise_cells import changed, solution
 
-from rdistill_helpers import check
-from rdistill_helpers.show.check import Hint
+from rdistill_course import check
+from rdistill_course.checks import Hint
 
 
 @pytest.mark.parametrize(

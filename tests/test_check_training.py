@@ -5,7 +5,7 @@ import torch
 from exercise_cells import changed, hint_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from rdistill_helpers import check
+from rdistill_course import check
 
 # --- 4.1: a batch
 

@@ -8,7 +8,7 @@ import pytest
 from exercise_cells import PATHS, grade_ids, is_check, is_solution, names_of
 from exercise_cells import solution as own_answer
 
-from rdistill_helpers import check
+from rdistill_course import check
 
 WITHOUT_EXERCISES = {"00_start_here"}
 QUESTIONS = 5

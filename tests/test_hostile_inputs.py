@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
+from rdistill_course.closing_table import read_scores
 from rdistill_helpers import (
     BadInput,
     Benchmark,
@@ -42,7 +43,6 @@ from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.data.pickles import read_plain_pickle
 from rdistill_helpers.errors import shown
 from rdistill_helpers.files import refuse_packed
-from rdistill_helpers.score.table import read_scores
 
 PARSERS = [
     "ground truth (pickle)", "ground truth (JSON)", "training list (pickle)", "photograph", "descriptor file",

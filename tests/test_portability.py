@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from rdistill_course.closing_table import write_scores
 from rdistill_helpers import (
     BadInput,
     Benchmark,
@@ -49,7 +50,6 @@ from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher import image_key
 from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.runs import runs_root
-from rdistill_helpers.score.table import write_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 

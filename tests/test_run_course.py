@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITES_SCORES = """
-from rdistill_helpers.score.table import write_scores
+from rdistill_course.closing_table import write_scores
 write_scores([{"name": "teacher", "easy": 0.5, "medium": 0.25, "hard": 0.125}])
 """
 

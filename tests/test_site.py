@@ -12,8 +12,9 @@ import nbformat
 import pytest
 from lab_page import chromium
 
+import rdistill_course
 import rdistill_helpers
-from rdistill_helpers import losses, show
+from rdistill_helpers import losses, plots
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -175,12 +176,13 @@ def test_widgets_are_replaced_by_a_line_that_says_so(pages):
 def test_the_reference_describes_everything_that_is_public(pages):
     described = set().union(*(page.anchors for page in pages if page.path.parent.name == "reference"))
     described = {anchor.split(".")[-1] for anchor in described}
-    names = {*rdistill_helpers.__all__, *show.__all__, *vars(losses)} - {"losses"}
+    packages = (rdistill_helpers, rdistill_course, plots)
+    names = {*vars(losses), *(name for package in packages for name in package.__all__)} - {"losses"}
     wanted = {
         name
-        for module in (rdistill_helpers, show, losses)
+        for module in (*packages, losses)
         for name in names
-        if callable(thing := getattr(module, name, None)) and thing.__module__.startswith("rdistill_helpers")
+        if callable(thing := getattr(module, name, None)) and thing.__module__.startswith("rdistill_")
     }
     public = {name for name in wanted if not name.startswith("_")}
     assert len(public) > 40

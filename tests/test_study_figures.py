@@ -5,8 +5,8 @@ import pandas
 import pytest
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.show import choice_figure, efficiency_plot, gain_map, seed_gains
-from rdistill_helpers.show.study_figures import SIDES
+from rdistill_helpers.plots import choice_figure, efficiency_plot, gain_map, seed_gains
+from rdistill_helpers.plots.study_figures import SIDES
 
 
 def frame(rows):

@@ -1,4 +1,4 @@
-"""The shape of the package: data -> embed -> distil -> score, `show` on top, heavy libraries only where they are used."""
+"""The shape of the packages: data -> embed -> distil -> score, plots on top, the course beside; heavy libraries load late."""
 
 import ast
 import socket
@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "rdistill_helpers"
-STAGES = ["data", "embed", "distil", "score", "show"]
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "rdistill_helpers"
+STAGES = ["data", "embed", "distil", "score", "plots"]
 HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imported_by(path: Path) -> set[str]:
-    """Full names of everything of this package that a file imports, wherever in the file the import stands."""
+    """Full names of everything of the two packages that a file imports, wherever in the file the import stands."""
     package = ["rdistill_helpers", *path.relative_to(PACKAGE).parent.parts]
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -25,7 +26,7 @@ def imported_by(path: Path) -> set[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] == "rdistill_helpers"}
+    return {name for name in names if name.split(".")[0] in ("rdistill_helpers", "rdistill_course")}
 
 
 def stage_of(parts: list[str]) -> str | None:
@@ -33,14 +34,13 @@ def stage_of(parts: list[str]) -> str | None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_stages_import_only_earlier_ones_and_nothing_imports_show(path):
+def test_stages_import_only_earlier_ones_and_nothing_imports_plots(path):
     own = stage_of(list(path.relative_to(PACKAGE).parts))
     for name in imported_by(path):
         used = stage_of(name.split(".")[1:])
         if used is None or used == own:
             continue
-        offers_checks = path == PACKAGE / "__init__.py" and name == "rdistill_helpers.show.check"
-        assert used != "show" or offers_checks, f"{path.name} imports {name}: nothing imports show"
+        assert used != "plots", f"{path.name} imports {name}: nothing imports plots"
         if own is not None:
             assert STAGES.index(used) < STAGES.index(own), f"{path.name} imports {name}, a later stage"
         else:
@@ -49,8 +49,13 @@ def test_stages_import_only_earlier_ones_and_nothing_imports_show(path):
             )
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_the_library_imports_nothing_of_the_course(path):
+    assert {name for name in imported_by(path) if name.startswith("rdistill_course")} == set()
+
+
 def test_importing_the_package_leaves_the_heavy_libraries_alone():
-    modules = ["rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES)]
+    modules = ["rdistill_course", "rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES)]
     program = f"import {', '.join(modules)}, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
     assert done.returncode == 0, done.stderr

@@ -17,21 +17,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
-from rdistill_helpers import evaluate_ranking, losses
-from rdistill_helpers.distil.interpolate import mix
-from rdistill_helpers.errors import BadInput
-from rdistill_helpers.show import (
+from rdistill_course import (
     lambda_slider,
     loss_explorer,
     map_explorer,
     nearest_to_mixtures,
     protocol_explorer,
-    ranked_list,
-    style,
     toy_figure,
 )
-from rdistill_helpers.show.toy import Toy, ToyDrawing
-from rdistill_helpers.show.widgets.protocols import list_scores
+from rdistill_course.toy import Toy, ToyDrawing
+from rdistill_course.widgets.protocols import list_scores
+from rdistill_helpers import evaluate_ranking, losses
+from rdistill_helpers.distil.interpolate import mix
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.plots import ranked_list, style
 
 GROUPS = torch.arange(12) // 4
 LOSSES = {
@@ -369,8 +368,8 @@ def test_a_click_chooses_the_nearest_point_of_any_panel():
         for half in (changed[:, : changed.shape[1] // 2], changed[:, changed.shape[1] // 2 :]):
             assert half.any()
     # The stored place of a point is where a click must lead back to it.
-    from rdistill_helpers.show.maps import map_figure
-    from rdistill_helpers.show.widgets.map_points import _drawn
+    from rdistill_course.widgets.map_points import _drawn
+    from rdistill_helpers.plots.maps import map_figure
 
     drawn, places = _drawn(map_figure(panels, GROUPS), list(panels.values()))
     for panel in (0, 1):

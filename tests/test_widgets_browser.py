@@ -22,8 +22,9 @@ pytestmark = pytest.mark.skipif(
 SETUP = """
 import numpy as np, torch
 from IPython.display import display
+from rdistill_course import *
 from rdistill_helpers import Benchmark, losses, search
-from rdistill_helpers.show import *
+from rdistill_helpers.plots import *
 rooms = Benchmark.load("rooms")
 def small(image):
     return torch.from_numpy(np.asarray(image.resize((4, 3))).copy()).float().flatten() - 128

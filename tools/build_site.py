@@ -20,7 +20,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_WIDGET = "*Here the notebook shows a widget. It needs a running kernel: open the notebook in JupyterLab.*"
 # Pages beside the notebooks and docs/*.md; the others are offered as files where a page links to them.
 ABOUT = ["CONTRIBUTING.md", "LICENSE-text.md", "data/README.md", "data/CREDITS.md", "data/models/MODEL_CARD.md"]
-# Reference pages: title, and the modules whose public functions and classes they list.
+# Reference pages: title, and the modules whose public functions and classes they list; of rdistill_helpers where not told.
 REFERENCE = {
     "data": ("Data", ["data.benchmark", "data.rooms", "data.images", "data.sfm", "data.ground_truth", "data.download"]),
     "embed": (
@@ -32,17 +32,20 @@ REFERENCE = {
     "score": (
         "Score",
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
-         "score.table", "score.runs_table"],
+         "score.runs_table"],
     ),
-    "show": (
-        "Show",
-        ["show.doctor", "show.figures", "show.study_figures", "show.diagrams", "show.maps", "show.toy", "show.style", "show.widgets.mixing",
-         "show.widgets.protocols", "show.widgets.losses", "show.widgets.map_points", "show.widgets.photographs"],
+    "plots": ("Plots", ["plots.figures", "plots.study_figures", "plots.maps", "plots.style"]),
+    "course": (
+        "Course",
+        ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",
+         "rdistill_course.widgets.mixing", "rdistill_course.widgets.protocols", "rdistill_course.widgets.losses",
+         "rdistill_course.widgets.map_points", "rdistill_course.widgets.photographs"],
     ),
     "check": (
         "Exercise checks",
-        ["show.check.hints", "show.check.embeddings", "show.check.interpolation", "show.check.ranking_losses",
-         "show.check.training", "show.check.scoring", "show.check.few_images"],
+        ["rdistill_course.checks.hints", "rdistill_course.checks.embeddings", "rdistill_course.checks.interpolation",
+         "rdistill_course.checks.ranking_losses", "rdistill_course.checks.training", "rdistill_course.checks.scoring",
+         "rdistill_course.checks.few_images"],
     ),
     "common": ("Errors and processes", ["errors", "parallel"]),
 }  # fmt: skip
@@ -87,7 +90,7 @@ def contents(caption: str, pages: list[str]) -> str:
 def reference_page(title: str, modules: list[str]) -> str:
     parts = [f"# {title}\n"]
     for name in modules:
-        module = f"rdistill_helpers.{name}"
+        module = name if name.startswith("rdistill_") else f"rdistill_helpers.{name}"
         parts.append(f"## `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n")
     return "\n".join(parts)
 

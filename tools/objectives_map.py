@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from rdistill_helpers import check
+from rdistill_course import check
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "objectives.md"

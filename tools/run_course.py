@@ -12,8 +12,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from rdistill_course.closing_table import course_scores_path, format_scores, read_scores
 from rdistill_helpers.errors import RDistillError
-from rdistill_helpers.score.table import course_scores_path, format_scores, read_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 900

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rdistill_course.checks.hints import Hint, alike, ask, passed, tell, tensor
 from rdistill_helpers.distil.interpolate import mix
-from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tell, tensor
 
 
 def similarity_to_mixture(answer: Callable[..., Any]) -> None:

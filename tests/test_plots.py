@@ -1,11 +1,9 @@
-"""Figures, maps and the doctor, on a benchmark of plain colours."""
+"""Figures and maps, on a benchmark of plain colours."""
 
 import io
 import itertools
-import json
 import re
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,23 +12,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
-from rdistill_helpers import RetrievalNet, save_network
 from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.ranks import remove_ignored
-from rdistill_helpers.score.report import PROTOCOLS
-from rdistill_helpers.show import (
-    course_map,
-    doctor,
+from rdistill_helpers.plots import (
     filmstrip,
     history_plot,
     image_grid,
-    joint_space_diagram,
-    ledger_diagram,
     map_figure,
-    mixture_diagram,
     outcomes,
-    protocol_diagram,
     protocol_examples,
     ranked_list,
     scores_plot,
@@ -137,27 +126,6 @@ def test_filmstrip_frames_tell_places_apart_by_line_and_colour():
     drawn(fig)
 
 
-def test_diagrams_describe_themselves():
-    assert "gradient trains the student" in drawn(course_map())
-    assert "free; if not, the teacher is asked" in drawn(ledger_diagram())
-    # Half way between two arrows at a right angle, the chord is as far from the centre as the root of one half.
-    assert "with length 0.71" in drawn(mixture_diagram(0.5, 90))
-    assert "the same lambda, 0.3, in the other" in drawn(joint_space_diagram(0.3))
-
-
-def test_the_protocol_diagram_counts_the_ranks_that_the_score_counts():
-    kinds = {"E": "easy", "H": "hard", "J": "junk"}
-    ranked = "EJ-HE-JH--E-"
-    said = drawn(protocol_diagram(ranked))
-    for protocol, (positive, ignored) in PROTOCOLS.items():
-        places = [
-            [place for place, letter in enumerate(ranked) if kinds.get(letter) in parts]
-            for parts in (positive, ignored)
-        ]
-        assert f"{protocol}: {', '.join(map(str, remove_ignored(*places)))}" in said
-    assert "hard: none" in drawn(protocol_diagram("E-"))
-
-
 def test_a_query_without_box_and_images_is_drawn(benchmark, ranking):
     assert "0 easy, 1 hard, 2 junk" in drawn(protocol_examples(benchmark, 1, per_row=2))
     drawn(ranked_list(benchmark, 1, ranking, "easy", k=1))
@@ -182,9 +150,6 @@ def test_filmstrip_puts_the_ends_where_lambda_says(benchmark):
         (lambda b, r: ranked_list(b, 0, r + COLOURS), "beyond the 24"),
         (lambda b, r: filmstrip([0.5], []), "1 weights and 0 columns"),
         (lambda b, r: filmstrip([0.5], [[colour(0)]], places=[[0, 1]]), "places do not fit"),
-        (lambda b, r: mixture_diagram(0.5, 180), "cannot be drawn"),
-        (lambda b, r: joint_space_diagram(1.5), "cannot be drawn"),
-        (lambda b, r: protocol_diagram("EX"), "the letters E, H, J and -"),
         (lambda b, r: history_plot({}), "no loss to draw"),
         (lambda b, r: scores_plot([]), "no score to draw"),
         (lambda b, r: map_figure(np.zeros((3, 2)), ["a"]), "for 1 groups"),
@@ -309,117 +274,3 @@ def test_groups_beyond_the_palette_still_differ():
     assert len(looks) == 20
     assert [ax.get_title() for ax in fig.axes] == ["teacher", "student"]
     drawn(fig)
-
-
-# Doctor
-
-
-@pytest.fixture
-def data_folder(tmp_path):
-    """A data folder as the doctor wants it, of the smallest kind."""
-    import hashlib
-    import zipfile
-
-    folder = tmp_path / "data"
-    (folder / "models").mkdir(parents=True)
-    with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
-        archive.writestr("train.txt", "train_0000\n")
-    digest = hashlib.sha256((folder / "rooms.zip").read_bytes()).hexdigest()
-    (folder / "rooms.zip.sha256").write_text(f"{digest}  rooms.zip\n")
-    (folder / "rooms_train_labels.csv").write_text("image,room\ntrain_0000,0\n")
-    net = RetrievalNet("squeezenet1_1", weights=None)
-    for name in ("squeezenet1_1", "teacher_lite2_gem"):
-        save_network(net, folder / "models" / f"{name}.safetensors")
-    return folder
-
-
-def test_the_doctor_finds_a_whole_installation_well(data_folder, tmp_path, capsys):
-    assert doctor(data_folder, tmp_path / "runs") is True
-    out = capsys.readouterr().out
-    assert "[FAIL]" not in out
-    assert out.count("[OK]") == 14
-    assert "Everything is ready." in out
-
-
-@pytest.mark.parametrize(
-    ("harm", "part", "fix"),
-    [
-        (lambda folder: (folder / "rooms.zip").unlink(), "photographs", "git checkout"),
-        (lambda folder: (folder / "rooms.zip").write_bytes(b"cut"), "photographs", "git checkout"),
-        (lambda folder: (folder / "rooms_train_labels.csv").unlink(), "photographs", "git checkout"),
-        (lambda folder: (folder / "models/squeezenet1_1.safetensors").unlink(), "student network", "git checkout"),
-        (lambda folder: (folder / "models/squeezenet1_1.safetensors").write_bytes(b"cut"), "student network", "git checkout"),
-        (lambda folder: (folder / "models/teacher_lite2_gem.safetensors").write_bytes(b"cut"), "teacher", "git checkout"),
-    ],
-)  # fmt: skip
-def test_the_doctor_names_what_is_broken_and_the_fix(data_folder, tmp_path, capsys, harm, part, fix):
-    harm(data_folder)
-    assert doctor(data_folder, tmp_path / "runs") is False
-    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[FAIL]")]
-    assert len(failed) == 1
-    assert part in failed[0]
-    assert fix in failed[0]
-
-
-def test_the_doctor_tells_of_old_python_missing_packages_full_disks_and_closed_folders(
-    data_folder, tmp_path, capsys, monkeypatch
-):
-    import shutil
-    from importlib import metadata
-
-    def version(name):
-        if name.startswith("faiss"):
-            raise metadata.PackageNotFoundError(name)
-        return "99.0"
-
-    monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12_000_000))
-    (tmp_path / "runs").write_text("a file where the folder should be")
-    assert doctor(data_folder, tmp_path / "runs") is False
-    failed = re.findall(r"\[FAIL\] (.*?):", capsys.readouterr().out)
-    assert failed == ["Python", "timm", "faiss", "folder for results", "free disk"]
-
-
-FIXES = {
-    "Python": "make the environment with Python 3.11 or newer",
-    "timm": "install the package again: python -m pip install",
-    "faiss": "install the package again: python -m pip install",
-    "torch": "install the package again: python -m pip install",
-    "photographs": "unset RDISTILL_DATA",
-    "student network": "unset RDISTILL_DATA",
-    "teacher network": "unset RDISTILL_DATA",
-    "folder for results": "RDISTILL_RUNS",
-    "free disk": "RDISTILL_RUNS",
-}
-
-
-def test_every_failure_that_the_doctor_finds_comes_with_its_fix(tmp_path, capsys, monkeypatch):
-    from importlib import metadata
-
-    def version(name):
-        if name.startswith("faiss"):
-            raise metadata.PackageNotFoundError(name)
-        return "1.0" if name == "torch" else "99.0"
-
-    import torchvision  # noqa: F401 - its own import asks for versions, which are false below
-
-    monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(metadata, "requires", lambda name: ["torch>=2.6", "timm>=1.0", 'pytest>=8; extra == "dev"'])
-    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setitem(sys.modules, "timm", None)
-    (tmp_path / "runs").write_text("a file where the folder should be")
-    assert doctor(tmp_path / "no data", tmp_path / "runs") is False
-    failed = dict(re.findall(r"\[FAIL\] (.*?): (.*)", capsys.readouterr().out))
-    assert set(failed) == set(FIXES)
-    assert {part: line for part, line in failed.items() if FIXES[part] not in line} == {}
-    assert "1.0 is installed where >=2.6 is needed" in failed["torch"]
-
-
-def test_scores_of_a_file_can_be_drawn(tmp_path):
-    from rdistill_helpers.score.table import read_scores
-
-    path = tmp_path / "scores.json"
-    path.write_text(json.dumps([{"name": "a", "easy": 0.0, "medium": 1.0, "hard": 0.5}]))
-    assert "a easy 0.0, medium 100.0, hard 50.0" in drawn(scores_plot(read_scores(path)))

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from rdistill_course.closing_table import course_scores_path, format_scores, read_scores, score_row, write_scores
 from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.plots import scores_plot
 from rdistill_helpers.runs import runs_root
-from rdistill_helpers.score.table import course_scores_path, format_scores, read_scores, score_row, write_scores
 
 ROWS = [
     {"name": "teacher", "easy": 0.7, "medium": 0.55, "hard": 0.301},
@@ -61,3 +62,8 @@ def test_runs_go_where_the_variable_says(tmp_path, monkeypatch):
     assert (tmp_path / "elsewhere").is_dir()
     assert course_scores_path() == tmp_path / "elsewhere" / "course" / "scores.json"
     assert runs_root(tmp_path / "given") == tmp_path / "given"
+
+
+def test_scores_of_a_file_can_be_drawn(tmp_path):
+    path = write_scores([{"name": "a", "easy": 0.0, "medium": 1.0, "hard": 0.5}], tmp_path / "scores.json")
+    assert "a easy 0.0, medium 100.0, hard 50.0" in scores_plot(read_scores(path)).get_label()

@@ -1,22 +1,22 @@
 """Checks of the exercises, one function for each: prints [OK], or raises a `Hint` about the particular mistake."""
 
-from rdistill_helpers.show.check.embeddings import (
+from rdistill_course.checks.embeddings import (
     gem_per_channel,
     only_the_teacher_finds,
     search_in_blocks,
     what_fits,
 )
-from rdistill_helpers.show.check.few_images import choose_more, paired_interval, photographs_needed
-from rdistill_helpers.show.check.hints import Hint
-from rdistill_helpers.show.check.interpolation import bill, comparable, similarity_to_mixture, three_parts
-from rdistill_helpers.show.check.ranking_losses import gradient, listwise, mixed_similarities, predictions
-from rdistill_helpers.show.check.scoring import (
+from rdistill_course.checks.few_images import choose_more, paired_interval, photographs_needed
+from rdistill_course.checks.hints import Hint
+from rdistill_course.checks.interpolation import bill, comparable, similarity_to_mixture, three_parts
+from rdistill_course.checks.ranking_losses import gradient, listwise, mixed_similarities, predictions
+from rdistill_course.checks.scoring import (
     cut_average_precision,
     mean_precision,
     protocol_ranks,
     weighted_expansion,
 )
-from rdistill_helpers.show.check.training import batch, layer_cost, training_step, verdict
+from rdistill_course.checks.training import batch, layer_cost, training_step, verdict
 
 __all__ = [
     "Hint",

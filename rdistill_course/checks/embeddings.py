@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.overrides import TorchFunctionMode
 
-from rdistill_helpers.show.check.hints import Hint, alike, ask, compare, numbers, passed, tensor
+from rdistill_course.checks.hints import Hint, alike, ask, compare, numbers, passed, tensor
 
 Answer = Callable[..., Any]
 

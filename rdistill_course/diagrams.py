@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.plots.style import MARKS, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS
-from rdistill_helpers.show.style import MARKS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

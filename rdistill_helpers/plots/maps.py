@@ -10,7 +10,7 @@ import torch
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.show.style import COLOURS, GREY, MARKERS
+from rdistill_helpers.plots.style import COLOURS, GREY, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.plots.style import COLOURS, GREY, LINES, MARKERS, PALETTE
 from rdistill_helpers.score.uncertainty import Interval
-from rdistill_helpers.show.style import COLOURS, GREY, LINES, MARKERS, PALETTE
 
 if TYPE_CHECKING:
     import pandas

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rdistill_course.widgets.parts import column, img, keys, said, view
+from rdistill_course.widgets.photographs import Place, sheet, tile_of
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.distil.interpolate import mix
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.show.style import PALETTE
-from rdistill_helpers.show.widgets.parts import column, img, keys, said, view
-from rdistill_helpers.show.widgets.photographs import Place, sheet, tile_of
+from rdistill_helpers.plots.style import PALETTE
 
 if TYPE_CHECKING:
     import ipywidgets

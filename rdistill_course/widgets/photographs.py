@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.show.style import MARKS, PALETTE
+from rdistill_helpers.plots.style import MARKS, PALETTE
 
 TILE = (160, 120)  # pixels of one photograph
 GAP, CAPTION, FRAME = 8, 20, 4  # pixels

@@ -6,10 +6,10 @@ matplotlib canvas that is kept. They are dead on a page without a kernel: draw t
 `filmstrip`, `ranked_list`, `toy_figure` and `map_figure`.
 """
 
-from rdistill_helpers.show.widgets.losses import loss_explorer
-from rdistill_helpers.show.widgets.map_points import map_explorer
-from rdistill_helpers.show.widgets.mixing import lambda_slider, nearest_to_mixtures
-from rdistill_helpers.show.widgets.protocols import protocol_explorer
+from rdistill_course.widgets.losses import loss_explorer
+from rdistill_course.widgets.map_points import map_explorer
+from rdistill_course.widgets.mixing import lambda_slider, nearest_to_mixtures
+from rdistill_course.widgets.protocols import protocol_explorer
 
 __all__ = [
     "lambda_slider",

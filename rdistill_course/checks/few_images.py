@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdistill_helpers.show.check.hints import Hint, alike, ask, numbers, passed, tensor
+from rdistill_course.checks.hints import Hint, alike, ask, numbers, passed, tensor
 
 
 def photographs_needed(answer: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.show.style import COLOURS, MARKERS, PALETTE, SHOWN_DPI
+from rdistill_helpers.plots.style import COLOURS, MARKERS, PALETTE, SHOWN_DPI
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

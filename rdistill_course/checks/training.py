@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rdistill_course.checks.hints import Hint, alike, ask, passed, tensor
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import interpolate
 from rdistill_helpers.distil.tuples import teacher_neighbours
-from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tensor
 
 
 def batch(answer: Callable[..., Any]) -> None:

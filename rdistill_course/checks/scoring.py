@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from rdistill_course.checks.hints import Hint, ask, compare, numbers, passed, tensor
 from rdistill_helpers.score.ranks import average_precision, precision_at, remove_ignored
-from rdistill_helpers.show.check.hints import Hint, ask, compare, numbers, passed, tensor
 
 Answer = Callable[..., Any]
 IGNORED = {"easy": ("junk", "hard"), "medium": ("junk",), "hard": ("junk", "easy")}

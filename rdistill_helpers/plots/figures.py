@@ -13,9 +13,8 @@ from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.distil.train import History
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.plots.style import COLOURS, GREY, HATCHES, LINES, MARKS, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS
-from rdistill_helpers.score.table import LEVELS, ScoreRow
-from rdistill_helpers.show.style import COLOURS, GREY, HATCHES, LINES, MARKS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,7 +218,7 @@ def history_plot(
     return _described(fig, alt, f"Loss against training step: {ends}.")
 
 
-def scores_plot(rows: Sequence[ScoreRow], alt: str | None = None) -> "Figure":
+def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "Figure":
     """mAP of several methods under the easy, medium and hard protocol, side by side, in percent."""
     from matplotlib.figure import Figure
 
@@ -228,8 +227,8 @@ def scores_plot(rows: Sequence[ScoreRow], alt: str | None = None) -> "Figure":
     fig = Figure(figsize=(7.0, 0.8 + 0.36 * len(rows)), layout="constrained")
     panels = fig.subplots(1, 3, sharex=True, sharey=True)
     places = np.arange(len(rows))[::-1]
-    most = max(100 * row[level] for row in rows for level in LEVELS)
-    for ax, level in zip(panels, LEVELS, strict=True):
+    most = max(100 * row[level] for row in rows for level in PROTOCOLS)
+    for ax, level in zip(panels, PROTOCOLS, strict=True):
         values = [100 * row[level] for row in rows]
         bars = ax.barh(
             places, values, height=0.7, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))], edgecolor="white"
@@ -243,7 +242,7 @@ def scores_plot(rows: Sequence[ScoreRow], alt: str | None = None) -> "Figure":
     panels[0].set_xlim(0, most * 1.2)
     panels[1].set_xlabel("mAP in %")
     said = "; ".join(
-        f"{row['name']} " + ", ".join(f"{level} {100 * row[level]:.1f}" for level in LEVELS) for row in rows
+        f"{row['name']} " + ", ".join(f"{level} {100 * row[level]:.1f}" for level in PROTOCOLS) for row in rows
     )
     return _described(fig, alt, f"mAP in percent of {len(rows)} methods: {said}.")
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rdistill_course.checks.hints import Hint, alike, ask, passed, tell, tensor
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import mix
-from rdistill_helpers.show.check.hints import Hint, alike, ask, passed, tell, tensor
 
 
 def listwise(answer: Callable[..., Any]) -> None:

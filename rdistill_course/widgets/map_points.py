@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from rdistill_helpers.show.maps import map_figure
-from rdistill_helpers.show.style import PALETTE, SHOWN_DPI
-from rdistill_helpers.show.widgets.parts import column, img, keys, said, slider, view
-from rdistill_helpers.show.widgets.photographs import Place, sheet, tile_of
+from rdistill_course.widgets.parts import column, img, keys, said, slider, view
+from rdistill_course.widgets.photographs import Place, sheet, tile_of
+from rdistill_helpers.plots.maps import map_figure
+from rdistill_helpers.plots.style import PALETTE, SHOWN_DPI
 
 if TYPE_CHECKING:
     import ipywidgets

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from rdistill_helpers.show.toy import SHARP, STEPS, Loss, Toy, ToyDrawing
-from rdistill_helpers.show.widgets.parts import column, img, keys, said, slider, view
+from rdistill_course.toy import SHARP, STEPS, Loss, Toy, ToyDrawing
+from rdistill_course.widgets.parts import column, img, keys, said, slider, view
 
 if TYPE_CHECKING:
     import ipywidgets

@@ -1,0 +1,40 @@
+"""What only the notebooks use: exercise checks, widgets, diagrams, the doctor and the closing table of scores."""
+
+from rdistill_course import checks as check
+from rdistill_course.closing_table import format_scores, read_scores, score_row, write_scores
+from rdistill_course.diagrams import (
+    course_map,
+    joint_space_diagram,
+    ledger_diagram,
+    mixture_diagram,
+    protocol_diagram,
+)
+from rdistill_course.doctor import doctor
+from rdistill_course.toy import toy_figure
+from rdistill_course.widgets import (
+    lambda_slider,
+    loss_explorer,
+    map_explorer,
+    nearest_to_mixtures,
+    protocol_explorer,
+)
+
+__all__ = [
+    "check",
+    "course_map",
+    "doctor",
+    "format_scores",
+    "joint_space_diagram",
+    "lambda_slider",
+    "ledger_diagram",
+    "loss_explorer",
+    "map_explorer",
+    "mixture_diagram",
+    "nearest_to_mixtures",
+    "protocol_diagram",
+    "protocol_explorer",
+    "read_scores",
+    "score_row",
+    "toy_figure",
+    "write_scores",
+]
