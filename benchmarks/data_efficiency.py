@@ -45,7 +45,7 @@ from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.distil import distill, losses, train_supervised
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.networks import RetrievalNet, load_teacher, teacher_version
+from rdistill_helpers.embed.network import RetrievalNet, load_teacher, teacher_version
 from rdistill_helpers.runs import runs_root
 from rdistill_helpers.score.report import Report, evaluate
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.embed.network import RetrievalNet
 
 LIMIT = 0.90
 BACKBONES = {"squeezenet1_1": 1.0, "tf_efficientnet_lite2": 1.6}  # student and teacher, with their input scales

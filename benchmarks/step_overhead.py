@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from rdistill_helpers.distil import augmented, interpolate, losses, mix_maps, tuple_batches
-from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.embed.network import RetrievalNet
 
 LIMIT = 0.10
 JOINT_LIMIT = 0.03

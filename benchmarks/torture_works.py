@@ -26,7 +26,7 @@ from rdistill_helpers.data import sources, transfer
 from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.data.transfer import read_lock
 from rdistill_helpers.distil import train
-from rdistill_helpers.embed.teacher import image_key
+from rdistill_helpers.embed.black_box import image_key
 
 PAUSE = 0.003  # seconds that each batch of a killed process takes, so that there are many moments to kill it
 

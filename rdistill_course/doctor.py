@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import TrainingImages
-from rdistill_helpers.embed.networks import load_network
+from rdistill_helpers.embed.network import load_network
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.runs import runs_root
 

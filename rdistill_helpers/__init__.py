@@ -8,18 +8,11 @@ from rdistill_helpers.descriptors import check_descriptors, open_descriptors, sa
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.train import History, distill, train_on_pairs, train_supervised
+from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.http_teacher import HttpTeacher
-from rdistill_helpers.embed.networks import (
-    RetrievalNet,
-    load_network,
-    load_published,
-    load_teacher,
-    load_whitening,
-    save_network,
-    teacher_version,
-)
-from rdistill_helpers.embed.teacher import BlackBoxTeacher
+from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
+from rdistill_helpers.embed.published import load_published, load_whitening
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
 from rdistill_helpers.errors import (

@@ -26,18 +26,12 @@ from rdistill_helpers.data.sources import PUBLISHED
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.train import distill
+from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
 from rdistill_helpers.embed.http_teacher import HttpTeacher
-from rdistill_helpers.embed.networks import (
-    RetrievalNet,
-    load_network,
-    load_published,
-    load_teacher,
-    save_network,
-    teacher_version,
-)
+from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
+from rdistill_helpers.embed.published import load_published
 from rdistill_helpers.embed.serve_teacher import TeacherServer
-from rdistill_helpers.embed.teacher import BlackBoxTeacher
 from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput

@@ -26,7 +26,7 @@ from rdistill_helpers import (
     save_descriptors,
 )
 from rdistill_helpers.__main__ import main, parser
-from rdistill_helpers.embed.networks import save_network
+from rdistill_helpers.embed.network import save_network
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 14

@@ -5,7 +5,7 @@ from PIL import Image
 from torch import nn
 
 from rdistill_helpers.embed.extract import extract, recommended_scales
-from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.errors import BadInput, DataMissing
 
 

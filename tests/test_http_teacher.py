@@ -27,7 +27,7 @@ from PIL import Image
 from rdistill_helpers import BadInput, BlackBoxTeacher, BudgetExceeded, DataMissing, HttpTeacher, TeacherUnavailable
 from rdistill_helpers.__main__ import main
 from rdistill_helpers.embed import http_teacher
-from rdistill_helpers.embed.networks import RetrievalNet, save_network
+from rdistill_helpers.embed.network import RetrievalNet, save_network
 from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import new_key, owner_of, read_keys
 from rdistill_helpers.embed.teacher_wire import IMAGES, digest, packed, unpacked
@@ -142,7 +142,7 @@ def test_an_image_is_known_by_the_pixels_that_the_black_box_knows_it_by(serve):
     as_pil = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     assert served.client()(as_pil).equal(rows) and served.paid() == 2
     database = sqlite3.connect(served.ledger)
-    from rdistill_helpers.embed.teacher import image_key
+    from rdistill_helpers.embed.black_box import image_key
 
     assert {row[0] for row in database.execute("SELECT image FROM paid")} == set(map(image_key, images))
     database.close()

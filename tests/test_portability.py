@@ -46,8 +46,8 @@ from rdistill_helpers import (
 from rdistill_helpers.data import sources
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.sources import File
+from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.embed.serve_teacher import TeacherServer
-from rdistill_helpers.embed.teacher import image_key
 from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.runs import runs_root
 

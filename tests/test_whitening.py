@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch import nn
 
-from rdistill_helpers.embed import networks
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
 from rdistill_helpers.errors import BadInput
 
@@ -209,7 +208,3 @@ def test_rows_that_are_no_descriptors_are_refused():
     for learn in (pca_whitening, lambda r: learn_whitening(r, [0], [1])):
         with pytest.raises(BadInput, match="rows hold NaN or infinite values, first in row 3"):
             learn(rows)
-
-
-def test_whitening_is_still_found_beside_the_networks():
-    assert networks.LearnedWhitening is LearnedWhitening

@@ -25,7 +25,7 @@ REFERENCE = {
     "data": ("Data", ["data.benchmark", "data.rooms", "data.images", "data.sfm", "data.ground_truth", "data.download"]),
     "embed": (
         "Embed",
-        ["embed.networks", "embed.pooling", "embed.extract", "embed.to_file", "embed.teacher", "embed.http_teacher",
+        ["embed.network", "embed.published", "embed.cost", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box", "embed.http_teacher",
          "embed.whitening", "descriptors"],
     ),
     "distil": ("Distil", ["distil.interpolate", "distil.losses", "distil.tuples", "distil.train", "distil.choose"]),

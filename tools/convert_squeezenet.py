@@ -55,7 +55,7 @@ def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, Tensor]:
 
 def classify(state: dict[str, Tensor], photo: Path) -> list[tuple[str, float]]:
     """The five likeliest ImageNet classes of a photograph, with their probabilities."""
-    from rdistill_helpers.embed.networks import CAFFE_MEAN, CAFFE_STD
+    from rdistill_helpers.embed.backbones import CAFFE_MEAN, CAFFE_STD
 
     net = models.squeezenet1_1(weights=None).eval()
     net.load_state_dict(state)

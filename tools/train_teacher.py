@@ -173,7 +173,7 @@ def train(
 def main() -> None:
     from rdistill_helpers import Benchmark, TrainingImages, evaluate, extract
     from rdistill_helpers.distil.train import average_weights
-    from rdistill_helpers.embed.networks import RetrievalNet, load_network, save_network
+    from rdistill_helpers.embed.network import RetrievalNet, load_network, save_network
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="ImageNet weights (.pth), or an earlier --out")

@@ -24,7 +24,7 @@ from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import interpolate, mix_maps
 from rdistill_helpers.distil.tuples import class_batches, hard_negatives, tuple_batches
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, DataMissing, RDistillError
 from rdistill_helpers.files import refuse_packed, written_whole

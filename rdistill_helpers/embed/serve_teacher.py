@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdistill_helpers.embed.teacher import BlackBoxTeacher, Embed
+from rdistill_helpers.embed.black_box import BlackBoxTeacher, Embed
 from rdistill_helpers.embed.teacher_keys import Key, owner_of
 from rdistill_helpers.embed.teacher_wire import IMAGES, arrived_whole, digest, packed, unpacked
 from rdistill_helpers.errors import BadInput, BudgetExceeded, RDistillError
