@@ -63,14 +63,14 @@ from rdistill_helpers import (
     load_whitening,
     open_descriptors,
 )
-from rdistill_helpers.data import transfer
 from rdistill_helpers.data.images import read_image
 from rdistill_helpers.data.rooms import open_archive
-from rdistill_helpers.data.sources import File
-from rdistill_helpers.data.unpack import pick, unpack
 from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import Key, read_keys
 from rdistill_helpers.embed.teacher_wire import ROWS, packed, unpacked
+from rdistill_helpers.fetch import transfer
+from rdistill_helpers.fetch.sources import File
+from rdistill_helpers.fetch.unpack import pick, unpack
 
 LONGEST_MESSAGE = 1100
 MEMORY_GIB = 3  # above what the process holds already

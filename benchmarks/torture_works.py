@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torture_processes import Work
 
 from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
-from rdistill_helpers.data import sources, transfer
 from rdistill_helpers.data.ground_truth import write_ground_truth
-from rdistill_helpers.data.transfer import read_lock
 from rdistill_helpers.distil import train
 from rdistill_helpers.embed.black_box import image_key
+from rdistill_helpers.fetch import sources, transfer
+from rdistill_helpers.fetch.transfer import read_lock
 
 PAUSE = 0.003  # seconds that each batch of a killed process takes, so that there are many moments to kill it
 

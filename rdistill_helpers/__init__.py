@@ -1,7 +1,6 @@
 """Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and plots."""
 
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.data.download import download
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
@@ -24,6 +23,7 @@ from rdistill_helpers.errors import (
     RDistillError,
     TeacherUnavailable,
 )
+from rdistill_helpers.fetch.download import download
 from rdistill_helpers.score.expansion import augment_database, expand_queries
 from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
 from rdistill_helpers.score.search import build_index, recall, search

@@ -22,7 +22,6 @@ from rdistill_helpers.data.benchmark import REVISITED, Benchmark
 from rdistill_helpers.data.images import fitted, photographs, read_image, to_tensor
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
-from rdistill_helpers.data.sources import PUBLISHED
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.train import distill
@@ -35,6 +34,7 @@ from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.fetch.sources import PUBLISHED
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.parallel import broadcast, gather, own_device, own_share, processes, rank, world_size
 

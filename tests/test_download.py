@@ -22,10 +22,10 @@ from PIL import Image
 
 from rdistill_helpers import Benchmark, download
 from rdistill_helpers.__main__ import main
-from rdistill_helpers.data import sources, transfer, unpack
 from rdistill_helpers.data.ground_truth import write_ground_truth
-from rdistill_helpers.data.sources import PUBLISHED, SOURCES, File
 from rdistill_helpers.errors import BadInput, DataMissing, DownloadFailed, RDistillError
+from rdistill_helpers.fetch import sources, transfer, unpack
+from rdistill_helpers.fetch.sources import PUBLISHED, SOURCES, File
 
 CONTENT = b"\x80" + bytes(i * i % 251 for i in range(200_000))
 GNU_TAR = {"format": tarfile.GNU_FORMAT}

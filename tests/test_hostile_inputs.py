@@ -35,13 +35,14 @@ from rdistill_helpers import (
     load_published,
     open_descriptors,
 )
-from rdistill_helpers.data import rooms, transfer, unpack
+from rdistill_helpers.data import rooms
 from rdistill_helpers.data.benchmark import _read_from_folder
 from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_truth
 from rdistill_helpers.data.images import read_image
 from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.data.pickles import read_plain_pickle
 from rdistill_helpers.errors import shown
+from rdistill_helpers.fetch import transfer, unpack
 from rdistill_helpers.files import refuse_packed
 
 PARSERS = [

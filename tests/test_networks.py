@@ -12,13 +12,13 @@ from torch import nn
 from torchvision import models
 
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.data.sources import PUBLISHED
 from rdistill_helpers.embed.cost import multiply_adds, parameters_count
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
 from rdistill_helpers.embed.published import load_published, load_whitening
 from rdistill_helpers.embed.whitening import pca_whitening
 from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.fetch.sources import PUBLISHED
 
 
 def pixels(count=2, height=64, width=80, seed=0):

@@ -13,7 +13,7 @@ from tiny_sets import photograph, published_meta
 
 from rdistill_helpers import RetrievalNet, save_network
 from rdistill_helpers.data.ground_truth import write_ground_truth
-from rdistill_helpers.data.sources import PUBLISHED
+from rdistill_helpers.fetch.sources import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASE, QUERIES = [f"place_{i:06d}" for i in range(12)], [f"query_{i:06d}" for i in range(3)]

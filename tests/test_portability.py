@@ -43,12 +43,12 @@ from rdistill_helpers import (
     save_descriptors,
     save_network,
 )
-from rdistill_helpers.data import sources
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.data.sources import File
 from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import new_key, read_keys
+from rdistill_helpers.fetch import sources
+from rdistill_helpers.fetch.sources import File
 from rdistill_helpers.runs import runs_root
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,4 +1,4 @@
-from rdistill_helpers.data.sources import PUBLISHED
+from rdistill_helpers.fetch.sources import PUBLISHED
 from rdistill_helpers.score.published import PUBLISHED_SCORES, published_scores
 
 

@@ -26,8 +26,8 @@ from rdistill_helpers import (
     recommended_scales,
     train_on_pairs,
 )
-from rdistill_helpers.data import sources
 from rdistill_helpers.data.ground_truth import write_ground_truth
+from rdistill_helpers.fetch import sources
 
 DATABASE, QUERIES = [f"place_{i:06d}" for i in range(10)], ["query_000001", "query_000002"]
 TRAINING = [f"{i:02d}feedbeef{i:02d}" for i in range(12)]

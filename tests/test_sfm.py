@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rdistill_helpers.data.sfm import SFM_FILE, SfMImages
-from rdistill_helpers.data.sources import sfm_image
+from rdistill_helpers.data.sfm import SFM_FILE, SfMImages, sfm_path
 from rdistill_helpers.errors import BadInput, DataMissing
 
 CLUSTERS = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
@@ -27,7 +26,7 @@ def written(tmp_path):
         (tmp_path / SFM_FILE).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / SFM_FILE).write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, protocol=2))
         for i in photographs:
-            path = tmp_path / sfm_image(NAMES[i]).path
+            path = tmp_path / sfm_path(NAMES[i])
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (60, 40) if i % 2 else (40, 60), (20 * i, 90, 30)).save(path, format="JPEG")
         return tmp_path
@@ -51,7 +50,7 @@ def test_a_list_of_numpy_arrays_reads_alike(written):
 
 def test_photographs_lie_in_folders_of_their_last_letters(written):
     images = SfMImages.load("train", written(listed(), photographs=[1]))
-    assert sfm_image("0123456789abcdef").path == "train/ims/ef/cd/ab/0123456789abcdef"
+    assert sfm_path("0123456789abcdef") == "train/ims/ef/cd/ab/0123456789abcdef"
     assert images.image(1).size == (60, 40)
     assert images.missing([0, 1, 2]) == [NAMES[0], NAMES[2]]
     assert len(images.missing()) == 11

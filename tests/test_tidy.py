@@ -1,4 +1,4 @@
-"""The shape of the packages: data -> embed -> distil -> score, plots on top, the course beside; heavy libraries load late."""
+"""The shape of the packages: data -> fetch -> embed -> distil -> score, plots on top; heavy libraries load late."""
 
 import ast
 import socket
@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "rdistill_helpers"
-STAGES = ["data", "embed", "distil", "score", "plots"]
+# `fetch` fills the data folder: it knows the layouts that `data` reads, while `data` knows no address. `embed` names the
+# addresses of published networks that are not there yet.
+STAGES = ["data", "fetch", "embed", "distil", "score", "plots"]
 HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

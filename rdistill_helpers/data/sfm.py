@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 from rdistill_helpers.data.images import fitted, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
-from rdistill_helpers.data.sources import sfm_image
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 
 SFM_FILE = Path("train", "dbs", "retrieval-SfM-120k.pkl")
@@ -83,7 +82,7 @@ class SfMImages:
 
     def path(self, i: int) -> Path:
         """The file of photograph i."""
-        return self.root / sfm_image(self.names[i]).path
+        return self.root / sfm_path(self.names[i])
 
     def image(self, i: int) -> Image.Image:
         """Photograph i, RGB, as it is stored. DataMissing says how to fetch it."""
@@ -132,6 +131,18 @@ class SfMImages:
         queries, positives = place[self.queries], place[self.positives]
         both = (queries >= 0) & (positives >= 0)
         return queries[both], positives[both]
+
+
+def sfm_path(cid: str) -> str:
+    """Where a photograph lies in the data folder: three folders are named by the last six characters of its id.
+
+    Args:
+        cid: the id of the photograph.
+
+    Returns:
+        The path in the data folder, with forward slashes.
+    """
+    return f"train/ims/{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{cid}"
 
 
 def _column(part: dict[str, Any], key: str, path: Path) -> list[Any]:

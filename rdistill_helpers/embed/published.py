@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.data.sources import PUBLISHED, PUBLISHED_URL
 from rdistill_helpers.embed.network import RetrievalNet, network_of
 from rdistill_helpers.embed.weight_files import check_state, read_pth
 from rdistill_helpers.embed.whitening import LearnedWhitening
 from rdistill_helpers.errors import BadInput, DataMissing, shown
+from rdistill_helpers.fetch.sources import PUBLISHED, PUBLISHED_URL
 
 
 def load_published(source: str | Path) -> RetrievalNet:

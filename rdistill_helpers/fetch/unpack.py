@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from tqdm.auto import tqdm
 
 from rdistill_helpers.data.paths import name_problem
-from rdistill_helpers.data.transfer import need_space
 from rdistill_helpers.errors import DownloadFailed, shown
+from rdistill_helpers.fetch.transfer import need_space
 
 ENDINGS = (".jpg", ".jpeg")
 # Far above what the real archives hold, far below what fills a disk. SfM-120k has most entries: nearly each of its

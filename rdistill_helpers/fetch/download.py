@@ -9,14 +9,14 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
-from rdistill_helpers.data import sources
 from rdistill_helpers.data.benchmark import REVISITED
 from rdistill_helpers.data.ground_truth import read_ground_truth
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.data.sources import File
-from rdistill_helpers.data.transfer import NotOffered, alone, fetch, read_lock, record
-from rdistill_helpers.data.unpack import pick, unpack
 from rdistill_helpers.errors import BadInput, DownloadFailed, RDistillError
+from rdistill_helpers.fetch import sources
+from rdistill_helpers.fetch.sources import File
+from rdistill_helpers.fetch.transfer import NotOffered, alone, fetch, read_lock, record
+from rdistill_helpers.fetch.unpack import pick, unpack
 
 Fetch = Callable[..., str]
 

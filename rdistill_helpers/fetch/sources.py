@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from rdistill_helpers.data.sfm import sfm_path
+
 
 @dataclass(frozen=True)
 class File:
@@ -75,6 +77,5 @@ SFM_ARCHIVE = File("train/ims/ims.tar.gz", f"{_SFM}train/ims/ims.tar.gz")
 
 
 def sfm_image(cid: str) -> File:
-    """A training photograph of retrieval-SfM-120k; three folders are named by the last six characters of its id."""
-    path = f"train/ims/{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{cid}"
-    return File(path, SFM_IMAGES_URL + path)
+    """A training photograph of retrieval-SfM-120k."""
+    return File(sfm_path(cid), SFM_IMAGES_URL + sfm_path(cid))

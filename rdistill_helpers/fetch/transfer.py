@@ -18,8 +18,8 @@ import requests
 from tqdm.auto import tqdm
 from urllib3.exceptions import HTTPError
 
-from rdistill_helpers.data.sources import File
 from rdistill_helpers.errors import BadInput, DownloadFailed
+from rdistill_helpers.fetch.sources import File
 from rdistill_helpers.files import only_writer, written_whole
 
 LOCK_FILE = "downloads.lock.json"

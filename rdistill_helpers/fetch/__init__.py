@@ -1,0 +1,1 @@
+"""Beside the stages, fetch: downloads that fill the data folder."""
