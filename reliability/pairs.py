@@ -1,4 +1,4 @@
-"""Two processes at the same work, on one disk and over a network that does harm, for torture.py."""
+"""Two processes at the same work, on one disk and through a faulty proxy."""
 
 import hashlib
 import random
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torture_processes import FORK, ended, maybe_kill, measure, start
-from torture_works import ANSWERS, ASKED, BATCH, KEYS, answer, make, paid, sent, works
 
 from rdistill_helpers import BlackBoxTeacher, BudgetExceeded, HttpTeacher, InUse
 from rdistill_helpers.embed.serve_teacher import TeacherServer
 from rdistill_helpers.embed.teacher_keys import Key
+from reliability.processes import FORK, ended, maybe_kill, measure, start
+from reliability.proxy import FAULTS, PASSED, FaultyProxy
+from reliability.works import ANSWERS, ASKED, BATCH, KEYS, answer, make, paid, sent, works
 
 # --- On one disk
 
@@ -41,7 +42,7 @@ def unless_in_use(run: Callable[[Path], None], folder: Path) -> None:
     raise TimeoutError("the other process never ends")
 
 
-def together(port: int, rounds: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+def together(port: int, rounds: int, rng: random.Random, folder: Path, failures: Counter) -> Counter:
     """Two processes at the same things, in every second round one of them killed; counts of rounds and kills."""
     counts: Counter = Counter()
     shared = [work for work in works(port) if work.name != "teacher queries"]
@@ -54,26 +55,26 @@ def together(port: int, rounds: int, rng: random.Random, folder: Path, faults: C
         pair = [start(partial(run_half, part, budget), place) for part in (slice(0, 80), slice(40, 120))]
         maybe_kill(pair, 0.1, turn, rng, counts)
         for process in pair:
-            ended(process, place, faults)
+            ended(process, place, failures)
         ledger, notes = paid(place), sent(place)
-        faults["budget overspent"] += max(0, len(ledger) - budget)
+        failures["budget overspent"] += max(0, len(ledger) - budget)
         lost = Counter(notes) - Counter(ledger.keys())  # sent by the killed process, its answer was on its way
-        faults["teacher queries paid twice"] += max(0, sum(lost.values()) - BATCH * (turn % 2))
-        faults["teacher queries lost"] += len(ledger.keys() - set(notes))
+        failures["teacher queries paid twice"] += max(0, sum(lost.values()) - BATCH * (turn % 2))
+        failures["teacher queries lost"] += len(ledger.keys() - set(notes))
         right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
-        faults["rows lost, wrong or half"] += sum(not np.array_equal(row, right[key]) for key, row in ledger.items())
+        failures["descriptors lost or wrong"] += sum(not np.array_equal(row, right[key]) for key, row in ledger.items())
         work = shared[turn % len(shared)]
         place = folder / work.name / str(turn)
         work.prepare(place)
         pair = [start(partial(unless_in_use, work.run), place) for _ in range(2)]
         maybe_kill(pair, work.seconds / 2, turn, rng, counts)
-        done = [ended(process, place, faults) for process in pair]
-        work.check(place, faults, any(done))
+        done = [ended(process, place, failures) for process in pair]
+        work.check(place, failures, any(done))
         counts["rounds"] += 2
     return counts
 
 
-# --- Over a network that does harm
+# --- Through a faulty proxy
 
 KEY = "torture"
 OWNER = "tester"
@@ -101,11 +102,8 @@ def start_teacher(port: int, place: Path) -> tuple[BaseProcess, int]:
 
 def disturb(port: int, seed: int, line: Any) -> None:
     """The process of a faulty proxy: sends its address, and when it is told to end, what it did."""
-    from faulty_proxy import FAULTS as HARM
-    from faulty_proxy import PASSED, FaultyProxy
-
     rng = random.Random(seed)
-    with FaultyProxy(port, iter(lambda: rng.choice(HARM) if rng.random() < 0.4 else PASSED, None)) as proxy:
+    with FaultyProxy(port, iter(lambda: rng.choice(FAULTS) if rng.random() < 0.4 else PASSED, None)) as proxy:
         line.send(proxy.url)
         line.recv()
         line.send(proxy.done)
@@ -125,7 +123,7 @@ def run_client(part: slice, url: str, folder: Path) -> None:
         teacher.query(ASKED[part], progress=False)
 
 
-def check_served(folder: Path, faults: Counter, killed: int) -> None:
+def check_served(folder: Path, failures: Counter, killed: int) -> None:
     """All answers are in the server's ledger, none of them asked for twice, and each client's are in its own.
 
     killed: how often the server was: it may have been asking the teacher then, about one request, which it had not charged.
@@ -133,15 +131,15 @@ def check_served(folder: Path, faults: Counter, killed: int) -> None:
     right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
     ledger, notes = paid(folder, f"ledger-{OWNER}.sqlite"), sent(folder)
     again = Counter(notes) - Counter(ledger.keys())
-    faults["charged twice by a served teacher"] += max(0, sum(again.values()) - BATCH * killed)
-    faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
+    failures["images charged twice by a served teacher"] += max(0, sum(again.values()) - BATCH * killed)
+    failures["budget overspent"] += max(0, len(ledger) - len(ASKED))
     held = [(KEYS, ledger), *((KEYS[part], paid(folder, f"own {part.start}")) for part in CLIENTS)]
-    faults["answers of a served teacher lost"] += sum(
+    failures["answers of a served teacher lost"] += sum(
         not np.array_equal(rows.get(key, ()), right[key]) for keys, rows in held for key in keys
     )
 
 
-def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+def network(rounds: int, rng: random.Random, folder: Path, failures: Counter) -> Counter:
     """Two processes ask a served teacher through a faulty proxy; counts of what was done to requests, and of kills."""
     assert FORK is not None
     counts: Counter = Counter()
@@ -161,13 +159,13 @@ def network(rounds: int, rng: random.Random, folder: Path, faults: Counter) -> C
             counts["kills"] += 1
             server, port = start_teacher(port, place)
         for process in pair:
-            ended(process, place, faults)
+            ended(process, place, failures)
         ours.send("end")
         counts.update(ours.recv())
         server.kill()
         server.join()
         proxy.kill()
         proxy.join()
-        check_served(place, faults, killed=turn % 2)
+        check_served(place, failures, killed=turn % 2)
         counts["rounds"] += 1
     return counts

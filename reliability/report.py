@@ -1,10 +1,14 @@
-"""The text of docs/reliability.md, from the figures that torture.py measured."""
+"""The text of docs/reliability.md, from the figures in results.json."""
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from torture_processes import FAULTS
+from reliability.processes import FAILURES
+
+REPORT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+RESULTS = Path(__file__).resolve().parent / "results.json"
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
@@ -31,8 +35,8 @@ def report(results: dict[str, Any]) -> str:
         ("processes killed", kills),
         ("rounds of two processes at once", pairs["rounds"]),
         ("requests dropped by the network", f"{lost:,}"),
-        ("bad inputs tried", f"{sum(tried for _, tried, _ in inputs):,}"),
-        *((fault, sum(part["faults"].get(fault, 0) for part in results.values())) for fault in FAULTS),
+        ("hostile inputs tried", f"{sum(tried for _, tried, _ in inputs):,}"),
+        *((failure, sum(part["failures"].get(failure, 0) for part in results.values())) for failure in FAILURES),
         *((f"two processes against one (speed ratio), {work}", f"{one / two:.2f}") for work, one, two, *_ in ratios),
     ]
     by_work = [
@@ -48,9 +52,9 @@ def report(results: dict[str, Any]) -> str:
     machines = "; or ".join(sorted({part["machine"] for part in results.values()}))
     return f"""# Reliability, measured
 
-`make torture` wrote this page. It kills processes while they work, lets two of them work on the same files, asks a served
-teacher over a network that loses and changes what is sent, and feeds damaged and hostile files to everything that reads
-files of others. `benchmarks/torture.py` says how, and does single parts again with `--only`.
+`make torture` writes this page. It kills processes while they work, lets two of them work on the same files, asks a served
+teacher over a network that loses and changes what is sent, and gives damaged and hostile files to every reader of files that
+somebody else wrote. `python -m reliability --help` describes the parts; `--only` runs single ones again.
 
 Machine: {machines}.
 
@@ -60,37 +64,36 @@ Minutes of each part, on a machine that may have had other work: {minutes}.
 
 ## Killed processes
 
-Each was killed by SIGKILL, after a random time or at a random file operation, and the same call was made again. "Came to their
-end" counts the runs, each killed several times, that in the end held the same files, rows and weights as an undisturbed run,
-bit for bit.
+Each process was killed by SIGKILL, after a random time or at a random file operation, and the same call was made again. The
+last column counts the runs that ended, after several kills each, with the same files, descriptors and weights as an undisturbed
+run, bit for bit.
 
-{table(("work", "kills", "by the clock", "at a file operation", "came to their end"), by_work)}
+{table(("work", "kills", "by the clock", "at a file operation", "runs that ended"), by_work)}
 
-A query is paid when its answer is in the ledger. A process that dies while the teacher is answering has nothing in its ledger
-yet and asks again, one batch at most. A [served teacher](http-teacher.md) tells such a repeated request from a new one and
-does not charge it.
+A query is paid when its answer is in the ledger. A process that dies while the teacher is answering asks again, for one batch
+at most. A [served teacher](http-teacher.md) recognises such a repeated request and does not charge it.
 
-## Requests over a network that does harm
+## Requests through a faulty proxy
 
 In each of {net["rounds"]} rounds two processes with one key asked a served teacher about 120 photographs, for which the
 budget was just enough. {net["passed on"]:,} requests went through, {lost:,} came to nothing, or their answers did, and
-{late:,} were repeated or delayed. The server was killed and started again {net["kills"]} times. "Charged twice" counts
-images that the teacher described again although the ledger had their answer, "lost" those whose answer was not in both
-ledgers in the end, the server's and the client's.
+{late:,} were repeated or delayed. The server was killed and started again {net["kills"]} times. An image is charged twice when
+the teacher describes it again although the ledger has its answer; an answer is lost when the server's or the client's ledger
+does not have it in the end.
 
 {table(("what happened to a request", "how often"), sorted(harm.items()))}
 
-## Bad inputs
+## Hostile inputs
 
-Read, or refused by an error of one line that says what is wrong; nothing was written outside the given folder.
+Each was read, or refused by an error of one line that says what is wrong. Nothing was written outside the given folder.
 
 {table(("reader", "inputs", "refused"), by_reader)}
 
 ## Two processes against one
 
 Seconds and processor seconds (of the busier process) of one process and of two, each the best of its rounds, and their
-ratios, 2 at best. On a machine that has other work to do, seconds say little; see [many-machines.md](many-machines.md).
-`python benchmarks/torture.py --only scaling` measures these rows again.
+ratios, 2 at best. With other work on the machine, seconds say little; see [many-machines.md](many-machines.md).
+`python -m reliability --only scaling` measures this table again.
 
 {table(("work", "seconds", "ratio", "processor seconds", "ratio"), scaling)}
 """

@@ -1,4 +1,4 @@
-"""Processes that work in a folder and are killed at seeded moments, and the faults that torture.py counts."""
+"""Processes that work in a folder and are killed at seeded moments, and the failures that are counted."""
 
 import multiprocessing
 import os
@@ -19,16 +19,16 @@ import torch
 FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 
-# What may never happen; each is counted, and the report says how often.
-FAULTS = (
+# What must never happen; the report says how often it did.
+FAILURES = (
     "teacher queries paid twice",
     "teacher queries lost",
     "budget overspent",
-    "rows lost, wrong or half",
-    "files in place that are wrong or half",
+    "descriptors lost or wrong",
+    "wrong or unfinished files in place",
     "trainings that end with other weights",
-    "runs that could not go on",
-    "charged twice by a served teacher",
+    "runs that could not be resumed",
+    "images charged twice by a served teacher",
     "answers of a served teacher lost",
     "readers that crashed",
 )
@@ -38,8 +38,13 @@ FAULTS = (
 class Work:
     """Something that a process does in a folder, and what must be true of the folder whenever that process dies.
 
-    prepare: makes the folder. run: does the work, in the process that is killed. check(folder, faults, done): counts what is
-    wrong; done: whether the work came to its end. operations: file operations of an undisturbed run, seconds: its duration.
+    Attributes:
+        name: What it is called in the report.
+        prepare: Makes the folder.
+        run: Does the work, in the process that is killed.
+        check: Called with folder, failures and whether the work is done; counts what is wrong.
+        operations: File operations of an undisturbed run.
+        seconds: Duration of an undisturbed run.
     """
 
     name: str
@@ -82,35 +87,35 @@ def _child(run: Callable[[Path], None], folder: Path, die_at: int | None) -> Non
     os._exit(0)
 
 
-def ended(process: BaseProcess, folder: Path, faults: Counter) -> bool:
+def ended(process: BaseProcess, folder: Path, failures: Counter) -> bool:
     """Waits for a process; whether it came to its end, False when it was killed."""
     process.join(120)
     if process.exitcode is None:
         process.kill()
         process.join()
         print(f"{folder.name}: hangs", file=sys.stderr)
-        faults["runs that could not go on"] += 1
+        failures["runs that could not be resumed"] += 1
         return False
     if process.exitcode == 1:
         print(Path(f"{folder}.failure").read_text(encoding="utf-8"), file=sys.stderr)
-        faults["runs that could not go on"] += 1
+        failures["runs that could not be resumed"] += 1
     return process.exitcode == 0
 
 
 def measure(work: Work, folder: Path) -> None:
     """How long undisturbed work takes, and how many file operations it has."""
-    faults: Counter = Counter()
+    failures: Counter = Counter()
     work.prepare(folder)
     begun = time.perf_counter()
-    whole = ended(start(work.run, folder, die_at=10**9), folder, faults)
+    whole = ended(start(work.run, folder, die_at=10**9), folder, failures)
     work.seconds = time.perf_counter() - begun
     work.operations = int(Path(f"{folder}.operations").read_text()) if whole else 1
-    work.check(folder, faults, True)
-    if any(faults.values()):
-        raise SystemExit(f"{work.name} fails without any kill: {dict(faults)}")
+    work.check(folder, failures, True)
+    if any(failures.values()):
+        raise SystemExit(f"{work.name} fails without any kill: {dict(failures)}")
 
 
-def kill(work: Work, kills: int, rng: random.Random, folder: Path, faults: Counter) -> Counter:
+def kill(work: Work, kills: int, rng: random.Random, folder: Path, failures: Counter) -> Counter:
     """Kills the work so often, letting it go on each time, and at last to its end; counts of kills and of ends."""
     measure(work, folder / "undisturbed")
     counts: Counter = Counter()
@@ -125,11 +130,11 @@ def kill(work: Work, kills: int, rng: random.Random, folder: Path, faults: Count
         if by_clock:
             process.join(rng.uniform(0, work.seconds / 2))
             process.kill()
-        done = ended(process, place, faults)
+        done = ended(process, place, failures)
         if process.exitcode == -signal.SIGKILL:
             counts["kills"] += 1
             counts["by the clock" if by_clock else "at a file operation"] += 1
-        work.check(place, faults, done)
+        work.check(place, failures, done)
         if process.exitcode == 1:
             break
         if done:
@@ -137,7 +142,7 @@ def kill(work: Work, kills: int, rng: random.Random, folder: Path, faults: Count
             begun = False
             shutil.rmtree(place)
     if begun:
-        work.check(place, faults, ended(start(work.run, place), place, faults))
+        work.check(place, failures, ended(start(work.run, place), place, failures))
         counts["ends"] += 1
     return counts
 

@@ -1,4 +1,4 @@
-"""The five kinds of work that torture.py kills, each with what must be true of its folder whenever it died."""
+"""The five kinds of work that are killed, each with what must be true of its folder whenever it dies."""
 
 import hashlib
 import io
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torture_processes import Work
 
 from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
 from rdistill_helpers.data.ground_truth import write_ground_truth
@@ -27,18 +26,15 @@ from rdistill_helpers.distil import train
 from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.fetch import sources, transfer
 from rdistill_helpers.fetch.transfer import read_lock
+from reliability.processes import Work
+from reliability.samples import colours, photographs
 
+SIZE = (8, 12)  # of the photographs
 PAUSE = 0.003  # seconds that each batch of a killed process takes, so that there are many moments to kill it
 
 
-def photographs(count: int, size: tuple[int, int] = (8, 12), seed: int = 0) -> Tensor:
-    """Seeded photographs, uint8 [count, 3, H, W]."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=generator)
-
-
 class Colours(nn.Module):
-    """Rows [B, 6] from mean colours and their squares; slow, so that there is time to kill it."""
+    """A network: mean colours and their squares, slow enough to be killed at work."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Float [B, 3, H, W] -> [B, 6]."""
@@ -47,43 +43,47 @@ class Colours(nn.Module):
         return torch.cat([mean, mean**2], dim=1)
 
 
-def expected_rows(images: Tensor) -> np.ndarray:
+def expected_descriptors(images: Tensor) -> np.ndarray:
     """What the file of an undisturbed extraction holds, computed at once."""
     mean = (images.float() / 255).mean(dim=(2, 3))
     return F.normalize(torch.cat([mean, mean**2], dim=1)).numpy()
 
 
-EXTRACTED = photographs(120)
+EXTRACTED = photographs(120, SIZE)
 
 
 def run_extraction(folder: Path) -> None:
     """Descriptors of 120 photographs, ten at a time."""
     try:
-        extract_to_file(Colours(), EXTRACTED, folder / "rows.npy", "float32", batch_size=5, at_once=10, progress=False)
+        extract_to_file(
+            Colours(), EXTRACTED, folder / "descriptors.npy", "float32", batch_size=5, at_once=10, progress=False
+        )
     except BadInput as error:
         # It died between its last two operations, or another process was faster; the check looks at what is there.
         if "is there already" not in str(error):
             raise
 
 
-def check_extraction(folder: Path, faults: Counter, done: bool) -> None:
-    """All rows that count as finished are right; the file has its name only when it is whole."""
-    path, wrong = folder / "rows.npy", 0
-    part, counted = (folder / f"rows.npy.part{end}" for end in ("", ".rows"))
-    rows = expected_rows(EXTRACTED)
+def check_extraction(folder: Path, failures: Counter, done: bool) -> None:
+    """All descriptors that count as finished are right; the file has its name only when it is whole."""
+    path, wrong = folder / "descriptors.npy", 0
+    part, counted = (folder / f"descriptors.npy.part{end}" for end in ("", ".rows"))
+    expected = expected_descriptors(EXTRACTED)
     if path.exists():
         found = np.load(path)
-        wrong = int((np.abs(found - rows).max(axis=1) > 1e-6).sum()) if found.shape == rows.shape else len(rows)
+        wrong = (
+            int((np.abs(found - expected).max(axis=1) > 1e-6).sum()) if found.shape == expected.shape else len(expected)
+        )
     elif done:
-        wrong = len(rows)
+        wrong = len(expected)
     elif part.exists() and counted.exists():
         finished = int(counted.read_text())
-        found = np.fromfile(part, np.float32, offset=128)[: finished * rows.shape[1]]
-        if found.size < finished * rows.shape[1]:
+        found = np.fromfile(part, np.float32, offset=128)[: finished * expected.shape[1]]
+        if found.size < finished * expected.shape[1]:
             wrong = finished
         else:
-            wrong = int((np.abs(found.reshape(-1, rows.shape[1]) - rows[:finished]).max(axis=1) > 1e-6).sum())
-    faults["rows lost, wrong or half"] += wrong
+            wrong = int((np.abs(found.reshape(-1, expected.shape[1]) - expected[:finished]).max(axis=1) > 1e-6).sum())
+    failures["descriptors lost or wrong"] += wrong
 
 
 def make(folder: Path) -> None:
@@ -91,9 +91,9 @@ def make(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-ASKED = photographs(120, seed=1)
+ASKED = photographs(120, SIZE, seed=1)
 KEYS = [image_key(image) for image in ASKED]
-ANSWERS = F.normalize(ASKED.float().mean(dim=(2, 3)))
+ANSWERS = colours(ASKED)
 BATCH = 4
 
 
@@ -103,7 +103,7 @@ def answer(folder: Path, images: Tensor) -> Tensor:
     os.write(note, b"".join(map(image_key, images)))
     os.close(note)
     time.sleep(PAUSE)
-    return F.normalize(images.float().mean(dim=(2, 3)))
+    return colours(images)
 
 
 def run_queries(folder: Path) -> None:
@@ -131,18 +131,18 @@ def paid(folder: Path, name: str = "ledger") -> dict[bytes, np.ndarray]:
         database.close()
 
 
-def check_queries(folder: Path, faults: Counter, done: bool) -> None:
+def check_queries(folder: Path, failures: Counter, done: bool) -> None:
     """Nothing that was paid is gone or was sent again; every answer in the ledger is right."""
     ledger, notes = paid(folder), sent(folder)
     seen = folder.parent / f"{folder.name}.seen"  # how much was sent, and what was paid, when it was looked at last
     before, already = pickle.loads(seen.read_bytes()) if seen.exists() else (0, set())
-    faults["teacher queries paid twice"] += len(already & set(notes[before:]))
-    faults["teacher queries lost"] += len(already - ledger.keys())
+    failures["teacher queries paid twice"] += len(already & set(notes[before:]))
+    failures["teacher queries lost"] += len(already - ledger.keys())
     right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
-    faults["rows lost, wrong or half"] += sum(not np.array_equal(row, right[key]) for key, row in ledger.items())
-    faults["budget overspent"] += max(0, len(ledger) - len(ASKED))
+    failures["descriptors lost or wrong"] += sum(not np.array_equal(row, right[key]) for key, row in ledger.items())
+    failures["budget overspent"] += max(0, len(ledger) - len(ASKED))
     if done:
-        faults["teacher queries lost"] += len(set(KEYS) - ledger.keys())
+        failures["teacher queries lost"] += len(set(KEYS) - ledger.keys())
         seen.unlink(missing_ok=True)
     else:
         seen.write_bytes(pickle.dumps((len(notes), set(ledger))))
@@ -166,7 +166,7 @@ class Student(nn.Module):
 
 
 STEPS = 30
-TRAINED = photographs(40, seed=2)
+TRAINED = photographs(40, SIZE, seed=2)
 
 
 def run_training(folder: Path) -> None:
@@ -181,7 +181,7 @@ def run_training(folder: Path) -> None:
     (folder / "weights").write_bytes(weights.numpy().tobytes())
 
 
-def check_training(folder: Path, faults: Counter, done: bool) -> None:
+def check_training(folder: Path, failures: Counter, done: bool) -> None:
     """A checkpoint that is there is whole; at the end the weights are those of the undisturbed run, bit for bit."""
     if (folder / "student.ckpt").exists():
         try:
@@ -189,10 +189,12 @@ def check_training(folder: Path, faults: Counter, done: bool) -> None:
             whole = len(state["history"]["step"]) % 3 == 0
         except Exception:
             whole = False
-        faults["files in place that are wrong or half"] += not whole
+        failures["wrong or unfinished files in place"] += not whole
     if done:
         undisturbed = folder.parent / "undisturbed" / "weights"
-        faults["trainings that end with other weights"] += undisturbed.read_bytes() != (folder / "weights").read_bytes()
+        failures["trainings that end with other weights"] += (
+            undisturbed.read_bytes() != (folder / "weights").read_bytes()
+        )
 
 
 NETWORK = b"\x80" + np.random.default_rng(0).bytes(1_500_000)
@@ -237,12 +239,12 @@ def run_download(port: int, folder: Path) -> None:
     download("torture", folder, progress=False)
 
 
-def check_download(folder: Path, faults: Counter, done: bool) -> None:
+def check_download(folder: Path, failures: Counter, done: bool) -> None:
     """The file is there whole or not at all, and what there is of it is its beginning."""
     files = [path for path in folder.rglob("torture-*") if path.suffix == ".pth"]
-    faults["files in place that are wrong or half"] += sum(path.read_bytes() != NETWORK for path in files)
-    faults["files in place that are wrong or half"] += done and len(files) != 1
-    faults["files in place that are wrong or half"] += sum(
+    failures["wrong or unfinished files in place"] += sum(path.read_bytes() != NETWORK for path in files)
+    failures["wrong or unfinished files in place"] += done and len(files) != 1
+    failures["wrong or unfinished files in place"] += sum(
         not NETWORK.startswith(part.read_bytes()) for part in folder.rglob("torture-*.pth.part")
     )
 
@@ -272,16 +274,16 @@ def run_set(folder: Path) -> None:
     download("rparis6k", folder, mirrors=[folder.with_name(f"{folder.name}.offered")], progress=False)
 
 
-def check_set(folder: Path, faults: Counter, done: bool) -> None:
+def check_set(folder: Path, failures: Counter, done: bool) -> None:
     """The folder of photographs is there with all of them, or not at all."""
     photos = folder / "rparis6k" / "jpg"
     if photos.exists() or done:
         found = {path.name: path.read_bytes() for path in photos.iterdir()} if photos.exists() else {}
         wrong = sum(found.get(name) != content for name, content in SHOWN.items()) + len(found.keys() - SHOWN.keys())
-        faults["files in place that are wrong or half"] += wrong
+        failures["wrong or unfinished files in place"] += wrong
     if done:
         recorded = {"rparis6k/gnd_rparis6k.pkl", "rparis6k/paris_1-v1.tgz", "rparis6k/paris_2-v1.tgz"}
-        faults["files in place that are wrong or half"] += len(recorded - read_lock(folder).keys())
+        failures["wrong or unfinished files in place"] += len(recorded - read_lock(folder).keys())
 
 
 def works(port: int) -> list[Work]:

@@ -1,6 +1,6 @@
-"""A network that does harm: a proxy on loopback that drops, cuts, changes, repeats or delays single requests, as it is told.
+"""A faulty proxy on loopback: it drops, cuts off, changes, repeats or delays single requests, as it is told.
 
-Each connection carries one request, as those of a served teacher do. Used by torture.py and by tests of the served teacher.
+Each connection carries one request, as those of a served teacher do. The tests of the served teacher use it too.
 """
 
 import re
