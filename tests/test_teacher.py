@@ -189,7 +189,7 @@ def test_what_another_session_pays_for_meanwhile_is_not_paid_twice(ledger):
         (lambda rows: rows.fill_(float("nan")), "NaN"),
         (lambda rows: rows * 2, "not L2-normalised"),
         (lambda rows: torch.nn.functional.normalize(torch.ones(len(rows), 5)), "5 dimensions where 3"),
-        (lambda rows: rows[:-1], "2 images with 1 rows"),
+        (lambda rows: rows[:-1], "2 images with 1 descriptors"),
         (lambda rows: rows[0], "two dimensions"),
         (lambda rows: "no", "no array of numbers"),
         (lambda rows: None, "no array of numbers"),

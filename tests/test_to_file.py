@@ -109,8 +109,8 @@ def test_a_deleted_unfinished_file_is_begun_again(begun, tmp_path):
     [
         (Colours(sign=-1.0), photos(), "float16", "another network"),
         (Colours(), photos().flip(0), "float16", "other images"),
-        (Colours(), photos(21), "float16", "begun for 22 rows of float16, not for 21"),
-        (Colours(), photos(), "float32", "begun for 22 rows of float16, not for 22 of float32"),
+        (Colours(), photos(21), "float16", "begun for 22 descriptors of float16, not for 21"),
+        (Colours(), photos(), "float32", "begun for 22 descriptors of float16, not for 22 of float32"),
     ],
 )
 def test_nothing_else_goes_on_with_an_unfinished_file(begun, tmp_path, net, images, dtype, message):

@@ -193,7 +193,7 @@ def test_rows_of_another_network_are_refused():
         ([0.0, 1.0], [2, 3], "queries must be a list of whole numbers"),
         ([True, False], [2, 3], "queries must be a list of whole numbers"),
         ([0, 1], [2], "2 queries and 1 positives make no pairs"),
-        ([0, 1], [2, 120], "positives hold positions from 2 to 120, but there are 120 rows"),
+        ([0, 1], [2, 120], "positives hold positions from 2 to 120, but there are 120 descriptors"),
         ([-1, 1], [2, 3], "queries hold positions from -1 to 1"),
     ],
 )
@@ -206,5 +206,5 @@ def test_rows_that_are_no_descriptors_are_refused():
     rows = matching()[0]
     rows[3, 2] = float("nan")
     for learn in (pca_whitening, lambda r: learn_whitening(r, [0], [1])):
-        with pytest.raises(BadInput, match="rows hold NaN or infinite values, first in row 3"):
+        with pytest.raises(BadInput, match="descriptors hold NaN or infinite values, first in row 3"):
             learn(rows)

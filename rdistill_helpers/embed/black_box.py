@@ -32,12 +32,18 @@ SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS = 120
 class BlackBoxTeacher:
     """Somebody else's network: images go in, descriptors come back, every image costs one query of a budget.
 
-    embed: what asks the teacher: a batch (uint8 [B, 3, H, W], or a list of B PIL images, as `query` was given) ->
-        [B, D], rows L2-normalised. `lambda images: extract(net, images, progress=False)` makes a teacher of a network.
-    budget: how many different images may be sent in all, over all sessions that use this ledger; at least 1.
-    ledger: path of a SQLite file, made when it is not there.
-    name: whose descriptors the ledger holds; a ledger of another name is refused.
-    Raises BadInput for a budget below 1, and for a ledger that is damaged or was made by another teacher.
+    Args:
+        embed: asks the teacher: a batch (uint8 [B, 3, H, W], or a list of B PIL images, as `query` was given) ->
+            L2-normalised descriptors [B, D]. `lambda images: extract(net, images, progress=False)` makes a teacher of a
+            network.
+        budget: how many different images may be sent in all, over all sessions that use this ledger; at least 1.
+        ledger: path of a SQLite file, made when it is not there.
+        name: whose descriptors the ledger holds; a ledger of another name is refused.
+        batch_size: how many images are sent at once.
+
+    Raises:
+        BadInput: a budget or batch size below 1, or a ledger that cannot be opened, is damaged or was made by another
+            teacher.
     """
 
     def __init__(
@@ -69,33 +75,57 @@ class BlackBoxTeacher:
 
     @property
     def spent(self) -> int:
-        """Queries paid for, ever: the number of different images in the ledger."""
+        """Queries paid for, ever: the number of different images in the ledger.
+
+        Raises:
+            BadInput: the ledger is damaged or cannot be used.
+        """
         return int(self._execute("SELECT count(*) FROM paid")[0][0])
 
     @property
     def left(self) -> int:
-        """Queries that the budget still allows."""
+        """Queries that the budget still allows.
+
+        Raises:
+            BadInput: the ledger is damaged or cannot be used.
+        """
         return max(0, self.budget - self.spent)
 
     @property
     def dim(self) -> int | None:
-        """Size of the teacher's descriptors, None as long as it was never asked."""
+        """Size of the teacher's descriptors, None as long as it was never asked.
+
+        Raises:
+            BadInput: the ledger is damaged or cannot be used.
+        """
         dim = self._owner()[1]
         return None if dim is None else int(dim)
 
     def query(self, images: Tensor | Sequence[Photo], progress: bool = True) -> Tensor:
-        """Descriptors [N, D] of N images, float32 on the CPU; only images never asked before are sent and charged.
+        """The teacher's descriptors of images; only images never asked before are sent and charged.
 
-        images: uint8 [N, 3, H, W], or a sequence of PIL images and paths. Equal pixels are one image, however given.
-        Each batch is charged when its descriptors are in the ledger, both at once: after a failure the finished batches
-        are kept and the unfinished one is not charged.
-        Raises BudgetExceeded, having sent and charged nothing, when the images not yet paid for exceed what is left;
-        BadInput for images that are none and for descriptors of the teacher that are no finite, L2-normalised rows of
-        the ledger's dimension (that batch is not charged). Only where another process spends the same budget meanwhile
-        can BudgetExceeded come after some batches.
+        Equal pixels are one image, however given. Each batch is charged when its descriptors are in the ledger, both at
+        once: after a failure the finished batches are kept and the unfinished one is not charged.
+
+        Args:
+            images: uint8 [N, 3, H, W], or a sequence of N PIL images and paths.
+            progress: whether to show a progress bar.
+
+        Returns:
+            L2-normalised descriptors [N, D], float32, on the CPU, in the order of the images.
+
+        Raises:
+            BudgetExceeded: the images not yet paid for are more than what is left. Nothing was sent or charged; only where
+                another process spends the same budget meanwhile can it come after some batches.
+            BadInput: no images, images or files that cannot be read as such, an answer that is not one finite,
+                L2-normalised descriptor of the ledger's dimension for each image (that batch is not charged), or a ledger
+                that is damaged or cannot be used.
+            DataMissing: a path leads to no file.
+
+        What `embed` raises comes through.
         """
         check_photos(images, "A teacher is asked with", "ask the teacher about")
-        keys = [image_key(_photo(images, index)) for index in range(len(images))]
+        keys = [image_key(images[index]) for index in range(len(images))]
         first_index: dict[bytes, int] = {}
         for index, key in enumerate(keys):
             first_index.setdefault(key, index)
@@ -106,9 +136,8 @@ class BlackBoxTeacher:
                 batch = new[start : start + self.batch_size]
                 self._pay(batch, images)
                 bar.update(len(batch))
-        row_of = {key: position for position, key in enumerate(first_index)}
-        rows = np.stack([self._row(key) for key in first_index])
-        return torch.from_numpy(rows[[row_of[key] for key in keys]])
+        known = {key: self._descriptor(key) for key in first_index}
+        return torch.from_numpy(np.stack([known[key] for key in keys]))
 
     def close(self) -> None:
         """Close the ledger; what was paid for stays in it."""
@@ -136,7 +165,7 @@ class BlackBoxTeacher:
                 self._execute("CREATE TABLE paid (image BLOB PRIMARY KEY, row BLOB NOT NULL)")
                 self._execute("INSERT INTO teacher (name) VALUES (?)", (self.name,))
             elif ledger_id != LEDGER_ID:
-                raise BadInput(f"{self.ledger} is a database of something else, no ledger: give another path.")
+                raise BadInput(f"{self.ledger} is a database of something else and not a ledger: give another path.")
         if self._execute("PRAGMA quick_check(1)") != [("ok",)]:
             raise self._damaged("its check fails")
         if self._execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"):
@@ -163,30 +192,29 @@ class BlackBoxTeacher:
             if not batch:
                 return
             self._check_budget(len(batch))
-            if isinstance(images, Tensor):
-                answer = self.embed(images[[index for _, index in batch]])
-            else:
-                answer = self.embed([read_image(images[index]) for _, index in batch])
-            rows = self._checked(answer, len(batch))
-            self._execute("UPDATE teacher SET dim = ?", (rows.shape[1],))
-            for (key, _), row in zip(batch, rows.numpy().astype("<f4"), strict=True):
-                self._execute("INSERT INTO paid (image, row) VALUES (?, ?)", (key, row.tobytes()))
+            chosen = [index for _, index in batch]
+            sent = images[chosen] if isinstance(images, Tensor) else [read_image(images[index]) for index in chosen]
+            descriptors = self._checked(self.embed(sent), len(batch))
+            self._execute("UPDATE teacher SET dim = ?", (descriptors.shape[1],))
+            for (key, _), descriptor in zip(batch, descriptors.numpy().astype("<f4"), strict=True):
+                self._execute("INSERT INTO paid (image, row) VALUES (?, ?)", (key, descriptor.tobytes()))
 
     def _checked(self, answer: object, count: int) -> Tensor:
         """The teacher's answer as float32 [count, D] on the CPU, or BadInput."""
         try:
-            rows = torch.as_tensor(answer).detach().to("cpu", torch.float32)
+            descriptors = torch.as_tensor(answer).detach().to("cpu", torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
             raise BadInput(
                 f"The teacher {self.name!r} answered with {type(answer).__name__}, which is no array of numbers: "
                 "embed must return [B, D]."
             ) from error
-        check_descriptors(rows, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
-        if len(rows) != count:
+        check_descriptors(descriptors, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
+        if len(descriptors) != count:
             raise BadInput(
-                f"The teacher {self.name!r} answered {count} images with {len(rows)} rows: embed must return one each."
+                f"The teacher {self.name!r} answered {count} images with {len(descriptors)} descriptors: embed must return "
+                "one each."
             )
-        return rows
+        return descriptors
 
     def _check_budget(self, count: int) -> None:
         """Raise BudgetExceeded when `count` new images are more than what is left."""
@@ -200,15 +228,15 @@ class BlackBoxTeacher:
     def _is_paid(self, key: bytes) -> bool:
         return bool(self._execute("SELECT 1 FROM paid WHERE image = ?", (key,)))
 
-    def _row(self, key: bytes) -> np.ndarray:
+    def _descriptor(self, key: bytes) -> np.ndarray:
         """The descriptor [D] of a paid image."""
         found = self._execute("SELECT row FROM paid WHERE image = ?", (key,))
         if len(found) != 1 or not isinstance(found[0][0], bytes) or len(found[0][0]) != 4 * (self.dim or 0):
             raise self._damaged(f"a descriptor is not {self.dim} numbers")
-        row = np.frombuffer(found[0][0], dtype="<f4")
-        if not abs(float(np.linalg.norm(row)) - 1) <= LENGTH_TOLERANCE:
+        descriptor = np.frombuffer(found[0][0], dtype="<f4")
+        if not abs(float(np.linalg.norm(descriptor)) - 1) <= LENGTH_TOLERANCE:
             raise self._damaged("a descriptor is not finite, or has not length 1")
-        return row
+        return descriptor
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -243,15 +271,21 @@ class BlackBoxTeacher:
 
 
 def image_key(image: Photo | Tensor) -> bytes:
-    """What an image is known by, 32 bytes: SHA-256 over the shape and the bytes of its RGB pixels.
+    """What an image is known by: SHA-256 over the shape and the bytes of its RGB pixels.
 
-    image: uint8 [3, H, W], a PIL image or a path; the same pixels give the same key, whichever they come as.
+    The same pixels give the same key, whichever they come as.
+
+    Args:
+        image: uint8 [3, H, W], a PIL image or a path.
+
+    Returns:
+        32 bytes.
+
+    Raises:
+        BadInput: a file that cannot be read as an image.
+        DataMissing: a path leads to no file.
     """
     pixels = image if isinstance(image, Tensor) else to_tensor([read_image(image)])[0]
     digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
     digest.update(pixels.cpu().contiguous().numpy().tobytes())
     return digest.digest()
-
-
-def _photo(images: Tensor | Sequence[Photo], index: int) -> Tensor | Photo:
-    return images[index]

@@ -25,31 +25,42 @@ def extract(
     progress: bool = True,
     device: str | torch.device | None = None,
 ) -> Tensor:
-    """Descriptors [N, D] of N images: float32, on the CPU, rows L2-normalised, in the order of the images.
+    """L2-normalised descriptors of images.
 
-    net: maps float images [B, 3, H, W] in [0, 1] to [B, D], as RetrievalNet does. It runs in eval mode; every module
-        gets its own mode back afterwards.
-    images: uint8 [N, 3, H, W], or a sequence of PIL images and paths. Images of a sequence keep their own size, those of
-        equal size share batches.
-    scales: factors of the image size; with several, the descriptors are averaged as `multi_scale` says.
-    device: where to run; the network moves there. None: where the network is.
-    Raises BadInput for images that are none, unusable settings, and a network that gives anything but finite rows.
+    Args:
+        net: maps float images [B, 3, H, W] in [0, 1] to [B, D], as RetrievalNet does. It runs in eval mode; every module
+            gets its own mode back afterwards.
+        images: uint8 [N, 3, H, W], or a sequence of N PIL images and paths. Images of a sequence keep their own size,
+            those of equal size share batches.
+        scales: factors of the image size; with several, the descriptors are averaged as `multi_scale` says.
+        batch_size: how many images go through the network at once.
+        progress: whether to show a progress bar.
+        device: where to run; the network moves there. None: where the network is.
+
+    Returns:
+        Descriptors [N, D], float32, on the CPU, in the order of the images.
+
+    Raises:
+        BadInput: no images, images or files that cannot be read as such, unusable settings, or a network that gives
+            anything but one finite descriptor for each image.
+        DataMissing: a path leads to no file.
     """
     check_settings(images, scales, batch_size)
-    rows: Tensor | None = None
     with ready(net, device), tqdm(total=len(images), desc="descriptors", unit="image", disable=not progress) as bar:
-        for indices, batch in described(net, images, range(len(images)), scales, batch_size):
-            if rows is None:
-                rows = torch.empty(len(images), batch.shape[1])
-            rows[indices] = batch
-            bar.update(len(indices))
-    assert rows is not None
-    return rows
+        return described(net, images, range(len(images)), scales, batch_size, bar)
 
 
 @contextmanager
 def ready(net: nn.Module, device: str | torch.device | None) -> Iterator[None]:
-    """The network on its device and in eval mode; every module gets its own mode back afterwards."""
+    """The network on its device and in eval mode; every module gets its own mode back afterwards.
+
+    Args:
+        net: the network.
+        device: where it moves; None leaves it where it is.
+
+    Yields:
+        Nothing.
+    """
     if device is not None:
         net.to(device)
     modes = [(module, module.training) for module in net.modules()]
@@ -62,54 +73,138 @@ def ready(net: nn.Module, device: str | torch.device | None) -> Iterator[None]:
 
 
 def described(
-    net: nn.Module, images: Tensor | Sequence[Photo], which: range, scales: Sequence[float], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs (image numbers [B], float32 rows [B, D]) that cover the images `which`, checked to be finite."""
+    net: nn.Module,
+    images: Tensor | Sequence[Photo],
+    which: range,
+    scales: Sequence[float],
+    batch_size: int,
+    bar: tqdm | None = None,
+) -> Tensor:
+    """The descriptors of some of the images, by a network that is `ready`.
+
+    Args:
+        net: as in `extract`.
+        images: as in `extract`.
+        which: numbers of the n images to describe, ascending, without gaps, at least one.
+        scales: as in `extract`.
+        batch_size: as in `extract`.
+        bar: advanced by one for each image.
+
+    Returns:
+        L2-normalised descriptors [n, D], float32, on the CPU.
+
+    Raises:
+        BadInput: an image that cannot be read, or a network that gives anything but one finite descriptor for each.
+        DataMissing: a path leads to no file.
+    """
+    descriptors = torch.empty(0)
     for indices, pixels in _batches(images, which, batch_size):
         # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
         with torch.inference_mode():
             batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float().cpu()
         _check_finite(batch, indices, images)
-        yield indices, batch
+        if not len(descriptors):
+            descriptors = torch.empty(len(which), batch.shape[1])
+        descriptors[indices - which.start] = batch
+        if bar is not None:
+            bar.update(len(indices))
+    return descriptors
 
 
 def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tensor:
-    """The power mean of a network's descriptors over image scales, [B, 3, H, W] -> [B, D], not yet L2-normalised.
+    """The power mean of a network's descriptors over image scales, (mean over scales of v**q)**(1/q).
 
-    (mean over scales of v**q)**(1/q), where q is the learned p of GeM if the descriptors are GeM's own. It is 1 for other
-    poolings, and if a whitening follows, for whitened values may be negative. Source: cnnimageretrieval-pytorch,
-    extract_ms.
+    q is the learned p of GeM if the descriptors are GeM's own. It is 1 for other poolings, and if a whitening follows, for
+    whitened values may be negative.
+
+    Args:
+        net: maps images to descriptors [B, D]; its `pool` and `whiten` decide on q.
+        images: float images [B, 3, H, W] in [0, 1].
+        scales: factors of the image size, at least one.
+
+    Returns:
+        Descriptors [B, D], not yet L2-normalised; for the scale 1 alone what the network gives.
+
+    Raises:
+        BadInput: the network gives anything but [B, D].
+
+    Source: cnnimageretrieval-pytorch, extract_ms.
     """
     if tuple(scales) == (1,):
-        return _described(net, images)
+        return _of_batch(net, images)
     pool = getattr(net, "pool", None)
     power: Tensor | float = pool.p if isinstance(pool, GeM) and getattr(net, "whiten", None) is None else 1.0
-    total = torch.zeros(())
+    total = torch.zeros((), device=images.device)
     for scale in scales:
         scaled = images
         if scale != 1:
             scaled = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
-        total = total.to(images.device) + _described(net, scaled).pow(power)
+        total = total + _of_batch(net, scaled).pow(power)
     return (total / len(scales)).pow(1.0 / power)
 
 
 def recommended_scales(net: nn.Module) -> tuple[float, ...]:
     """The image scales that published figures of such a network were measured with, for `extract`.
 
-    (1, sqrt(2), 1/sqrt(2)) for a network that ends with its own whitening (`net.whiten`), (1, 1/sqrt(2), 1/2) for any
-    other, whose finished descriptors get a learned whitening. Photographs of 1024 pixels are meant.
+    Args:
+        net: the network; whether it ends with a whitening (`net.whiten`) decides.
+
+    Returns:
+        (1, sqrt(2), 1/sqrt(2)) for a network with its own whitening, (1, 1/sqrt(2), 1/2) for any other, whose finished
+        descriptors get a learned whitening; for photographs of 1024 pixels.
+
     Source: cnnimageretrieval-pytorch, the figures in its README.
     """
     return (1, 2**0.5, 2**-0.5) if getattr(net, "whiten", None) is not None else (1, 2**-0.5, 0.5)
 
 
-def _described(net: nn.Module, images: Tensor) -> Tensor:
-    """The network's rows for a batch, checked to be rows."""
-    rows = net(images)
-    if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(images):
-        got = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None:
+    """Check that there is at least one photograph: uint8 [N, 3, H, W], or a sequence.
+
+    Args:
+        images: what a caller was given.
+        takes: how the sentences name the caller, as in "extract takes".
+        use: what the caller does with images, as in "extract".
+
+    Raises:
+        BadInput: no images, a single one, or a tensor of another shape or type.
+    """
+    if isinstance(images, str | Path | Image.Image):
+        raise BadInput(f"{takes} many images, but got a single one: put it into a list.")
+    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
+        raise BadInput(
+            f"{takes} uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
+            "give the pixels as they come from to_tensor, 0 to 255."
+        )
+    if len(images) == 0:
+        raise BadInput(f"There are no images to {use}: give at least one.")
+
+
+def check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
+    """Check what `extract` is asked for.
+
+    Args:
+        images: as in `extract`.
+        scales: as in `extract`.
+        batch_size: as in `extract`.
+
+    Raises:
+        BadInput: no images, a single one, a tensor that holds none, or scales or a batch size that are not positive.
+    """
+    check_photos(images, "extract takes", "extract")
+    if len(scales) == 0 or not all(scale > 0 for scale in scales):
+        raise BadInput(f"The scales {list(scales)} are not usable: give one or more positive factors.")
+    if batch_size < 1:
+        raise BadInput(f"The batch size {batch_size} is not usable: give a positive number.")
+
+
+def _of_batch(net: nn.Module, images: Tensor) -> Tensor:
+    """The network's descriptors of a batch, checked to be [B, D]."""
+    descriptors = net(images)
+    if not isinstance(descriptors, Tensor) or descriptors.ndim != 2 or len(descriptors) != len(images):
+        got = list(descriptors.shape) if isinstance(descriptors, Tensor) else type(descriptors).__name__
         raise BadInput(f"The network gave {got} for {len(images)} images: it must return one descriptor each, [B, D].")
-    return rows
+    return descriptors
 
 
 def _as_input(net: nn.Module, pixels: Tensor) -> Tensor:
@@ -142,34 +237,9 @@ def _stack(batch: list[tuple[int, Image.Image]]) -> tuple[Tensor, Tensor]:
     return torch.tensor(indices), to_tensor(images)
 
 
-def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None:
-    """Raise BadInput unless these are at least one photograph: uint8 [N, 3, H, W], or a sequence.
-
-    takes, use: how the sentences name the caller, as in "extract takes" and "extract".
-    """
-    if isinstance(images, str | Path | Image.Image):
-        raise BadInput(f"{takes} many images, but got a single one: put it into a list.")
-    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
-        raise BadInput(
-            f"{takes} uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
-            "give the pixels as they come from to_tensor, 0 to 255."
-        )
-    if len(images) == 0:
-        raise BadInput(f"There are no images to {use}: give at least one.")
-
-
-def check_settings(images: Tensor | Sequence[Photo], scales: Sequence[float], batch_size: int) -> None:
-    """Raise BadInput for what cannot be extracted."""
-    check_photos(images, "extract takes", "extract")
-    if len(scales) == 0 or not all(scale > 0 for scale in scales):
-        raise BadInput(f"The scales {list(scales)} are not usable: give one or more positive factors.")
-    if batch_size < 1:
-        raise BadInput(f"The batch size {batch_size} is not usable: give a positive number.")
-
-
-def _check_finite(rows: Tensor, indices: Tensor, images: Tensor | Sequence[Photo]) -> None:
+def _check_finite(descriptors: Tensor, indices: Tensor, images: Tensor | Sequence[Photo]) -> None:
     """Raise BadInput naming the first image whose descriptor is not finite."""
-    wrong = ~rows.isfinite().all(dim=1)
+    wrong = ~descriptors.isfinite().all(dim=1)
     if wrong.any():
         index = int(indices[wrong.nonzero()[0, 0]])
         photo = images[index]

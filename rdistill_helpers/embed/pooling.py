@@ -7,8 +7,17 @@ from torch import Tensor, nn
 def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
     """Generalised mean over all positions: (mean of max(x, eps)**p)**(1/p).
 
-    features: [B, C, H, W] -> [B, C]. p = 1 is the average of the positive part, p -> infinity the maximum.
-    Computed in float32 when the features are of a reduced type, for powers lose most there.
+    Computed in float32 when the maps are of a reduced type, for powers lose most there.
+
+    Args:
+        features: maps [B, C, H, W].
+        p: the exponent, a positive number or a tensor [1] or [C]; 1 is the average of the positive part, and towards
+            infinity it comes close to the maximum.
+        eps: smaller values are raised to it.
+
+    Returns:
+        Vectors [B, C], not L2-normalised.
+
     Source: Radenovic, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019.
     """
     if features.dtype in (torch.float16, torch.bfloat16):
@@ -19,7 +28,15 @@ def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
 
 
 class GeM(nn.Module):
-    """GeM pooling with one learned exponent `p` (shape [1], as in the published checkpoints)."""
+    """GeM pooling with one learned exponent; `gem` says how it is computed.
+
+    Args:
+        p: the exponent to start with.
+        eps: smaller values are raised to it.
+
+    Attributes:
+        p: the exponent, a parameter [1] as in the published checkpoints.
+    """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()
@@ -27,7 +44,14 @@ class GeM(nn.Module):
         self.eps = eps
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C]."""
+        """Pool maps.
+
+        Args:
+            features: maps [B, C, H, W].
+
+        Returns:
+            Vectors [B, C].
+        """
         return gem(features, self.p, self.eps)
 
     def extra_repr(self) -> str:
@@ -39,7 +63,14 @@ class MAC(nn.Module):
     """Maximum activation of each channel. Source: Tolias, Sicre, Jegou, ICLR 2016."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C]."""
+        """Pool maps.
+
+        Args:
+            features: maps [B, C, H, W].
+
+        Returns:
+            Vectors [B, C].
+        """
         return features.amax(dim=(-2, -1))
 
 
@@ -47,15 +78,29 @@ class SPoC(nn.Module):
     """Average activation of each channel. Source: Babenko, Lempitsky, ICCV 2015 (without its centre prior)."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C]."""
+        """Pool maps.
+
+        Args:
+            features: maps [B, C, H, W].
+
+        Returns:
+            Vectors [B, C].
+        """
         return features.mean(dim=(-2, -1))
 
 
 def rmac(features: Tensor, levels: int = 3) -> Tensor:
     """The sum of the L2-normalised maximum activations of the whole map and of all regions of `rmac_regions`.
 
-    features: [B, C, H, W] -> [B, C], not L2-normalised. The whole map counts as one more region, as in
-    cnnimageretrieval-pytorch; regions are not whitened.
+    The whole map counts as one more region, as in cnnimageretrieval-pytorch; regions are not whitened.
+
+    Args:
+        features: maps [B, C, H, W].
+        levels: how many sizes of regions.
+
+    Returns:
+        Vectors [B, C], not L2-normalised.
+
     Source: Tolias, Sicre, Jegou, "Particular object retrieval with integral max-pooling of CNN activations", ICLR 2016.
     """
     total = l2_normalize(features.amax(dim=(-2, -1)))
@@ -65,11 +110,20 @@ def rmac(features: Tensor, levels: int = 3) -> Tensor:
 
 
 def rmac_regions(height: int, width: int, levels: int = 3) -> list[tuple[int, int, int]]:
-    """The grid of square regions (top, left, side) that R-MAC pools on a map of this size.
+    """The grid of square regions that R-MAC pools on a map of this size.
 
     At level l the side is floor(2 min(H, W) / (l + 1)), with l regions along the shorter edge of the map and l + m - 1
     along the longer one, spread evenly. m, between 2 and 7, brings the overlap of neighbours at level 1 closest to 40 %;
     it is 1 on a square map. Levels whose regions would hold no cell are left out.
+
+    Args:
+        height: of the map, in cells.
+        width: of the map, in cells.
+        levels: how many sizes of regions.
+
+    Returns:
+        (top, left, side) of each region, in cells.
+
     Source: Tolias, Sicre, Jegou, ICLR 2016, section 4.
     """
     short, long = sorted((height, width))
@@ -95,17 +149,31 @@ def _spread(room: int, count: int) -> list[int]:
 
 
 class RMAC(nn.Module):
-    """Regional maximum activations, summed. Has no parameters; `rmac` says how it is computed."""
+    """Regional maximum activations, summed: `rmac` with three levels."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C]."""
+        """Pool maps.
+
+        Args:
+            features: maps [B, C, H, W].
+
+        Returns:
+            Vectors [B, C].
+        """
         return rmac(features)
 
 
-def l2_normalize(rows: Tensor, eps: float = 1e-6) -> Tensor:
-    """Rows divided by (their Euclidean length + eps): [N, D] -> [N, D].
+def l2_normalize(vectors: Tensor, eps: float = 1e-6) -> Tensor:
+    """Vectors divided by (their Euclidean length + eps).
 
     Adding eps, rather than clamping at it, is what the published networks were trained with.
+
+    Args:
+        vectors: [N, D].
+        eps: added to each length, so that a zero vector stays one.
+
+    Returns:
+        Vectors [N, D] of length 1, as far as they are long against eps.
     """
-    lengths: Tensor = rows.norm(dim=-1, keepdim=True)
-    return rows / (lengths + eps)
+    lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
+    return vectors / (lengths + eps)
