@@ -29,6 +29,7 @@ def test_the_defaults_of_the_search_are_those_of_its_student(load_script, monkey
     assert said <= set(told)
 
 
+@pytest.mark.slow
 def test_it_runs_with_one_seed_of_three_methods(tmp_path, monkeypatch):
     results = tmp_path / "benchmarks" / "results"
     results.mkdir(parents=True)

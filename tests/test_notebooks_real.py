@@ -1,7 +1,9 @@
 """Notebooks 1 and 5 on a dozen invented photographs in the layout of the real sets: one line changed, nothing else."""
 
+import hashlib
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -17,6 +19,7 @@ from rdistill_helpers.fetch.sources import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASE, QUERIES = [f"place_{i:06d}" for i in range(12)], [f"query_{i:06d}" for i in range(3)]
+pytestmark = pytest.mark.slow
 TEACHER = "rSfM120k-tl-resnet101-gem-w"  # the name of a published network, and here the file of a small one
 
 
@@ -25,6 +28,21 @@ def write_photographs(folder: Path) -> None:
     folder.mkdir(parents=True)
     for number, name in enumerate([*DATABASE, *QUERIES]):
         (folder / f"{name}.jpg").write_bytes(photograph(number, (96, 72) if number % 3 else (72, 96)))
+
+
+def write_rooms(folder: Path, rooms: int) -> None:
+    """The rooms set with so many training rooms: the notebooks describe every training photograph, or draw 30 rooms."""
+    lines = (ROOT / "data" / "rooms_train_labels.csv").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines[1:] if int(line.split(",")[1]) < rooms]
+    (folder / "rooms_train_labels.csv").write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
+    names = [line.split(",")[0] for line in kept]
+    with zipfile.ZipFile(ROOT / "data" / "rooms.zip") as whole, zipfile.ZipFile(folder / "rooms.zip", "w") as part:
+        for name in whole.namelist():
+            if "train" not in name or Path(name).stem in names:
+                part.writestr(name, whole.read(name))
+        part.writestr("train.txt", "\n".join(names) + "\n")
+    digest = hashlib.sha256((folder / "rooms.zip").read_bytes()).hexdigest()
+    (folder / "rooms.zip.sha256").write_text(f"{digest}  rooms.zip\n")
 
 
 def write_published(path: Path) -> None:
@@ -40,8 +58,7 @@ def write_published(path: Path) -> None:
 def folders(tmp_path_factory) -> tuple[Path, Path]:
     """A data folder with the rooms, a tiny roxford5k and a published network, and a folder of runs with a student."""
     data, runs = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs")
-    for name in ("rooms.zip", "rooms.zip.sha256", "rooms_train_labels.csv"):
-        shutil.copy(ROOT / "data" / name, data)
+    write_rooms(data, rooms=31)
     shutil.copytree(ROOT / "data" / "models", data / "models")
     write_photographs(data / "roxford5k" / "jpg")
     gnd = [

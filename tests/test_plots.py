@@ -247,6 +247,7 @@ def test_outcomes_differ_by_line_and_sign():
 # Maps
 
 
+@pytest.mark.slow  # UMAP compiles for about ten seconds
 def test_umap_gives_one_place_a_row_without_a_warning(capsys, recwarn, monkeypatch):
     monkeypatch.delitem(sys.modules, "umap", raising=False)
     rows = torch.cat([unit_rows(15, 8) * 0.05 + 1, unit_rows(15, 8) * 0.05 - 1])

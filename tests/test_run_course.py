@@ -1,41 +1,47 @@
 """`make course` on two tiny notebooks."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from rdistill_course.closing_table import course_scores_path, write_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITES_SCORES = """
-from rdistill_course.closing_table import write_scores
-write_scores([{"name": "teacher", "easy": 0.5, "medium": 0.25, "hard": 0.125}])
+import os, pathlib, shutil
+folder = pathlib.Path(os.environ["RDISTILL_RUNS"], "course")
+folder.mkdir(parents=True, exist_ok=True)
+shutil.copy("../scores.json", folder)
 """
 
 
-def run(folder: Path, **sources: str) -> subprocess.CompletedProcess:
-    (folder / "notebooks").mkdir()
-    for name, source in sources.items():
-        cells = [new_markdown_cell("# A notebook"), new_code_cell("first = 1"), new_code_cell(source)]
-        nbformat.write(new_notebook(cells=cells), folder / "notebooks" / f"{name}.ipynb")
-    return subprocess.run(
-        [sys.executable, ROOT / "tools" / "run_course.py"]
-        + ["--notebooks", folder / "notebooks", "--copies", folder / "copies"],
-        env=os.environ | {"RDISTILL_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture
+def run(load_script, tmp_path, monkeypatch, capsys):
+    """Runs notebooks of this text; gives the exit status, and the lines of both outputs."""
+    monkeypatch.setenv("RDISTILL_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    write_scores([{"name": "teacher", "easy": 0.5, "medium": 0.25, "hard": 0.125}], tmp_path / "scores.json")
+
+    def run(**sources: str) -> tuple[int, list[str], list[str]]:
+        (tmp_path / "notebooks").mkdir()
+        for name, source in sources.items():
+            cells = [new_markdown_cell("# A notebook"), new_code_cell("first = 1"), new_code_cell(source)]
+            nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
+        status = load_script("tools/run_course.py").run_course(tmp_path / "notebooks", tmp_path / "copies")
+        return status, *(text.splitlines() for text in capsys.readouterr())
+
+    return run
 
 
-def test_it_runs_all_in_order_and_ends_with_the_table(tmp_path):
-    done = run(
-        tmp_path, b_second=WRITES_SCORES + "print(open('left.txt').read())", a_first="open('left.txt', 'w').write('x')"
+def test_it_runs_all_in_order_and_ends_with_the_table(run, tmp_path):
+    status, lines, errors = run(
+        b_second=WRITES_SCORES + "print(open('left.txt').read())", a_first="open('left.txt', 'w').write('x')"
     )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    assert status == 0, errors
     assert lines[0].startswith("[1/2] a_first.ipynb")
     assert lines[1].startswith("[2/2] b_second.ipynb")
     assert lines[0].endswith(" s")
@@ -45,25 +51,26 @@ def test_it_runs_all_in_order_and_ends_with_the_table(tmp_path):
     assert nbformat.read(tmp_path / "notebooks" / "b_second.ipynb", as_version=4).cells[2].outputs == []
 
 
-def test_a_failing_cell_is_named_and_stops_the_run(tmp_path):
-    done = run(tmp_path, a_first="1 / 0", b_second=WRITES_SCORES)
-    assert done.returncode == 1
-    assert "a_first.ipynb failed in code cell 2: ZeroDivisionError: division by zero" in done.stderr
-    assert "1 / 0" in done.stderr
-    assert "b_second" not in done.stdout
+def test_a_failing_cell_is_named_and_stops_the_run(run, tmp_path):
+    status, lines, errors = run(a_first="1 / 0", b_second=WRITES_SCORES)
+    assert status == 1
+    assert any(line.startswith("a_first.ipynb failed in code cell 2: ZeroDivisionError") for line in errors)
+    assert "1 / 0" in errors
+    assert not any("b_second" in line for line in lines)
     assert (tmp_path / "copies" / "a_first.ipynb").is_file()
 
 
-def test_an_old_table_does_not_pass_for_a_new_one(tmp_path):
-    scores = tmp_path / "runs" / "course" / "scores.json"
-    scores.parent.mkdir(parents=True)
-    scores.write_text("[]")
-    done = run(tmp_path, a_first="print('no scores here')")
-    assert done.returncode == 1
-    assert "run notebook 04" in done.stderr
+def test_an_old_table_does_not_pass_for_a_new_one(run):
+    write_scores([{"name": "old", "easy": 0.5, "medium": 0.5, "hard": 0.5}])
+    assert course_scores_path().is_file()
+    status, _, errors = run(a_first="print('no scores here')")
+    assert status == 1
+    assert "notebook 04" in errors[-1]
 
 
-def test_a_clone_without_notebooks_says_so(tmp_path):
-    done = run(tmp_path)
+@pytest.mark.slow
+def test_the_command_tells_of_a_clone_without_notebooks(tmp_path):
+    command = [sys.executable, ROOT / "tools" / "run_course.py", "--notebooks", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 1
     assert "No notebooks in" in done.stderr

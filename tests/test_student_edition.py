@@ -8,15 +8,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from exercise_cells import PATHS, is_check, is_solution, place, read, reduced, solution_of
+from exercise_cells import PATHS, answer_from, is_check, is_solution, place, read, reduced, solution_of
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.nbgraderformat import ValidationError
 from nbgrader.validator import Validator
 from traitlets.config import Config
 
+from rdistill_course import check
+
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"
-GRADED = 1  # the notebook that is released and graded below
+GRADED = 1  # the notebook that kernels execute and nbgrader grades; the others differ in their exercises alone
 numbers = pytest.mark.parametrize("number", range(len(PATHS)), ids=[path.stem for path in PATHS])
 with_exercises = pytest.mark.parametrize("number", range(1, len(PATHS)), ids=[path.stem for path in PATHS[1:]])
 
@@ -78,29 +80,40 @@ def failed_cells(notebook, folder):
 
 
 @with_exercises
-def test_it_fails_at_its_stubs_and_nowhere_else(student, number, tmp_path):
+def test_each_check_fails_on_its_stub(student, number):
     """The code between the exercises is the same in both editions and runs in the tests of the notebooks."""
-    stubs = student.student_edition(reduced(read(number)))
-    assert sum(map(is_check, stubs.cells)) >= 2
-    assert student.problems(stubs, tmp_path) == []
+    edition = student.student_edition(read(number))
+    checks = [cell for cell in edition.cells if is_check(cell)]
+    assert len(checks) >= 2
+    for cell in checks:
+        exercise = cell.metadata["nbgrader"]["grade_id"].removeprefix("check-").replace("-", ".")
+        stub = edition.cells[place(edition, cell.metadata["nbgrader"]["grade_id"].replace("check", "exercise"))].source
+        with pytest.raises((NotImplementedError, check.Hint)):
+            getattr(check, cell.metadata["rdistill"]["check"])(answer_from(number, exercise, stub))
 
 
+@pytest.mark.slow
+def test_it_fails_at_its_stubs_and_nowhere_else(student, tmp_path):
+    assert student.problems(student.student_edition(reduced(read(GRADED))), tmp_path) == []
+
+
+@pytest.mark.slow
 def test_nbgrader_validates_it_and_names_the_checks(student, tmp_path):
     stubs = student.student_edition(reduced(read(GRADED)))
     assert failed_cells(stubs, tmp_path) == [cell.source for cell in stubs.cells if is_check(cell)]
 
 
-@with_exercises
-def test_nbgrader_finds_the_solved_edition_right(student, number, tmp_path):
-    solved = student.student_edition(reduced(read(number)))
+@pytest.mark.slow
+def test_nbgrader_finds_the_solved_edition_right(student, tmp_path):
+    solved = student.student_edition(reduced(read(GRADED)))
     for cell in solved.cells:
         if is_solution(cell):
-            cell.source = solution_of(
-                number, cell.metadata["nbgrader"]["grade_id"].removeprefix("exercise-").replace("-", ".")
-            )
+            exercise = cell.metadata["nbgrader"]["grade_id"].removeprefix("exercise-").replace("-", ".")
+            cell.source = solution_of(GRADED, exercise)
     assert failed_cells(solved, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_notebook_that_fails_elsewhere_or_passes_on_a_stub_is_told(student, tmp_path):
     notebook = nbformat.v4.new_notebook()
     grade = {
@@ -208,6 +221,7 @@ def released_course(root):
     return root, api
 
 
+@pytest.mark.slow
 @numbers
 def test_nbgrader_releases_what_the_student_edition_holds(student, course, number):
     root, _ = course
@@ -218,6 +232,7 @@ def test_nbgrader_releases_what_the_student_edition_holds(student, course, numbe
         assert theirs.metadata.get("nbgrader") == ours.metadata.get("nbgrader")
 
 
+@pytest.mark.slow
 def test_nbgrader_grades_a_filled_in_copy(course):
     """All solved gives all points; one mistake and one stub cost theirs; a check that was tampered with is restored."""
     root, api = course
