@@ -1,22 +1,21 @@
 """How much of the bare network's throughput is left in extract().
 
-    python benchmarks/extraction.py
+    python -m benchmarks.extraction
+    python -m benchmarks.extraction --networks squeezenet1_1 --images 8 --batch 4 --rounds 1    # to try it
 
-Bare is the strictest reading: the forward pass alone, in inference mode, on float batches that are ready in memory, in
-the memory layout that is faster here. extract() starts from uint8 images: conversion, copies, checks and progress bar are
-its own. Rounds of both alternate in one run and each counts with its best one, which a busy machine disturbs least.
-Ends with exit status 1 when a ratio is below 90 %.
+Bare is the strictest reading: the forward pass alone, in inference mode, on float batches that are ready in memory, in the
+memory layout that is faster here. extract() starts from uint8 images: conversion, copies, checks and progress bar are its own.
+The best round of each counts, which other work on the machine disturbs least. Exit status 1 when a ratio is below 90 %.
 """
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.rounds import alternate, ratios, show
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.network import RetrievalNet
 
@@ -31,15 +30,8 @@ def bare_forward(net: nn.Module, batches: list[Tensor]) -> None:
             net(batch)
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    """Measure, print one line for each network, fail below the limit."""
+    """Prints a table for each network; fails below the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument("--rounds", type=int, default=15)
@@ -50,30 +42,27 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (args.images, 3, 120, 160), dtype=torch.uint8, generator=generator)
-    print(f"{args.images} images of 160 x 120 in batches of {args.batch}, {args.threads} thread(s), images a second")
-    failed = False
+    worst = 1.0
     for backbone in args.networks:
-        # The weights do not change the time, random ones spare the benchmark its files.
+        # The weights do not change the time; random ones need no file.
         net = RetrievalNet(backbone, weights=None, scale=BACKBONES[backbone]).eval()
         plain = [batch / 255 for batch in images.split(args.batch)]
         last = [batch.contiguous(memory_format=torch.channels_last) for batch in plain]
-        ways: dict[str, Callable[[], object]] = {
+        ways = {
             "bare": partial(bare_forward, net, plain),
             "bare, channels last": partial(bare_forward, net, last),
             "extract": partial(extract, net, images, batch_size=args.batch),
         }
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        for round_ in range(-1, args.rounds):  # one round to warm up
-            for name, function in ways.items():
-                spent = seconds(function)
-                if round_ >= 0:
-                    times[name].append(spent)
-        speed = {name: args.images / min(spent) for name, spent in times.items()}
-        ratio = speed["extract"] / max(speed["bare"], speed["bare, channels last"])
-        failed |= ratio < LIMIT
-        speeds = ", ".join(f"{name} {value:.1f}" for name, value in speed.items())
-        print(f"{backbone}: {speeds}; ratio {100 * ratio:.1f} % (at least {100 * LIMIT:.0f} %)")
-    sys.exit(failed)
+        best = alternate(ways, args.rounds).min()
+        table = ratios(best, [best[["bare", "bare, channels last"]].idxmin()])
+        table["images a second"] = 1000 * args.images / best
+        share = best[["bare", "bare, channels last"]].min() / best["extract"]
+        worst = min(worst, share)
+        show(
+            f"{backbone}, {args.images} images of 160 x 120 in batches of {args.batch}, {args.threads} thread(s)", table
+        )
+        print(f"throughput left: {100 * share:.1f} % (at least {100 * LIMIT:.0f} %)")
+    sys.exit(bool(worst < LIMIT))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """What two processes of torchrun gain over one, and what FAISS indexes built from shards find of the exact neighbours.
 
-    python benchmarks/many_processes.py
+    python -m benchmarks.many_processes
+    python -m benchmarks.many_processes --rows 6000 --dim 16 --images 64 --steps 1 --rounds 1    # to try it
 
-Three works are timed, alone and in two processes of this machine, one thread for each process: steps of distillation, images
-written to a file of descriptors, and the exact scores of a file of rows. Rounds of one and of two processes alternate, each
-work counts with its best one. The ratio of the seconds is 2 at best, and near it only where two cores are idle; the ratio of
-processor seconds, of the one process to the busier of the two, says what a busy machine hides: how evenly work is shared and
-how much of it both must do.
-The indexes are built from four memory-mapped shards of seeded rows in clusters; recall is the share of the 10 exact
+Three works are timed in one process and in two, one thread each: steps of distillation, images written to a file of
+descriptors, and the exact scores of a file of descriptors. Rounds of one and of two processes alternate, and the best of each
+counts. The ratio of the seconds is 2 at best, and near it only where two cores are idle; the ratio of processor seconds, of the
+one process to the busier of the two, shows what a busy machine hides: how evenly the work is shared and how much both must do.
+The indexes are built from four memory-mapped shards of seeded descriptors in clusters; recall is the share of the 10 exact
 neighbours among the 10 that the index finds.
 """
 
@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.scoring_at_scale import make_benchmark
 from rdistill_helpers import (
-    Benchmark,
     RetrievalNet,
     build_index,
     distill,
@@ -39,11 +39,9 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.parallel import barrier, gather, processes, rank, world_size
 
-PARTS = {"easy": 100, "hard": 80, "junk": 120}  # wanted images of a query
-
 
 def clustered(count: int, dim: int, seed: int) -> Tensor:
-    """Seeded L2-normalised rows [count, dim] around 1,000 centres."""
+    """Seeded descriptors [count, dim] around 1,000 centres."""
     centres = torch.randn(1000, dim, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(seed)
     which = torch.randint(1000, (count,), generator=generator)
@@ -55,15 +53,8 @@ def works(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], obje
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (args.images, 3, 120, 160), generator=generator).to(torch.uint8)
     teacher = F.normalize(torch.randn(args.images, 64, generator=generator), dim=1)
-    rows = open_descriptors(folder / "rows.npy")
-    own = np.random.default_rng(0)
-    ends = np.cumsum(list(PARTS.values()))[:-1]
-    truth = [
-        {"bbx": None, **dict(zip(PARTS, np.split(own.permutation(5000)[: sum(PARTS.values())], ends), strict=True))}
-        for _ in range(70)
-    ]
-    benchmark = Benchmark("made up", [f"q{i}" for i in range(70)], [f"d{i}" for i in range(5000)], truth, read=None)
-    queries = clustered(70, rows.shape[1], seed=9)
+    rows = open_descriptors(folder / "descriptors.npy")
+    benchmark, queries = make_benchmark(70, 5000), clustered(70, rows.shape[1], seed=9)
     net = RetrievalNet("squeezenet1_1")
 
     def write() -> None:
@@ -97,15 +88,15 @@ def in_processes(count: int, folder: Path, args: argparse.Namespace) -> dict[str
     """`timed` in processes of their own, one thread each."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     settings = ["--images", str(args.images), "--steps", str(args.steps), "--worker", str(folder)]
-    command = [sys.executable, *torchrun, str(Path(__file__).resolve()), *settings]
+    command = [sys.executable, *torchrun, "-m", "benchmarks.many_processes", *settings]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return dict(json.loads(done.stdout))
 
 
 def compare(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, tuple[float, float]]]:
-    """{work: {"seconds": (of one process, of two), "processor seconds": ...}}, the best of all rounds; leaves rows.npy."""
-    np.save(folder / "rows.npy", clustered(args.rows, args.dim, seed=1).half().numpy())
+    """{work: {"seconds": (of one process, of two), "processor seconds": ...}}, best of all rounds; leaves descriptors.npy."""
+    np.save(folder / "descriptors.npy", clustered(args.rows, args.dim, seed=1).half().numpy())
     rounds = [(in_processes(1, folder, args), in_processes(2, folder, args)) for _ in range(args.rounds)]
     best: dict[str, dict[str, tuple[float, float]]] = {}
     for work in rounds[0][0]:
@@ -116,10 +107,10 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, tuple
 
 
 def indexes(folder: Path) -> None:
-    """Builds each index from shards and prints its size, and what it finds of the exact neighbours."""
+    """Builds each index from shards; prints its size and its recall."""
     import faiss
 
-    rows = open_descriptors(folder / "rows.npy")
+    rows = open_descriptors(folder / "descriptors.npy")
     shards = np.array_split(rows, 4)
     queries = clustered(200, rows.shape[1], seed=10)
     _, exact = search(queries, shards, k=10)
@@ -135,7 +126,7 @@ def indexes(folder: Path) -> None:
         found = search(queries, None, k=10, index=built)[1]
         each = built if isinstance(built, list) else [built]
         size = sum(faiss.serialize_index(index).nbytes for index in each) / len(rows)
-        print(f"{name}: recall@10 {recall(found, exact):.3f}, {size:.0f} bytes a row, built in {spent:.0f} s")
+        print(f"{name}: recall@10 {recall(found, exact):.3f}, {size:.0f} bytes a descriptor, built in {spent:.0f} s")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -151,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     args = parser().parse_args()
     if args.worker:
         with processes():

@@ -1,16 +1,15 @@
 """Scores with a million distractors: the memory that evaluate() needs, and what ranking costs beside the product.
 
-    python benchmarks/scoring_at_scale.py                                  # RParis6k's images and a million more, 4 GB on disk
-    python benchmarks/scoring_at_scale.py --images 50000 --dim 256         # to try it; the limits are for the full size
+    python -m benchmarks.scoring_at_scale                                  # RParis6k's images and a million more, 4 GB on disk
+    python -m benchmarks.scoring_at_scale --images 50000 --dim 256         # to try it; the limits are for the full size
 
-The file holds seeded random L2-normalised rows in float16. The first ones are the benchmark's own, the others distractors;
+The file holds seeded random descriptors in float16. The first ones are the benchmark's own, the others distractors;
 each query is a mixture of its 300 easy, hard and junk images, from which it takes from much to nothing, so that some of them
-stand on top of the list and others among the distractors. Compared are, over the same file, in alternating rounds of one run,
-each with its best round:
+stand on top of the list and others among the distractors. Three things are compared over the same file, each by its best round:
 
 - bare: blocks of the same size, read, converted to float32 and multiplied with the queries, and nothing else;
-- evaluate: everything that evaluate() does, its checks of each row included;
-- full sort: a stable sort of every query's similarities to all rows, ready in memory, and the same measures from the
+- evaluate: everything that evaluate() does, its checks of each descriptor included;
+- full sort: a stable sort of every query's similarities to all descriptors, ready in memory, and the same measures from the
   positions of the wanted images in it. The faster of NumPy's and PyTorch's stable sorts counts.
 
 Memory is the peak of a process of its own that opens the file and calls evaluate() once, imports included. Exit status 1 when
@@ -22,7 +21,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -41,8 +39,8 @@ MOST_GIB, MOST_RATIO, LEAST_SPEEDUP = 1.5, 1.3, 3.0
 PARTS = {"easy": 100, "hard": 80, "junk": 120}  # wanted images of a query
 
 
-def write_rows(path: Path, images: int, dim: int) -> None:
-    """A file of seeded random rows, made piece by piece."""
+def write_descriptors(path: Path, images: int, dim: int) -> None:
+    """A file of seeded random descriptors, made piece by piece."""
     generator = torch.Generator().manual_seed(0)
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(images, dim))
     for start in range(0, images, 8192):
@@ -52,7 +50,7 @@ def write_rows(path: Path, images: int, dim: int) -> None:
 
 
 def make_benchmark(queries: int, own: int) -> Benchmark:
-    """Ground truth without photographs: each query's easy, hard and junk images are drawn from the own ones."""
+    """A benchmark without photographs: each query's easy, hard and junk images are drawn from the own ones."""
     rng = np.random.default_rng(0)
     ends = np.cumsum(list(PARTS.values()))
     ground_truth = [
@@ -111,18 +109,47 @@ SORTS: dict[str, Callable[[Tensor], np.ndarray]] = {
 }
 
 
+def measure(path: Path, benchmark: Benchmark, rounds: int) -> bool:
+    """Prints the times and their ratios; whether the results agree and the ratios are within the limits."""
+    from benchmarks.rounds import alternate, ratios, show  # pandas, which would count in the peak of the other process
+
+    rows, own = open_descriptors(path), len(benchmark.image_names)
+    queries = make_queries(rows, benchmark)
+    similarities = torch.empty(len(queries), len(rows))
+    for part, product in Rows([("rows", rows)]).similarities(queries):
+        similarities[:, part] = product
+    block = Rows([("rows", rows)]).block_length(len(rows))
+    scores = {}
+
+    def scored(name: str, way: Callable[[], list[float]]) -> None:
+        scores[name] = way()
+
+    ways: dict[str, Callable[[], list[float]]] = {
+        "evaluate": lambda: evaluate(queries, rows[:own], benchmark, distractors=rows[own:]).medium.ap.tolist(),
+        **{f"full sort, {name}": partial(full_sort, similarities, benchmark, sort) for name, sort in SORTS.items()},
+    }
+    calls = {"bare": partial(bare, rows, queries, block), **{name: partial(scored, name, ways[name]) for name in ways}}
+    best = alternate(calls, rounds, warm_up=0).min()
+    show(f"best of {rounds} rounds, {torch.get_num_threads()} thread(s)", ratios(best, ["bare"]))
+    equal = all(scores[name] == scores["evaluate"] for name in ways)
+    ratio = best["evaluate"] / best["bare"]
+    speedup = best[[f"full sort, {name}" for name in SORTS]].min() / max(best["evaluate"] - best["bare"], 1e-6)
+    print(f"the same average precisions as the full sort: {equal}")
+    print(f"evaluate to bare: {ratio:.2f} (at most {MOST_RATIO})")
+    print(f"full sort to what evaluate adds to bare: {speedup:.1f} (at least {LEAST_SPEEDUP})")
+    return equal and ratio <= MOST_RATIO and speedup >= LEAST_SPEEDUP
+
+
 def main() -> None:
-    """Make the file, measure, print, fail beyond a limit."""
+    """Makes the file, measures, fails beyond a limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1_006_323, help="all rows, the benchmark's own included")
+    parser.add_argument("--images", type=int, default=1_006_323, help="descriptors, the benchmark's own included")
     parser.add_argument("--own", type=int, default=6_322, help="images of the benchmark itself")
     parser.add_argument("--dim", type=int, default=2_048)
     parser.add_argument("--queries", type=int, default=70)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument(
-        "--folder", type=Path, help="where the file lies while this runs; by default a temporary folder"
-    )
+    parser.add_argument("--folder", type=Path, help="where the file lies meanwhile; by default a temporary folder")
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)  # the process that only measures memory
     args = parser.parse_args()
     if not sum(PARTS.values()) <= args.own < args.images:
@@ -136,51 +163,18 @@ def main() -> None:
         print(peak_gib())
         return
 
-    print(
-        f"{args.queries} queries, {args.own} images and {args.images - args.own} distractors, {args.dim} dimensions, "
-        f"{args.threads} thread(s)"
-    )
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        path = Path(folder) / "rows.npy"
-        write_rows(path, args.images, args.dim)
-        print(f"file of {path.stat().st_size / 2**30:.2f} GiB")
-        again = [sys.executable, __file__, *sys.argv[1:], "--peak-of", str(path)]
+        path = Path(folder) / "descriptors.npy"
+        write_descriptors(path, args.images, args.dim)
+        print(
+            f"{args.queries} queries, {args.own} images and {args.images - args.own} distractors, {args.dim} dimensions, "
+            f"a file of {path.stat().st_size / 2**30:.2f} GiB"
+        )
+        again = [sys.executable, "-m", "benchmarks.scoring_at_scale", *sys.argv[1:], "--peak-of", str(path)]
         peak = float(subprocess.run(again, check=True, capture_output=True, text=True).stdout)
-        times, equal = measure(path, benchmark, args.rounds)
-
-    best = {name: min(spent) for name, spent in times.items()}
-    print(", ".join(f"{name} {spent:.2f} s" for name, spent in best.items()))
-    sort = min(best[f"full sort, {name}"] for name in SORTS)
-    ratio, speedup = best["evaluate"] / best["bare"], sort / max(best["evaluate"] - best["bare"], 1e-9)
-    print(f"the same average precisions as the full sort: {equal}")
-    print(f"peak memory: {peak:.2f} GiB (at most {MOST_GIB})")
-    print(f"evaluate to bare: {ratio:.2f} (at most {MOST_RATIO})")
-    print(f"full sort to what evaluate adds to bare: {speedup:.1f} (at least {LEAST_SPEEDUP})")
-    print(f"with the product on both sides: {(best['bare'] + sort) / best['evaluate']:.1f}")
-    sys.exit(not (equal and peak <= MOST_GIB and ratio <= MOST_RATIO and speedup >= LEAST_SPEEDUP))
-
-
-def measure(path: Path, benchmark: Benchmark, rounds: int) -> tuple[dict[str, list[float]], bool]:
-    """Seconds of each way in each round, and whether they agree."""
-    rows, own = open_descriptors(path), len(benchmark.image_names)
-    queries = make_queries(rows, benchmark)
-    similarities = torch.empty(len(queries), len(rows))
-    for part, product in Rows([("rows", rows)]).similarities(queries):
-        similarities[:, part] = product
-    block = Rows([("rows", rows)]).block_length(len(rows))
-    ways: dict[str, Callable[[], object]] = {
-        "bare": lambda: bare(rows, queries, block),
-        "evaluate": lambda: evaluate(queries, rows[:own], benchmark, distractors=rows[own:]).medium.ap.tolist(),
-        **{f"full sort, {name}": partial(full_sort, similarities, benchmark, sort) for name, sort in SORTS.items()},
-    }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    results = {}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            results[name] = way()
-            times[name].append(time.perf_counter() - start)
-    return times, all(results[f"full sort, {name}"] == results["evaluate"] for name in SORTS)
+        print(f"peak memory: {peak:.2f} GiB (at most {MOST_GIB})")
+        within = measure(path, benchmark, args.rounds)
+    sys.exit(not (within and peak <= MOST_GIB))
 
 
 if __name__ == "__main__":

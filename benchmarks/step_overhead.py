@@ -1,23 +1,22 @@
 """What a distillation step costs beside its network: sampling, data, augmentation and loss against forward + backward.
 
-    python benchmarks/step_overhead.py
+    python -m benchmarks.step_overhead
+    python -m benchmarks.step_overhead --rounds 1    # to try it
 
-The student is SqueezeNet 1.1 with GeM, a step holds 48 images of 160 x 120. Rounds of the bare step (forward, backward and
-optimiser on a batch that is ready) and of each added part alternate in one run, so that a busy machine slows all
-of them; the share is the sum of the parts' medians over the bare step's median. Without mixtures, and with 48 of descriptors.
-Ends with exit status 1 when all parts together are above 10 %, or the joint space alone above 3 %. Mixtures of maps are no
-such part: the student describes them, so the last table says what 16 of them add to a step.
+The student is SqueezeNet 1.1 with GeM, a step holds 48 images of 160 x 120. The bare step (forward, backward and optimiser on a
+batch that is ready) and each added part alternate; the share is the sum of the parts' medians over the bare step's median.
+Without mixtures, and with 48 of descriptors. Exit status 1 when all parts together are above 10 %, or the joint space alone
+above 3 %. Mixtures of maps are no such part: the student describes them, so the last table says what 16 of them add to a step.
 """
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.rounds import alternate, ratios, show
 from rdistill_helpers.distil import augmented, interpolate, losses, mix_maps, tuple_batches
 from rdistill_helpers.embed.network import RetrievalNet
 
@@ -27,10 +26,10 @@ MIX_AT = 9  # parts of the student before its mixed maps
 IMAGES, TEACHER_DIM = 300, 1280
 
 
-def parts_of_a_step(mixtures: int, seed: int = 0) -> tuple[Callable[[], object], dict[str, Callable[[], object]]]:
+def parts_of_a_step(mixtures: int, seed: int = 0) -> dict[str, Callable[[], object]]:
     """The bare step, and what `distill` adds to it, each as a function without arguments."""
     generator = torch.Generator().manual_seed(seed)
-    # The weights do not change the time, random ones spare the benchmark its files.
+    # The weights do not change the time; random ones need no file.
     student = RetrievalNet("squeezenet1_1", weights=None).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-6)
     images = torch.randint(256, (IMAGES, 3, 120, 160), dtype=torch.uint8, generator=generator)
@@ -56,14 +55,14 @@ def parts_of_a_step(mixtures: int, seed: int = 0) -> tuple[Callable[[], object],
         losses.listwise(joint.student, joint.teacher, comparable=joint.comparable).backward()
         rows.grad = None
 
-    parts: dict[str, Callable[[], object]] = {
+    return {
+        "bare step": bare,
         "sampling": lambda: next(batches),
         "data": lambda: images[index],
         "augmentation": lambda: augmented(pixels, generator),
         "loss": loss,
         **({"joint space": joint_space} if mixtures else {}),
     }
-    return bare, parts
 
 
 def steps_with_maps(mixtures: int = 16, seed: int = 0) -> dict[str, Callable[[], object]]:
@@ -86,26 +85,8 @@ def steps_with_maps(mixtures: int = 16, seed: int = 0) -> dict[str, Callable[[],
     return {"without": plain, f"{mixtures} mixtures": mixed}
 
 
-def milliseconds(function: Callable[[], object]) -> float:
-    """Time of one call."""
-    start = time.perf_counter()
-    function()
-    return 1000 * (time.perf_counter() - start)
-
-
-def in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each, called one after the other in every round."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for round_ in range(-2, rounds):  # two rounds to warm up
-        for name, function in functions.items():
-            spent = milliseconds(function)
-            if round_ >= 0:
-                times[name].append(spent)
-    return {name: statistics.median(spent) for name, spent in times.items()}
-
-
 def main() -> None:
-    """Measure, print one table for each setting, fail above the limit."""
+    """Prints one table for each setting; fails above the limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -113,20 +94,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     failed = False
     for mixtures in (0, 48):
-        bare, parts = parts_of_a_step(mixtures)
-        medians = in_turns({"bare step": bare, **parts}, args.rounds)
-        share = sum(medians[name] for name in parts) / medians["bare step"]
-        joint = medians.get("joint space", 0.0) / medians["bare step"]
-        failed |= share > LIMIT or joint > JOINT_LIMIT
-        print(f"48 images, {mixtures} mixtures of descriptors, {args.threads} thread(s)")
-        for name, median in medians.items():
-            print(f"  {name:<13}{median:9.2f} ms {100 * median / medians['bare step']:6.1f} %")
-        print(f"  added in all{'':13} {100 * share:6.1f} %  (at most {100 * LIMIT:.0f} %)")
-    medians = in_turns(steps_with_maps(), args.rounds)
-    print(f"48 images, mixtures of maps, forward and backward, {args.threads} thread(s)")
-    for name, median in medians.items():
-        print(f"  {name:<13}{median:9.2f} ms {100 * median / medians['without']:6.1f} %")
-    sys.exit(failed)
+        table = ratios(alternate(parts_of_a_step(mixtures), args.rounds, warm_up=2).median(), ["bare step"])
+        shares = table["to bare step"].drop("bare step")
+        failed |= shares.sum() > LIMIT or shares.get("joint space", 0.0) > JOINT_LIMIT
+        show(f"48 images, {mixtures} mixtures of descriptors, {args.threads} thread(s)", table)
+        print(f"all parts together: {100 * shares.sum():.1f} % of the bare step (at most {100 * LIMIT:.0f} %)")
+    table = ratios(alternate(steps_with_maps(), args.rounds, warm_up=2).median(), ["without"])
+    show(f"48 images, mixtures of maps, forward and backward, {args.threads} thread(s)", table)
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

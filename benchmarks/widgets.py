@@ -1,23 +1,23 @@
 """How fast the widgets answer: the time from a moved control to the new picture, in the kernel.
 
-    python benchmarks/widgets.py
+    python -m benchmarks.widgets
+    python -m benchmarks.widgets --moves 2    # to try it
 
-Every widget is built with the photographs of the rooms, as the notebooks build it, and moved many times after its first
-drawing, always to a state that it has not shown yet. Printed are the median and the 95th percentile in milliseconds, and the
-size of what goes to the browser. Ends with exit status 1 when a median is above 200 ms. What a browser adds depends on the
-connection; on one's own machine it is a few milliseconds for the sizes printed.
+Every widget is built with the photographs of the rooms, as the notebooks build it, and moved in turns with the others, always
+to a state that it has not shown yet. The table has the median and the 95th percentile, and the size of what goes to the
+browser. Exit status 1 when a median is above 200 ms. A browser on the same machine adds a few milliseconds for these sizes.
 """
 
 import argparse
 import math
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 
+import pandas
 import torch
 from torch.nn.functional import normalize
 
+from benchmarks.rounds import alternate, show
 from rdistill_course import lambda_slider, loss_explorer, map_explorer, protocol_explorer
 from rdistill_helpers import Benchmark, losses
 from rdistill_helpers.plots import use_style
@@ -85,28 +85,22 @@ def widgets(moves: int) -> dict[str, tuple[object, Move]]:
     return result
 
 
-def main() -> int:
-    """Prints the table; the exit status."""
+def main() -> None:
+    """Prints the table; fails above the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=50, help="how often each control is moved")
-    arguments = parser.parse_args()
+    args = parser.parse_args()
     use_style()
-    slow = False
-    print(f"{'widget, move':<58}{'median':>9}{'95 %':>9}{'to browser':>12}")
-    for name, (widget, move) in widgets(arguments.moves).items():
-        pictures = [part for part in parts(widget) if "<img" in str(getattr(part, "value", ""))]
-        move()
-        times = []
-        for _ in range(arguments.moves):
-            start = time.perf_counter()
-            move()
-            times.append(1000 * (time.perf_counter() - start))
-        median, late = statistics.median(times), statistics.quantiles(times, n=20)[-1]
-        size = sum(len(part.value) for part in pictures) / 1000
-        slow |= median > LIMIT
-        print(f"{name:<58}{median:>6.1f} ms{late:>6.1f} ms{size:>9.0f} kB")
-    return int(slow)
+    moved = widgets(args.moves)
+    times = alternate({name: move for name, (_, move) in moved.items()}, args.moves)
+    table = pandas.DataFrame({"median ms": times.median(), "95 % ms": times.quantile(0.95)})
+    table["kB to the browser"] = [
+        sum(len(part.value) for part in parts(widget) if "<img" in str(getattr(part, "value", ""))) / 1000
+        for widget, _ in moved.values()
+    ]
+    show(f"{args.moves} moves of each control", table)
+    sys.exit(bool(table["median ms"].max() > LIMIT))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

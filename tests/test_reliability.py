@@ -60,7 +60,7 @@ def test_an_extraction_that_another_process_has_finished_is_no_fault_and_a_stran
         assert failures_of(works.check_extraction, tmp_path, done=True) == {}
     (tmp_path / "descriptors.npy").rename(tmp_path / "descriptors.npy.part")
     (tmp_path / "descriptors.npy.part.rows").write_text("999")
-    with pytest.raises(BadInput, match="999 of its 120 rows"):
+    with pytest.raises(BadInput, match="999 of its 120"):
         works.run_extraction(tmp_path)
 
 

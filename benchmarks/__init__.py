@@ -1,0 +1,1 @@
+"""Timings, each as a ratio of two things that alternate in one run: `python -m benchmarks.NAME`."""
