@@ -7,6 +7,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from rdistill_course import check
 from rdistill_course.checks.hints import Hint, alike, ask, passed, tensor
+from rdistill_course.checks.runner import examine, judge, parts, rephrased, tell
 
 
 def stub(x):
@@ -170,3 +171,62 @@ def test_a_notebook_shows_a_hint_as_one_line(capsys, tmp_path, monkeypatch):
 def test_the_package_offers_the_checks():
     assert check.Hint is Hint
     assert issubclass(Hint, AssertionError)
+
+
+MISTAKES = {
+    "a value": torch.tensor(2.0),
+    "one of two values": (3.0, torch.tensor(4.0)),
+    "a test": lambda value: value > 10,
+    "never": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (2.0, "a value"),
+        (3.0, "one of two values"),
+        (4.0, "one of two values"),
+        (11.0, "a test"),
+        (5.0, "anything else"),
+    ],
+)
+def test_a_wrong_value_gets_the_hint_of_the_mistake_that_gives_it(given, told):
+    with pytest.raises(Hint, match=f"^{told}$"):
+        judge(torch.tensor(given), 1.0, MISTAKES, "anything else")
+
+
+def test_the_first_of_several_mistakes_is_told_and_none_of_a_right_value():
+    with pytest.raises(Hint, match=r"^first$"):
+        tell({"never": False, "first": True, "second": True})
+    judge(torch.tensor(1.0), 1.0, {"a mistake that is right here": 1.0}, "anything else")
+    judge([1, 2], [1, 2], {}, "anything else")
+
+
+def test_a_check_asks_reads_and_compares():
+    def read(value):
+        return tensor(value, (), "the sum")
+
+    assert examine(lambda a, b: a + b, (1, 2), read, 3, {}, "anything else") == 3
+    with pytest.raises(Hint, match="one number is missing"):
+        examine(lambda a, b: a, (1, 2), read, 3, {"one number is missing": (1, 2)}, "anything else")
+    with pytest.raises(Hint, match=r"must be a single number"):
+        examine(lambda a, b: [a, b], (1, 2), read, 3, {}, "anything else")
+
+
+def test_a_hint_is_said_in_other_words_where_it_has_the_given_cause():
+    with (
+        pytest.raises(Hint, match=r"with ZeroDivisionError.* Look at 0"),
+        rephrased("{hint} Look at 0.", ZeroDivisionError),
+    ):
+        ask(lambda x: 1 / x, 0)
+    with pytest.raises(Hint) as told, rephrased("{hint} Look at 0.", ZeroDivisionError):
+        ask(lambda x: [][x], 0)
+    assert "Look at" not in str(told.value)
+
+
+def test_things_that_are_returned_together_are_counted():
+    assert parts([1, 2], 2, "Return two things.") == [1, 2]
+    for value in (1, (1, 2, 3), {1: 2}):
+        with pytest.raises(Hint, match="Return two things"):
+            parts(value, 2, "Return two things.")

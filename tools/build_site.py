@@ -44,7 +44,7 @@ REFERENCE = {
     ),
     "check": (
         "Exercise checks",
-        ["rdistill_course.checks.hints", "rdistill_course.checks.embeddings", "rdistill_course.checks.interpolation",
+        ["rdistill_course.checks.hints", "rdistill_course.checks.runner", "rdistill_course.checks.embeddings", "rdistill_course.checks.interpolation",
          "rdistill_course.checks.ranking_losses", "rdistill_course.checks.training", "rdistill_course.checks.scoring",
          "rdistill_course.checks.few_images"],
     ),

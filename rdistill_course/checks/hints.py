@@ -2,7 +2,7 @@
 
 import linecache
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,17 +21,28 @@ class Hint(AssertionError):
 
 
 def passed(message: str) -> None:
-    """Prints the one line of an answer that is right."""
+    """Prints the one line of an answer that is right.
+
+    Args:
+        message: What is right about it.
+    """
     print(f"[OK] {message}")
 
 
 def ask(answer: Callable[..., Any], *inputs: Any) -> Any:
     """Calls a learner's function and gives what it returns.
 
-    Tensors, arrays and lists are passed as copies, so that a function that changes its inputs cannot disturb the check. A
-    tensor that requires a gradient is passed as it is, so that the gradient arrives, and so is every other object, for
-    instance a ledger that the function is to fill. Raises Hint where the answer is no function, is still the stub (a bare
-    NotImplementedError), stops with any other error, or returns nothing.
+    Args:
+        answer: The learner's function.
+        inputs: What it is called with. Tensors, arrays and lists are passed as copies, so that a function that changes them
+            cannot disturb the check; a tensor that requires a gradient and any other object, such as a ledger to fill, as
+            they are.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        Hint: The answer is no function, still the stub (a bare NotImplementedError), stops with an error, or returns nothing.
     """
     if not callable(answer):
         raise Hint("Hand the function itself to the check, without brackets behind its name.")
@@ -74,9 +85,17 @@ def _copy(value: Any) -> Any:
 def tensor(value: Any, shape: Sequence[int | None], what: str, nan: str = "") -> Tensor:
     """The learner's value as a tensor of the expected shape, on the CPU; floating-point numbers as float32.
 
-    value: a tensor (its gradient is kept), an array, a number or a list of these. shape: None where any size will do, () for
-    one number. what: names the value in a hint, e.g. "the mixture". nan: where nan comes from in this exercise, for the hint.
-    Raises Hint for another type or shape, nan or infinity.
+    Args:
+        value: A tensor, whose gradient is kept, an array, a number or a list of these.
+        shape: None where any size will do, () for one number.
+        what: Names the value in a hint, such as "the mixture".
+        nan: Where nan comes from in this exercise, for the hint.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        Hint: The value has another type or shape, or holds nan or infinity.
     """
     try:
         if isinstance(value, list | tuple) and value and all(isinstance(one, Tensor) for one in value):
@@ -101,8 +120,19 @@ def tensor(value: Any, shape: Sequence[int | None], what: str, nan: str = "") ->
     return found
 
 
-def alike(value: Tensor, other: Tensor | float, tolerance: float = 1e-4) -> bool:
-    """Whether a value is another one up to rounding: same shape, differences of at most `tolerance` of the size, and of 1."""
+def alike(value: Any, other: Any, tolerance: float = 1e-4) -> bool:
+    """Whether a value is another one up to rounding.
+
+    Args:
+        value: A tensor, or a list of whole numbers, which is compared exactly.
+        other: A tensor of the same shape, a number, or a list.
+        tolerance: The largest difference, as a share of the size; a tenth of it where the size is 0.
+
+    Returns:
+        Whether the two have the same shape and are close enough.
+    """
+    if isinstance(value, list) or isinstance(other, list):
+        return bool(value == other)
     other = torch.as_tensor(other)
     return value.shape == other.shape and torch.allclose(
         value.double(), other.double(), rtol=tolerance, atol=tolerance / 10
@@ -110,29 +140,19 @@ def alike(value: Tensor, other: Tensor | float, tolerance: float = 1e-4) -> bool
 
 
 def numbers(value: Any, what: str) -> list[int]:
-    """The learner's list, tensor or array of whole numbers as a list. Raises Hint for anything else."""
+    """The learner's list, tensor or array of whole numbers as a list.
+
+    Args:
+        value: What the function returns.
+        what: Names the value in a hint.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        Hint: The value is anything else.
+    """
     found = tensor(value, (None,), what)
     if found.is_floating_point() and not torch.equal(found, found.round()):
         raise Hint(f"{what[:1].upper()}{what[1:]} must be whole numbers, yours are {shown(found.tolist())}.")
     return [int(number) for number in found]
-
-
-def compare(
-    value: Tensor, right: Tensor | float, mistakes: Sequence[tuple[Tensor | float, str]], otherwise: str
-) -> None:
-    """Raises the hint of the first mistake that gives the learner's value, or `otherwise`, unless the value is right.
-
-    mistakes: what typical wrong answers give, each with its hint; those that give the right value here are passed over.
-    """
-    if not alike(value, right):
-        tell(value, mistakes, otherwise)
-
-
-def tell(
-    value: Tensor, mistakes: Iterable[tuple[Tensor | float, str]], otherwise: str, tolerance: float = 1e-4
-) -> NoReturn:
-    """Raises the hint of the first mistake that gives a wrong value, up to a tolerance as in `alike`, or `otherwise`."""
-    for wrong, hint in mistakes:
-        if alike(value, wrong, tolerance):
-            raise Hint(hint)
-    raise Hint(otherwise)

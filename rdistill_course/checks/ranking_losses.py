@@ -2,23 +2,27 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdistill_course.checks.hints import Hint, alike, ask, passed, tell, tensor
+from rdistill_course.checks.hints import ask, passed, tensor
+from rdistill_course.checks.runner import Answer, examine, judge, parts, tell
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import mix
 
 
-def listwise(answer: Callable[..., Any]) -> None:
-    """Checks the listwise loss of queries against a database, with a mask of what counts.
+def listwise(answer: Answer) -> None:
+    """Exercise 3.1: the listwise loss of queries against a database, with a mask of what counts.
 
-    answer: (own [Q, N] and wanted [Q, N], the similarities of the student and of the teacher, counted [Q, N] bool,
-    temperature) -> scalar: the mean over the queries that have something to be compared with. Raises Hint, or prints [OK].
+    Args:
+        answer: (own [Q, N] and wanted [Q, N], the similarities of the student and of the teacher, counted [Q, N] bool,
+            temperature) -> scalar: the mean over the queries that have something to be compared with.
+
+    Raises:
+        Hint: The answer is not right.
     """
     generator = torch.Generator().manual_seed(5)
     own, wanted = (
@@ -26,77 +30,60 @@ def listwise(answer: Callable[..., Any]) -> None:
         @ F.normalize(torch.randn(9, dim, generator=generator), dim=1).T
         for dim in (3, 5)
     )
-    counted = torch.rand(6, 9, generator=generator) < 0.7
-    counted[:, :2] = True
-    full, temperature = counted.clone(), 0.25
+    full, t = torch.rand(6, 9, generator=generator) < 0.7, 0.25
+    full[:, :2] = True
+    counted = full.clone()
     counted[2] = False
 
-    value = ask(answer, own, wanted, counted, temperature)
-    if not math.isfinite(_number(value)):
-        if math.isfinite(_number(ask(answer, own, wanted, full, temperature))):
-            raise Hint(
-                "The loss is nan where a query has nothing to be compared with: a softmax over nothing has no value. "
-                "Leave such queries out."
-            )
-        raise Hint(
-            "The loss is nan: where something is left out, the logarithms are minus infinity, and their difference has "
-            "no value. Sum over the terms that count only."
-        )
+    value = ask(answer, own, wanted, counted, t)
+    if not _finite(value):
+        tell({
+            "The loss is nan where a query has nothing to be compared with: a softmax over nothing has no value. Leave such "
+            "queries out.": _finite(ask(answer, own, wanted, full, t)),
+            "The loss is nan: where something is left out, the logarithms are minus infinity, and their difference has no "
+            "value. Sum over the terms that count only.": True,
+        })  # fmt: skip
     given = tensor(value, (), "the loss").detach()
-    if alike(given, _listwise(own, wanted, counted, temperature)):
-        return passed(f"Your loss is {float(given):.4f} here, as the formula demands.")
-
-    none, some = torch.ones_like(counted), counted.any(1)
-    loss = functools.partial(_listwise, own, wanted, counted, temperature)
-    mistakes = {
+    some = counted.any(1)
+    loss = functools.partial(_listwise, own, wanted, counted, t)
+    everything = torch.ones_like(counted)
+    right = loss()
+    judge(given, right, {
         "The softmax runs along the wrong dimension: the chances of each query's list, a row, sum to 1.": loss(dim=0),
-        "Teacher and student are swapped: the divergence is weighted with the teacher's chances p.": _listwise(
-            wanted, own, counted, temperature
-        ),
-        "What `counted` leaves out is still in the lists: the mask finds the empty ones and is not used otherwise.": _listwise(
-            own[some], wanted[some], none[some], temperature
-        ),
-        "What `counted` leaves out is still in the sums: the mask is not used.": _listwise(
-            own, wanted, none, temperature
-        ),
-        "The mask is the wrong way round: the softmax runs over what `counted` leaves out.": _listwise(
-            own[some], wanted[some], ~counted[some], temperature, divide="queries"
-        ),
-        "The softmax runs over the whole list and the mask comes after it, so that the chances of what counts do not sum "
-        "to 1: mask before the softmax.": loss(late=True),
-        "What does not count has its similarity set to 0, which is still a chance, exp(0): set it to minus infinity.": loss(
-            filler=0.0
-        ),
+        "Teacher and student are swapped: the divergence is weighted with the teacher's chances "
+        "p.": _listwise(wanted, own, counted, t),
+        "What `counted` leaves out is still in the lists: the mask finds the empty ones and is not used "
+        "otherwise.": _listwise(own[some], wanted[some], everything[some], t),
+        "What `counted` leaves out is still in the sums: the mask is not used.": _listwise(own, wanted, everything, t),
+        "The mask is the wrong way round: the softmax runs over what `counted` leaves "
+        "out.": _listwise(own[some], wanted[some], ~counted[some], t, divide="queries"),
+        "The softmax runs over the whole list and the mask comes after it, so that the chances of what counts do not sum to "
+        "1: mask before the softmax.": loss(late=True),
+        "What does not count has its similarity set to 0, which is still a chance, exp(0): set it to minus "
+        "infinity.": loss(filler=0.0),
         "The temperature is applied to the teacher's similarities alone.": loss(own_temperature=1.0),
         "The temperature is applied to the student's similarities alone.": loss(wanted_temperature=1.0),
         "The temperature is not applied.": loss(own_temperature=1.0, wanted_temperature=1.0),
-        "The similarities are multiplied by the temperature: divide by it.": loss(
-            own_temperature=1 / temperature, wanted_temperature=1 / temperature
-        ),
-        "The mean runs over all queries; those with nothing to be compared with say nothing and are not counted.": loss(
-            divide="queries"
-        ),
+        "The similarities are multiplied by the temperature: divide by "
+        "it.": loss(own_temperature=1 / t, wanted_temperature=1 / t),
+        "The mean runs over all queries; those with nothing to be compared with say nothing and are not "
+        "counted.": loss(divide="queries"),
         "The loss is the sum over the queries: take the mean.": loss(divide="nothing"),
         "The mean runs over all pairs: sum each query's list, then take the mean of the queries.": loss(divide="pairs"),
-        "This is the cross-entropy -p log q: log p is missing, so that the loss is not 0 where the student agrees.": loss(
-            entropy=False
-        ),
-        "The sign is wrong: a divergence is never negative.": -loss(),
-    }
-    tell(
-        given,
-        ((wrong, hint) for hint, wrong in mistakes.items()),
-        f"The loss should be {'larger' if given < loss() else 'smaller'} here. Compute it in steps: mask, softmax of each "
-        "row for both tables, sum of p (log p - log q) of each row, mean of the rows that have something to compare.",
-    )
+        "This is the cross-entropy -p log q: log p is missing, so that the loss is not 0 where the student "
+        "agrees.": loss(entropy=False),
+        "The sign is wrong: a divergence is never negative.": -right,
+    }, f"The loss should be {'larger' if given < right else 'smaller'} here. Compute it in steps: mask, softmax of each row "
+       "for both tables, sum of p (log p - log q) of each row, mean of the rows that have something to compare.")  # fmt: skip
+    passed(f"Your loss is {float(given):.4f} here, as the formula demands.")
 
 
-def _number(value: Any) -> float:
-    """The value as a number for a first look; 0 where it is none."""
+def _finite(value: Any) -> bool:
+    """Whether a value is finite, for a first look; what is no number is left to the next one."""
     try:
-        return float(value)
+        return math.isfinite(value)
     except (TypeError, ValueError, RuntimeError):
-        return 0.0
+        return True
 
 
 def _listwise(
@@ -117,8 +104,8 @@ def _listwise(
     scaled = (own / (own_temperature or temperature), wanted / (wanted_temperature or temperature))
     log_q, log_p = ((x if late else x.masked_fill(~counted, filler)).log_softmax(dim) for x in scaled)
     total = (log_p.exp() * (log_p * entropy - log_q))[counted].sum()
-    parts = {"lists": int(counted.any(1).sum()), "queries": len(own), "pairs": int(counted.sum()), "nothing": 1}
-    return total / parts[divide]
+    count = {"lists": int(counted.any(1).sum()), "queries": len(own), "pairs": int(counted.sum()), "nothing": 1}
+    return total / count[divide]
 
 
 # The three losses and two students of the exercise, each written from the text of the notebook.
@@ -128,25 +115,25 @@ def _squared_distances(s: Tensor, t: Tensor) -> Tensor:
 
 
 def _centred_lists(s: Tensor, t: Tensor) -> Tensor:
-    own, wanted = ((x @ x.T)[_others(x)].view(len(x), -1) for x in (s, t))
-    return ((own - own.mean(1, keepdim=True)) - (wanted - wanted.mean(1, keepdim=True))).square().mean()
+    own, wanted = (_centred(x) for x in (s, t))
+    return (own - wanted).square().mean()
 
 
 def _correlation(s: Tensor, t: Tensor) -> Tensor:
-    own, wanted = ((x @ x.T)[_others(x)].view(len(x), -1) for x in (s, t))
-    own, wanted = (x - x.mean(1, keepdim=True) for x in (own, wanted))
-    return (1 - F.cosine_similarity(own, wanted, dim=1)).mean()
+    return (1 - F.cosine_similarity(_centred(s), _centred(t), dim=1)).mean()
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Each row's list of similarities with the others, minus its mean."""
+    lists = (x @ x.T)[_others(x)].view(len(x), -1)
+    return lists - lists.mean(1, keepdim=True)
 
 
 def _others(x: Tensor) -> Tensor:
     return ~torch.eye(len(x), dtype=torch.bool)
 
 
-_NEW_LOSSES = {
-    "squared distances": _squared_distances,
-    "centred lists": _centred_lists,
-    "correlation": _correlation,
-}
+_NEW_LOSSES = {"squared distances": _squared_distances, "centred lists": _centred_lists, "correlation": _correlation}
 _CHANGES = {
     "rotation": "a rotation leaves dot products and distances as they are.",
     "scale": "if all descriptors are doubled, dot products and squared distances become four times as large. What do the "
@@ -155,7 +142,7 @@ _CHANGES = {
     "constant": "add 0.1 to all similarities of a list. What happens to a squared distance, 2 - 2 × similarity, what to "
     "the difference of a similarity and the mean of its list, what to a correlation?",
 }
-_BARGAINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+_BARGAINS: dict[str, Any] = {
     "listwise, 0.04": functools.partial(losses.listwise, temperature=0.04),
     "DarkRank, hard, 3 nearest": functools.partial(losses.darkrank_hard, length=3),
     "similarity": losses.similarity,
@@ -163,55 +150,57 @@ _BARGAINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def predictions(answer: Callable[..., Any]) -> None:
-    """Checks predictions of what losses notice and of what they give up, by computing both.
+def predictions(answer: Answer) -> None:
+    """Exercise 3.2: predictions of what losses notice and of what they give up, compared with both computed.
 
-    answer: () -> (notices, prefers), two dicts. notices: for "squared distances", "centred lists" and "correlation" the
-    set of those changes among "rotation", "scale", "dimension" and "constant" that change the loss. prefers: for
-    "listwise, 0.04", "DarkRank, hard, 3 nearest", "similarity" and "listwise, 1" the student with the smaller loss, "near"
-    or "far". Raises Hint, or prints [OK].
+    Args:
+        answer: () -> (notices, prefers), two dicts. notices: for "squared distances", "centred lists" and "correlation" the
+            set of those changes among "rotation", "scale", "dimension" and "constant" that change the loss. prefers: for
+            "listwise, 0.04", "DarkRank, hard, 3 nearest", "similarity" and "listwise, 1" the student with the smaller loss,
+            "near" or "far".
+
+    Raises:
+        Hint: The answer is not right.
     """
-    given = ask(answer)
-    if not isinstance(given, list | tuple) or len(given) != 2 or not all(isinstance(part, dict) for part in given):
-        raise Hint("Return two dicts, `notices` and `prefers`.")
-    notices, prefers = given
+    two_dicts = "Return two dicts, `notices` and `prefers`."
+    notices, prefers = parts(ask(answer), 2, two_dicts)
+    tell({two_dicts: not (isinstance(notices, dict) and isinstance(prefers, dict))})
     for what, part, names in (("notices", notices, _NEW_LOSSES), ("prefers", prefers, _BARGAINS)):
-        if missing := [name for name in names if name not in part]:
-            raise Hint(f"`{what}` has no entry for {', '.join(repr(name) for name in missing)}.")
-    for name in _NEW_LOSSES:
-        said = notices[name]
-        if not isinstance(said, set | frozenset | list | tuple) or not set(said) <= set(_CHANGES):
-            raise Hint(
-                f"`notices` holds a set of {', '.join(map(repr, _CHANGES))} for each loss, {name!r} has {said!r}."
-            )
-    if strange := [name for name in _BARGAINS if prefers[name] not in ("near", "far")]:
-        raise Hint(f"`prefers` holds 'near' or 'far' for each loss, {strange[0]!r} has {prefers[strange[0]]!r}.")
-
-    truth = noticed_by_new_losses()
-    for change, thought in _CHANGES.items():
-        count = sum((change in notices[name]) != (change in truth[name]) for name in _NEW_LOSSES)
-        if count:
-            raise Hint(
-                f"{change}: {count} of 3 predictions of `notices` {'is' if count == 1 else 'are'} wrong; {thought}"
-            )
-    winners = preferred_students()
-    wrong = {name for name in _BARGAINS if prefers[name] != winners[name]}
-    if not wrong:
-        return passed("Computed, all 12 predictions of `notices` and all 4 of `prefers` come true.")
-    if len(wrong) == len(_BARGAINS):
-        raise Hint("All of `prefers` is the other way round: a smaller loss is a better one.")
-    if len({prefers[name] for name in _BARGAINS}) == 1:
-        raise Hint(
-            "Not all of these losses prefer the same student: some look at the top of a list, some at all pairs alike."
+        missing = [name for name in names if name not in part]
+        tell({f"`{what}` has no entry for {', '.join(repr(name) for name in missing)}.": bool(missing)})
+    changes = ", ".join(map(repr, _CHANGES))
+    tell({
+        f"`notices` holds a set of {changes} for each loss, {name!r} has {notices[name]!r}.": not (
+            isinstance(notices[name], set | frozenset | list | tuple) and set(notices[name]) <= set(_CHANGES)
         )
-    raise Hint(
-        f"{len(wrong)} of 4 of `prefers` {'is' if len(wrong) == 1 else 'are'} wrong. Ask of each loss which pairs weigh most: "
-        "the nearest ones, which stand at the top of a list, or all alike, of which most are far apart."
-    )
+        for name in _NEW_LOSSES
+    } | {
+        f"`prefers` holds 'near' or 'far' for each loss, {name!r} has {prefers[name]!r}.": prefers[name] not in ("near", "far")
+        for name in _BARGAINS
+    })  # fmt: skip
+    truth, winners = noticed_by_new_losses(), preferred_students()
+    off = {c: sum((c in notices[name]) != (c in truth[name]) for name in _NEW_LOSSES) for c in _CHANGES}
+    wrong = sum(prefers[name] != winners[name] for name in _BARGAINS)
+    tell({
+        f"{change}: {off[change]} of 3 predictions of `notices` {'is' if off[change] == 1 else 'are'} wrong; "
+        f"{thought}": off[change] > 0
+        for change, thought in _CHANGES.items()
+    } | {
+        "All of `prefers` is the other way round: a smaller loss is a better one.": wrong == len(_BARGAINS),
+        "Not all of these losses prefer the same student: some look at the top of a list, some at all pairs "
+        "alike.": len({prefers[name] for name in _BARGAINS}) == 1,
+        f"{wrong} of 4 of `prefers` {'is' if wrong == 1 else 'are'} wrong. Ask of each loss which pairs weigh most: the "
+        "nearest ones, which stand at the top of a list, or all alike, of which most are far apart.": wrong > 0,
+    })  # fmt: skip
+    passed("Computed, all 12 predictions of `notices` and all 4 of `prefers` come true.")
 
 
 def noticed_by_new_losses() -> dict[str, set[str]]:
-    """For each new loss of the exercise the changes of the student that it notices, computed."""
+    """What the three new losses of the exercise notice, computed.
+
+    Returns:
+        By loss, the changes of the student that change its value.
+    """
     generator = torch.Generator().manual_seed(6)
     s, t = F.normalize(torch.randn(2, 8, 10, generator=generator, dtype=torch.float64), dim=2)
     turn = torch.linalg.qr(torch.randn(10, 10, generator=generator, dtype=torch.float64)).Q
@@ -226,10 +215,13 @@ def noticed_by_new_losses() -> dict[str, set[str]]:
 
 
 def preferred_students() -> dict[str, str]:
-    """For each loss of the exercise the student with the smaller value, "near" or "far", computed on points of a circle.
+    """Which of two students each loss of the exercise prefers, computed on points of a circle.
 
     The teacher has six groups of four points. Near keeps each group as it is and puts the groups at wrong places; far has
     each group around its right place, but moves its points so far apart that groups mix.
+
+    Returns:
+        By loss, the student with the smaller value, "near" or "far".
     """
     degrees = torch.tensor([0.0, 4.0, 9.0, 15.0])
     teacher = _circle((60 * torch.arange(6)[:, None] + degrees).flatten())
@@ -244,65 +236,60 @@ def _circle(degrees: Tensor) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def gradient(answer: Callable[..., Any]) -> None:
-    """Checks the gradient of the listwise loss by the student's descriptors.
+def gradient(answer: Answer) -> None:
+    """Exercise 3.3: the gradient of the listwise loss by the student's descriptors.
 
-    answer: (student [B, Ds], teacher [B, Dt], temperature) -> [B, Ds]. Raises Hint, or prints [OK].
+    Args:
+        answer: (student [B, Ds], teacher [B, Dt], temperature) -> [B, Ds].
+
+    Raises:
+        Hint: The answer is not right.
     """
     generator = torch.Generator().manual_seed(7)
     student = torch.randn(7, 4, generator=generator) / 2  # of any length, as the exercise says
     teacher = F.normalize(torch.randn(7, 6, generator=generator), dim=1)
-    temperature = 0.3
-    given = tensor(ask(answer, student, teacher, temperature), (7, 4), "the gradient").detach()
+    t = 0.3
     leaf = student.clone().requires_grad_()
-    losses.listwise(leaf, teacher, temperature=temperature).backward()
-    right = leaf.grad
-    assert right is not None
-    if alike(given, right, tolerance=1e-3):
-        return passed("Your gradient is the one that backward() finds.")
+    (right,) = torch.autograd.grad(losses.listwise(leaf, teacher, temperature=t), leaf)
+    (along,) = torch.autograd.grad(losses.listwise(F.normalize(leaf, dim=1), teacher, temperature=t), leaf)
 
     def by_table(student: Tensor, kept: bool = False) -> Tensor:
         """[B, B] derivative by each similarity; kept: with the diagonal in the softmax."""
         itself = torch.eye(7, dtype=torch.bool) & (not kept)
-        p, q = ((x @ x.T / temperature).masked_fill(itself, -torch.inf).softmax(1) for x in (teacher, student))
-        return (q - p) / (temperature * 7)
+        p, q = ((x @ x.T / t).masked_fill(itself, -torch.inf).softmax(1) for x in (teacher, student))
+        return (q - p) / (t * 7)
 
-    table, diagonal = by_table(student), by_table(student, kept=True)
-    on_sphere = F.normalize(student, dim=1)
-    there = by_table(on_sphere)
-    (along,) = torch.autograd.grad(losses.listwise(F.normalize(leaf, dim=1), teacher, temperature=temperature), leaf)
-    mistakes = {
-        "Image i stands in its own list, and in the lists of all others too: your sum holds its own list only.": table
-        @ student,
-        "Image i stands in the lists of the others, and it has a list of its own: that one is missing.": table.T
-        @ student,
+    table, diagonal, sphere = by_table(student), by_table(student, kept=True), F.normalize(student, dim=1)
+    there = by_table(sphere)
+    examine(answer, (student, teacher, t), lambda value: tensor(value, (7, 4), "the gradient"), right, {
+        "Image i stands in its own list, and in the lists of all others too: your sum holds its own list "
+        "only.": table @ student,
+        "Image i stands in the lists of the others, and it has a list of its own: that one is missing.": table.T @ student,
         "The sign is wrong: this is the pull, minus the gradient.": -right,
-        "The temperature is missing: a similarity is divided by it in the softmax, so its derivative is as well.": right
-        * temperature,
-        "The derivative is multiplied by the temperature: divide by it.": right * temperature**2,
+        "The temperature is missing: a similarity is divided by it in the softmax, so its derivative is as well.": right * t,
+        "The derivative is multiplied by the temperature: divide by it.": right * t**2,
         "This is the gradient of the sum over the lists; the loss is their mean, so divide by B.": right * 7,
-        "B and the temperature are missing: compare with the formula of this section.": right * 7 * temperature,
+        "B and the temperature are missing: compare with the formula of this section.": right * 7 * t,
         "The diagonal is kept in the softmax: an image is not in its own list.": (diagonal + diagonal.T) @ student,
         "The diagonal is kept in the softmax, and only image i's own list is in the sum.": diagonal @ student,
-        "The descriptors were brought to length 1 first: the exercise takes them as they come.": (there + there.T)
-        @ on_sphere,
+        "The descriptors were brought to length 1 first: the exercise takes them as they come.": (there + there.T) @ sphere,
         "This is the part along the sphere: the exercise takes the descriptors as they are.": along,
         "p and q of the two directions are averaged: add them, both similarities hold the descriptor.": right / 2,
-    }
-    tell(
-        given,
-        ((wrong, hint) for hint, wrong in mistakes.items()),
-        "This is not the gradient that backward() finds. The derivative by the similarity of i and j is in the text above; "
-        "that similarity changes with descriptor i as descriptor j does, and with descriptor j as descriptor i does.",
-        tolerance=1e-3,
-    )
+    }, "This is not the gradient that backward() finds. The derivative by the similarity of i and j is in the text above; that "
+       "similarity changes with descriptor i as descriptor j does, and with descriptor j as descriptor i does.",
+       tolerance=1e-3)  # fmt: skip
+    passed("Your gradient is the one that backward() finds.")
 
 
-def mixed_similarities(answer: Callable[..., Any]) -> None:
-    """Checks the similarities of two sets of mixtures, computed from the dot products of real descriptors alone.
+def mixed_similarities(answer: Answer) -> None:
+    """Exercise 3.4: the similarities of two sets of mixtures, from the dot products of real descriptors alone.
 
-    answer: (G [B, B], first [K, B], second [M, B]: the share of each real descriptor in each mixture) -> [K, M], cosines
-    of the renormalised mixtures. Raises Hint, or prints [OK].
+    Args:
+        answer: (G [B, B], first [K, B], second [M, B]: the share of each real descriptor in each mixture) -> [K, M], cosines
+            of the renormalised mixtures.
+
+    Raises:
+        Hint: The answer is not right.
     """
     generator = torch.Generator().manual_seed(8)
     rows = F.normalize(torch.randn(6, 9, generator=generator), dim=1)
@@ -314,35 +301,21 @@ def mixed_similarities(answer: Callable[..., Any]) -> None:
         shares.append(torch.zeros(count, 6).scatter(1, pairs, torch.stack([lam, 1 - lam], dim=1)))
         mixtures.append(mix(rows, pairs, lam))
     first, second = shares
-    given = tensor(ask(answer, table, first, second), (4, 5), "the table of similarities").detach()
-    right = mixtures[0] @ mixtures[1].T
-    if alike(given, right):
-        return passed("Equal to the similarities of real mixtures: they hold no dot product that G does not give.")
     raw = first @ table @ second.T
-    squared_a, squared_b = ((w @ table @ w.T).diagonal()[:, None] for w in (first, second))
-    a, b = squared_a.sqrt(), squared_b.sqrt()
-    own = F.normalize(first, dim=1) @ table @ F.normalize(second, dim=1).T
-    mistakes = {
+    a, b = ((w @ table @ w.T).diagonal()[:, None].sqrt() for w in shares)
+    unit, other = (F.normalize(w, dim=1) for w in shares)
+    right = mixtures[0] @ mixtures[1].T
+    examine(answer, (table, first, second), lambda value: tensor(value, (4, 5), "the table of similarities"), right, {
         "These are the dot products before the mixtures are brought back to length 1: the lengths are missing.": raw,
         "Only the first set is brought to length 1: line 3 divides from both sides.": raw / a,
         "Only the second set is brought to length 1: line 3 divides from both sides.": raw / b.T,
-        "You divide by the squared lengths: the diagonal holds squares, take their roots.": raw
-        / squared_a
-        / squared_b.T,
+        "You divide by the squared lengths: the diagonal holds squares, take their roots.": raw / a**2 / b.T**2,
         "You multiply by the lengths: bringing to length 1 divides by them.": raw * a * b.T,
-        "The shares were brought to length 1, but the length of a mixture depends on the dot products in G as well.": own,
+        "The shares were brought to length 1, but the length of a mixture depends on the dot products in G as "
+        "well.": unit @ table @ other.T,
         "G does not occur: without it, the real descriptors count as perpendicular.": first @ second.T,
-        "G does not occur: without it, the real descriptors count as perpendicular, and so in the lengths.": F.normalize(
-            first, dim=1
-        )
-        @ F.normalize(second, dim=1).T,
-        "Each row of the table was brought to length 1; it is the mixtures that have a length.": F.normalize(
-            raw, dim=1
-        ),
-    }
-    tell(
-        given,
-        ((wrong, hint) for hint, wrong in mistakes.items()),
-        "This is not the table of the mixtures' similarities. A mixture's squared length is its own entry on the diagonal of "
-        "W G Wᵀ, with W the shares of its own set, as the diagonal of a table of two different sets is no length.",
-    )
+        "G does not occur: without it, the real descriptors count as perpendicular, and so in the lengths.": unit @ other.T,
+        "Each row of the table was brought to length 1; it is the mixtures that have a length.": F.normalize(raw, dim=1),
+    }, "This is not the table of the mixtures' similarities. A mixture's squared length is its own entry on the diagonal of W "
+       "G Wᵀ, with W the shares of its own set, as the diagonal of a table of two different sets is no length.")  # fmt: skip
+    passed("Equal to the similarities of real mixtures: they hold no dot product that G does not give.")

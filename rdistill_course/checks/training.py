@@ -10,17 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdistill_course.checks.hints import Hint, alike, ask, passed, tensor
+from rdistill_course.checks.hints import alike, ask, passed, tensor
+from rdistill_course.checks.runner import Answer, judge, parts, tell
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import interpolate
 from rdistill_helpers.distil.tuples import teacher_neighbours
 
 
-def batch(answer: Callable[..., Any]) -> None:
-    """Checks a batch of given anchors, each with its nearest neighbours that are not in the batch yet.
+def batch(answer: Answer) -> None:
+    """Exercise 4.1: a batch of given anchors, each with its nearest neighbours that are not in the batch yet.
 
-    answer: (anchors [A] int64, k, teacher_rows [N, Dt], student_rows [N, Ds], labels [N]) -> int64 [A * (1 + k)]: the
-    anchors, then k photographs for each of them in turn. Raises Hint, or prints [OK].
+    Args:
+        answer: (anchors [A] int64, k, teacher_rows [N, Dt], student_rows [N, Ds], labels [N]) -> int64 [A * (1 + k)]: the
+            anchors, then k photographs for each of them in turn.
+
+    Raises:
+        Hint: The answer is not right.
     """
     generator = torch.Generator().manual_seed(9)
     labels = torch.arange(40) // 8
@@ -28,72 +33,51 @@ def batch(answer: Callable[..., Any]) -> None:
     # Rooms that the teacher mixes up, so that a choice by the labels is another one.
     teacher_rows = F.normalize(centres[labels] + 1.5 * torch.randn(40, 6, generator=generator), dim=1)
     student_rows = F.normalize(torch.randn(40, 5, generator=generator), dim=1)
-    k = 3
+    similarity, k = teacher_rows @ teacher_rows.T, 3
     # The third is among the nearest of the first, and the first two have neighbours in common with others.
     first = int(teacher_neighbours(teacher_rows, 1)[0, 0])
     anchors = torch.tensor([0, 17, first, 34])
-    wanted = _greedy(anchors, k, teacher_rows @ teacher_rows.T)
+    wanted = _greedy(anchors, k, similarity)
+    size = len(wanted)
 
     given = tensor(ask(answer, anchors, k, teacher_rows, student_rows, labels), (None,), "the batch")
-    if given.is_floating_point():
-        raise Hint("The batch holds numbers of photographs: give integers.")
-    if given.tolist() == wanted.tolist():
-        return passed(f"{len(wanted)} different photographs: {len(anchors)} anchors and {k} neighbours of each.")
-    if not bool(((given >= 0) & (given < 40)).all()):
-        raise Hint("The batch holds numbers of photographs, from 0 to N - 1.")
-    if len(given) < 4 or not torch.equal(given[:4], anchors):
-        raise Hint("The batch begins with the anchors, in the order in which they are given.")
-    similarity = (teacher_rows @ teacher_rows.T).fill_diagonal_(-2)
-    nearest = similarity[anchors].topk(k).indices
-    if torch.equal(given, torch.cat([anchors, nearest.flatten()])):
-        raise Hint(
-            "A photograph stands in the batch twice: one anchor is a neighbour of another, or two anchors have a neighbour in "
-            "common. Take the next nearest instead."
-        )
-    itself = (teacher_rows @ teacher_rows.T)[anchors].topk(k).indices
-    if torch.equal(given[4:], itself.flatten()):
-        raise Hint("An anchor is its own neighbour: nothing is more similar to it than itself, leave it out.")
-    size = len(wanted)
-    if len(given) > size:
-        raise Hint(
-            f"The batch must have {size} photographs, {k} for each anchor beside the anchors; yours has {len(given)}."
-        )
-    if len(given.unique()) < len(given):
-        raise Hint(f"The batch holds {len(given) - len(given.unique())} photographs a second time: {given.tolist()}.")
-    if len(given) < size:
-        raise Hint(
-            f"The batch has {len(given)} photographs in place of {size}: where a neighbour is in the batch already, the next "
-            "nearest of the same anchor takes its place."
-        )
+    nearest = similarity.clone().fill_diagonal_(-2)[anchors].topk(k).indices.flatten()
+    again = len(given) - len(given.unique())
+    tell({
+        "The batch holds numbers of photographs: give integers.": given.is_floating_point(),
+        "The batch holds numbers of photographs, from 0 to N - 1.": not bool(((given >= 0) & (given < 40)).all()),
+        "The batch begins with the anchors, in the order in which they are given.": not torch.equal(given[:4], anchors),
+        "A photograph stands in the batch twice: one anchor is a neighbour of another, or two anchors have a neighbour in "
+        "common. Take the next nearest instead.": torch.equal(given[4:], nearest),
+        "An anchor is its own neighbour: nothing is more similar to it than itself, leave it "
+        "out.": torch.equal(given[4:], similarity[anchors].topk(k).indices.flatten()),
+        f"The batch must have {size} photographs, {k} for each anchor beside the anchors; yours has "
+        f"{len(given)}.": len(given) > size,
+        f"The batch holds {again} photographs a second time: {given.tolist()}.": again > 0,
+        f"The batch has {len(given)} photographs in place of {size}: where a neighbour is in the batch already, the next "
+        "nearest of the same anchor takes its place.": len(given) < size,
+    })  # fmt: skip
     # The order within one anchor's neighbours does not matter.
-    same = [
-        set(a.tolist()) == set(b.tolist()) for a, b in zip(given[4:].view(4, k), wanted[4:].view(4, k), strict=True)
-    ]
-    if all(same):
-        return passed(f"{size} different photographs: {len(anchors)} anchors and {k} neighbours of each.")
+    sorted_rows = [x[4:].view(4, k).sort(dim=1).values for x in (given, wanted)]
+    off = int((sorted_rows[0] != sorted_rows[1]).any(1).sum())
     others = {
-        "These are neighbours by the student, whose order is what has to be learned: ask the teacher's descriptors.": (
-            student_rows @ student_rows.T
-        ),
-        "These are the least similar photographs of each anchor: take the most similar ones.": -similarity,
-    }
-    for hint, table in others.items():
-        if set(_greedy(anchors, k, table).tolist()) == set(given.tolist()):
-            raise Hint(hint)
-    if set(given.tolist()) == set(_greedy(anchors, k, teacher_rows @ teacher_rows.T, columns=True).tolist()):
-        raise Hint(
-            "All anchors took their first neighbour, then their second: here each anchor takes all of its own in turn."
-        )
-    if bool((labels[given[4:].view(4, k)] == labels[anchors, None]).float().mean() > 0.9):
-        raise Hint("These are photographs with the label of their anchor: in this setting the student has no labels.")
-    if set(given.tolist()) >= {*anchors.tolist(), *nearest.flatten().tolist()}:
-        raise Hint(
-            "Something else than the next nearest photographs fills the places of those that are in the batch already."
-        )
-    raise Hint(
-        f"{same.count(False)} of 4 anchors do not have the neighbours that they should: go through the anchors in order, and "
-        "give each the most similar photographs, by the teacher, that are not in the batch yet."
-    )
+        "These are neighbours by the student, whose order is what has to be learned: ask the teacher's "
+        "descriptors.": _greedy(anchors, k, student_rows @ student_rows.T),
+        "These are the least similar photographs of each anchor: take the most similar "
+        "ones.": _greedy(anchors, k, -similarity.clone().fill_diagonal_(-2)),
+        "All anchors took their first neighbour, then their second: here each anchor takes all of its own in "
+        "turn.": _greedy(anchors, k, similarity, columns=True),
+    }  # fmt: skip
+    chosen, by_label = set(given.tolist()), labels[given[4:].view(4, k)] == labels[anchors, None]
+    tell({hint: off > 0 and set(other.tolist()) == chosen for hint, other in others.items()} | {
+        "These are photographs with the label of their anchor: in this setting the student has no "
+        "labels.": off > 0 and bool(by_label.float().mean() > 0.9),
+        "Something else than the next nearest photographs fills the places of those that are in the batch "
+        "already.": off > 0 and chosen >= {*anchors.tolist(), *nearest.tolist()},
+        f"{off} of 4 anchors do not have the neighbours that they should: go through the anchors in order, and give each the "
+        "most similar photographs, by the teacher, that are not in the batch yet.": off > 0,
+    })  # fmt: skip
+    passed(f"{size} different photographs: {len(anchors)} anchors and {k} neighbours of each.")
 
 
 def _greedy(anchors: Tensor, k: int, similarity: Tensor, columns: bool = False) -> Tensor:
@@ -120,85 +104,68 @@ class _Student(nn.Module):
 STEPS, MIXTURES, JOINT_WEIGHT, SEED = 3, 10, 0.25, 13
 
 
-def training_step(answer: Callable[..., Any]) -> None:
-    """Checks one step of training on a batch and its joint space, by the weights after three steps.
+def training_step(answer: Answer) -> None:
+    """Exercise 4.2: one step of training on a batch and its joint space, judged by the weights after three steps.
 
-    answer: (student, optimizer, pixels [B, 3, H, W], target [B, Dt], mixtures, joint_weight, generator) -> (real, joint):
-    the listwise loss of the photographs and that of the joint space, before its weight. Raises Hint, or prints [OK].
+    Args:
+        answer: (student, optimizer, pixels [B, 3, H, W], target [B, Dt], mixtures, joint_weight, generator) -> (real, joint):
+            the listwise loss of the photographs and that of the joint space, before its weight.
+
+    Raises:
+        Hint: The answer is not right.
     """
     weights, seen, drawn, counts = _three_steps(lambda *inputs: ask(answer, *inputs))
     right, terms, expected, _ = _three_steps(_step)
-    if counts["asked"] != STEPS:
-        raise Hint(
-            f"Each step describes its photographs once: in {STEPS} steps your function asked the student {counts['asked']} "
-            "times."
-        )
-    if not torch.equal(drawn, expected):
-        if torch.equal(drawn, torch.Generator().manual_seed(SEED).get_state()):
-            raise Hint(
-                "The mixtures are not drawn from `generator`: hand it to `interpolate`, so that a run can be repeated."
-            )
-        raise Hint(
-            "More is drawn from `generator` than one set of mixtures in each step: one call of `interpolate` mixes the same "
-            "pairs in both spaces."
-        )
-    if alike(weights, right) and alike(seen, terms, tolerance=1e-3):
-        return passed("After three steps the weights are those of the package's loop.")
 
-    if not counts["differentiated"]:
-        raise Hint(
-            "No gradient reaches the student: backward() is not called on the loss, or the rows are detached from it."
-        )
-    if counts["stepped"] != STEPS:
-        raise Hint("optimizer.step() is missing, or called more than once: it changes the weights, once in each step.")
-    if alike(weights, _start()):
-        raise Hint(
-            "The gradients are set to zero between backward() and step(), so that nothing is left to step by: zero_grad() "
-            "comes before backward()."
-        )
-    if not seen[:, 1].any():
-        raise Hint(
-            "The loss of your joint space is exactly 0: the student's mixtures are made of the teacher's rows, so they teach "
-            "the student nothing."
-        )
-    variants = {
-        "Gradients of earlier steps are still there: backward() adds to them, so zero_grad() comes before it.": {
-            "zero": False
-        },
-        "joint_weight is not used: the loss of the joint space counts with it.": {"weight": 1.0},
-        "joint_weight weighs the photographs' loss as well: it belongs to the joint space alone.": {"both": True},
-        "joint_weight weighs the photographs' loss instead of that of the joint space.": {"swapped": True},
+    def same(one: Tensor, other: Tensor) -> bool:
+        return alike(one, other, tolerance=1e-3)
+
+    def stepped(**mistake: Any) -> Callable[[Any], bool]:
+        """Whether the weights are those after steps with this mistake."""
+        return lambda _: alike(weights, _three_steps(lambda *inputs: _step(*inputs, **mistake))[0])
+
+    well, moved = alike(weights, right), "The weights are right"
+    tell({
+        f"Each step describes its photographs once: in {STEPS} steps your function asked the student {counts['asked']} "
+        "times.": counts["asked"] != STEPS,
+        "The mixtures are not drawn from `generator`: hand it to `interpolate`, so that a run can be "
+        "repeated.": torch.equal(drawn, torch.Generator().manual_seed(SEED).get_state()),
+        "More is drawn from `generator` than one set of mixtures in each step: one call of `interpolate` mixes the same pairs "
+        "in both spaces.": not torch.equal(drawn, expected),
+    })  # fmt: skip
+    if well and same(seen, terms):
+        return passed("After three steps the weights are those of the package's loop.")
+    tell({
+        "No gradient reaches the student: backward() is not called on the loss, or the rows are detached from "
+        "it.": not counts["differentiated"],
+        "optimizer.step() is missing, or called more than once: it changes the weights, once in each "
+        "step.": counts["stepped"] != STEPS,
+        "The gradients are set to zero between backward() and step(), so that nothing is left to step by: zero_grad() comes "
+        "before backward().": alike(weights, _start()),
+        "The loss of your joint space is exactly 0: the student's mixtures are made of the teacher's rows, so they teach the "
+        "student nothing.": not seen[:, 1].any(),
+        "Gradients of earlier steps are still there: backward() adds to them, so zero_grad() comes before "
+        "it.": stepped(zero=False),
+        "joint_weight is not used: the loss of the joint space counts with it.": stepped(weight=1.0),
+        "joint_weight weighs the photographs' loss as well: it belongs to the joint space alone.": stepped(both=True),
+        "joint_weight weighs the photographs' loss instead of that of the joint space.": stepped(swapped=True),
         "The joint space moves no weight: its loss is missing from the sum that is differentiated, or its student rows are "
-        "detached from the network.": {"weight": 0.0},
-        "The joint space replaces the photographs' loss: add the two.": {"real": 0.0},
-        "`comparable` is not handed to the loss: rows that share a photograph are compared.": {"mask": False},
-        "Teacher and student are swapped in the loss of the joint space: the student's rows come first.": {
-            "turned": True
-        },
-    }
-    for hint, mistake in variants.items():
-        other = _three_steps(lambda *inputs, mistake=mistake: _step(*inputs, **mistake))[0]
-        if alike(weights, other):
-            raise Hint(hint)
-    if alike(weights, right):
-        if alike(seen, terms * torch.tensor([1, JOINT_WEIGHT]), tolerance=1e-3):
-            raise Hint("The weights are right. Return the loss of the joint space as it is, before joint_weight.")
-        if alike(seen.flip(1), terms, tolerance=1e-3):
-            raise Hint("The weights are right. Return the photographs' loss first, then that of the joint space.")
-        raise Hint("The weights are right, but what you return is not the two losses of the step, before joint_weight.")
-    if not alike(seen[0, :1], terms[0, :1], tolerance=1e-3):
-        raise Hint(
-            "The photographs' loss of the first step is not the listwise loss of student rows against the targets."
-        )
-    if not alike(seen[0, 1:], terms[0, 1:], tolerance=1e-3):
-        raise Hint(
-            "The joint space's loss of the first step is not right: the listwise loss of joint.student against joint.teacher, "
-            "with joint.comparable."
-        )
-    raise Hint(
-        "The losses of the first step are right, the weights afterwards are not: zero_grad(), then backward() on "
-        "real + joint_weight × joint, then step()."
-    )
+        "detached from the network.": stepped(weight=0.0),
+        "The joint space replaces the photographs' loss: add the two.": stepped(real=0.0),
+        "`comparable` is not handed to the loss: rows that share a photograph are compared.": stepped(mask=False),
+        "Teacher and student are swapped in the loss of the joint space: the student's rows come "
+        "first.": stepped(turned=True),
+        f"{moved}. Return the loss of the joint space as it is, before "
+        "joint_weight.": well and same(seen, terms * torch.tensor([1, JOINT_WEIGHT])),
+        f"{moved}. Return the photographs' loss first, then that of the joint space.": well and same(seen.flip(1), terms),
+        f"{moved}, but what you return is not the two losses of the step, before joint_weight.": well,
+        "The photographs' loss of the first step is not the listwise loss of student rows against the "
+        "targets.": not same(seen[0, 0], terms[0, 0]),
+        "The joint space's loss of the first step is not right: the listwise loss of joint.student against joint.teacher, "
+        "with joint.comparable.": not same(seen[0, 1], terms[0, 1]),
+        "The losses of the first step are right, the weights afterwards are not: zero_grad(), then backward() on real + "
+        "joint_weight × joint, then step().": True,
+    })  # fmt: skip
 
 
 def _start() -> Tensor:
@@ -253,11 +220,7 @@ def _step(
     sides = (space.teacher, space.student) if turned else (space.student, space.teacher)
     joint = losses.listwise(*sides, comparable=space.comparable if mask else None)
     share = joint_weight if weight is None else weight
-    loss = real * own + share * joint
-    if both:
-        loss = share * (own + joint)
-    if swapped:
-        loss = share * own + joint
+    loss = (share if both or swapped else real) * own + (1.0 if swapped else share) * joint
     if zero:
         optimizer.zero_grad()
     loss.backward()
@@ -265,88 +228,83 @@ def _step(
     return own.detach(), joint.detach()
 
 
-def verdict(answer: Callable[..., Any]) -> None:
-    """Checks what several seeds say about the difference of two students.
+def verdict(answer: Answer) -> None:
+    """Exercise 4.3: what several seeds say about the difference of two students.
 
-    answer: (first [S], second [S]: mAP as fractions, entry s of both from seed s) -> (mean, error, supported): mean and
-    standard error of second - first in points, and whether the mean is more than three errors away from 0.
-    Raises Hint, or prints [OK].
+    Args:
+        answer: (first [S], second [S]: mAP as fractions, entry s of both from seed s) -> (mean, error, supported): mean and
+            standard error of second - first in points, and whether the mean is more than three errors away from 0.
+
+    Raises:
+        Hint: The answer is not right.
     """
-    luck = torch.tensor([0.021, -0.018, 0.003, -0.011, 0.014])
+    first = 0.31 + torch.tensor([0.021, -0.018, 0.003, -0.011, 0.014])
     gain = torch.tensor([0.007, 0.004, 0.008, 0.006, 0.005])
-    first = 0.31 + luck
     second = first + gain
-    given = _verdict(answer, first, second)
-    difference = 100 * gain
-    mean, spread = difference.mean(), difference.std()
-    error = spread / 5**0.5
-    if not alike(given[0], mean, tolerance=1e-3):
-        if alike(given[0], -mean, tolerance=1e-3):
-            raise Hint(
-                "The sign of the mean is wrong: it is second minus first, positive where the second student is better."
-            )
-        if alike(given[0], mean / 100, tolerance=1e-3):
-            raise Hint("The mean is a fraction: give it in points, of which 1.0 has 100.")
-        raise Hint("The mean is not that of second minus first over the seeds, in points.")
-    unpaired = 100 * (first.var() / 5 + second.var() / 5).sqrt()
-    mistakes = {
+    mean, spread, root = 100 * gain.mean(), 100 * gain.std(), 5**0.5
+    error = spread / root
+    own_mean, own_error, supported = _verdict(answer, first, second)
+    judge(own_mean, mean, {
+        "The sign of the mean is wrong: it is second minus first, positive where the second student is better.": -mean,
+        "The mean is a fraction: give it in points, of which 1.0 has 100.": mean / 100,
+    }, "The mean is not that of second minus first over the seeds, in points.", 1e-3)  # fmt: skip
+    judge(own_error, error, {
         "The error treats the two students as if they had nothing in common: take the difference of each seed first. What "
-        "both owe to the seed cancels in it.": unpaired,
+        "both owe to the seed cancels in it.": 100 * (first.var() / 5 + second.var() / 5).sqrt(),
         "The error is the spread over the seeds: the error of a mean is smaller by the root of their number.": spread,
         "The error is the spread divided by the number of seeds: divide by its root.": spread / 5,
-        "The squares are divided by S: for a spread from few seeds divide by S - 1 (torch's std does so by default).": error
-        * 0.8**0.5,
+        "The squares are divided by S: for a spread from few seeds divide by S - 1 (torch's std does so by "
+        "default).": error * 0.8**0.5,
         "The error is a fraction: give it in points, as the mean.": error / 100,
         "The error is squared: take the root.": error**2,
-        "The error is that of the first student alone.": 100 * first.std() / 5**0.5,
-        "The error is that of the second student alone.": 100 * second.std() / 5**0.5,
-    }
-    for hint, wrong in mistakes.items():
-        if not alike(given[1], error, tolerance=1e-3) and alike(given[1], wrong, tolerance=1e-3):
-            raise Hint(hint)
-    if not alike(given[1], error, tolerance=1e-3):
-        raise Hint("The error is not the standard error of the differences: their spread divided by the root of S.")
-    if not given[2]:
-        raise Hint("The mean is more than three errors away from 0 in this case: the seeds support the difference.")
-    if not _verdict(answer, second, first)[2]:
-        raise Hint(
-            "A second student that is worse is a difference as well: compare the size of the mean, without its sign."
-        )
+        "The error is that of the first student alone.": 100 * first.std() / root,
+        "The error is that of the second student alone.": 100 * second.std() / root,
+    }, "The error is not the standard error of the differences: their spread divided by the root of S.", 1e-3)  # fmt: skip
+    tell(
+        {
+            "The mean is more than three errors away from 0 in this case: the seeds support the difference.": not supported
+        }
+    )
+    tell({
+        "A second student that is worse is a difference as well: compare the size of the mean, without its "
+        "sign.": not _verdict(answer, second, first)[2],
+    })  # fmt: skip
     # A mean of 0.6 points again, but an error of 0.25: between two and three errors.
     loose = torch.tensor([0.013, -0.001, 0.009, 0.006, 0.003])
-    close = _verdict(answer, first, first + loose)
-    if close[2]:
-        raise Hint(
-            f"With a mean of {100 * loose.mean():.2f} and an error of {100 * loose.std() / 5**0.5:.2f} points the seeds do not "
-            "support the difference: it takes more than three errors."
-        )
-    if _verdict(answer, first[:1], second[:1], alone=True)[2]:
-        raise Hint("With a single seed nothing is known about the error, so no difference is supported: give False.")
+    tell({
+        f"With a mean of {100 * loose.mean():.2f} and an error of {100 * loose.std() / root:.2f} points the seeds do not "
+        "support the difference: it takes more than three errors.": _verdict(answer, first, first + loose)[2],
+    })  # fmt: skip
+    tell({
+        "With a single seed nothing is known about the error, so no difference is supported: give "
+        "False.": _verdict(answer, first[:1], second[:1], alone=True)[2],
+    })  # fmt: skip
     passed(
         f"{mean:.2f} points with an error of {error:.2f} are a difference, the same mean with a larger error is none."
     )
 
 
-def _verdict(
-    answer: Callable[..., Any], first: Tensor, second: Tensor, alone: bool = False
-) -> tuple[Tensor, Tensor, bool]:
+def _verdict(answer: Answer, first: Tensor, second: Tensor, alone: bool = False) -> tuple[Tensor, Tensor, bool]:
     """What the learner's function says; alone: of a single seed, whose error may be anything."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of the spread of a single number
         given = ask(answer, first, second)
-    if not isinstance(given, list | tuple) or len(given) != 3:
-        raise Hint("Return three things: the mean, the standard error, and whether the difference is supported.")
-    mean, error, supported = given
+    three = "Return three things: the mean, the standard error, and whether the difference is supported."
+    mean, error, supported = parts(given, 3, three)
     if alone:
         mean = error = 0.0
     return tensor(mean, (), "the mean").detach(), tensor(error, (), "the standard error").detach(), bool(supported)
 
 
-def layer_cost(answer: Callable[..., Any]) -> None:
-    """Checks what a convolution costs, counted from its shape.
+def layer_cost(answer: Answer) -> None:
+    """Exercise 4.4: what a convolution costs, counted from its shape.
 
-    answer: (conv: nn.Conv2d, height, width of its input) -> (parameters, multiply-adds, bytes of the result in float32),
-    for one photograph. Raises Hint, or prints [OK].
+    Args:
+        answer: (conv: nn.Conv2d, height, width of its input) -> (parameters, multiply-adds, bytes of the result in float32),
+            for one photograph.
+
+    Raises:
+        Hint: The answer is not right.
     """
     layers = {
         "1 × 1": nn.Conv2d(16, 24, 1),
@@ -354,65 +312,52 @@ def layer_cost(answer: Callable[..., Any]) -> None:
         "stride 2": nn.Conv2d(8, 12, 3, stride=2, padding=1),
         "depthwise": nn.Conv2d(24, 24, 5, padding=2, groups=24, bias=False),
     }
-    size = (15, 20)
-    given, right = {}, {}
-    for name, layer in layers.items():
-        value = ask(answer, copy.deepcopy(layer), *size)
-        given[name] = tensor(value, (3,), "what the function returns, (parameters, multiply-adds, bytes),").double()
-        right[name] = _cost(layer, *size)
-    if all(alike(given[name], right[name]) for name in layers):
-        each = {name: float(right[name][1] / (right[name][2] / 4)) for name in ("3 × 3", "depthwise")}
-        return passed(
-            f"Multiply-adds for one number of the result: {each['3 × 3']:.0f} of a 3 × 3 convolution of 16 channels, "
-            f"{each['depthwise']:.0f} of a depthwise one of 5 × 5."
-        )
-    mistakes: tuple[tuple[str, dict[str, dict[str, Any]]], ...] = (
-        (
-            "parameters",
-            {
-                "a bias is a parameter as well, one for each channel of the result, where the layer has one": {
-                    "bias": False
-                },
-                "not every layer has a bias: `conv.bias` is None where it has none": {"bias": True},
-                "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
-                "a kernel of size k has k × k places": {"area": False},
-                "each kernel has k × k numbers for each channel of its input": {"inputs": False},
-            },
-        ),
-        (
-            "multiply-adds",
-            {
-                "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
-                "the kernel is applied once for each place of the result, which a stride makes smaller than the input": {
-                    "strided": False
-                },
-                "multiply-adds are not doubled: a product and its sum count as one": {"doubled": True},
-                "those of the bias are no multiplications, leave them out": {"added": True},
-                "a kernel of size k has k × k places": {"area": False},
-                "the number of places of the result is missing: a kernel is applied at all of them": {"places": False},
-            },
-        ),
-        (
-            "bytes",
-            {
-                "a number in float32 takes four bytes": {"bytes_each": 1},
-                "four bytes, not 32: 32 is the number of bits": {"bytes_each": 32},
-                "the result is smaller than the input where the stride is 2": {"strided": False},
-                "the result has out_channels channels": {"result": False},
-            },
-        ),
+    what = "what the function returns, (parameters, multiply-adds, bytes),"
+    given = torch.stack([
+        tensor(ask(answer, copy.deepcopy(layer), 15, 20), (3,), what).double() for layer in layers.values()
+    ])  # fmt: skip
+
+    def cost(**mistake: Any) -> Tensor:
+        """[4, 3] of all layers; a keyword of `_cost` makes a mistake."""
+        return torch.stack([_cost(layer, 15, 20, **mistake) for layer in layers.values()])
+
+    right = cost()
+    tables: dict[str, dict[str, dict[str, Any]]] = {
+        "Parameters": {
+            "a bias is a parameter as well, one for each channel of the result, where the layer has one": {"bias": False},
+            "not every layer has a bias: `conv.bias` is None where it has none": {"bias": True},
+            "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
+            "a kernel of size k has k × k places": {"area": False},
+            "each kernel has k × k numbers for each channel of its input": {"inputs": False},
+        },
+        "Multiply-adds": {
+            "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
+            "the kernel is applied once for each place of the result, which a stride makes smaller than the "
+            "input": {"strided": False},
+            "multiply-adds are not doubled: a product and its sum count as one": {"doubled": True},
+            "those of the bias are no multiplications, leave them out": {"added": True},
+            "a kernel of size k has k × k places": {"area": False},
+            "the number of places of the result is missing: a kernel is applied at all of them": {"places": False},
+        },
+        "Bytes": {
+            "a number in float32 takes four bytes": {"bytes_each": 1},
+            "four bytes, not 32: 32 is the number of bits": {"bytes_each": 32},
+            "the result is smaller than the input where the stride is 2": {"strided": False},
+            "the result has out_channels channels": {"result": False},
+        },
+    }  # fmt: skip
+    for column, (name, mistakes) in enumerate(tables.items()):
+        value, wanted = given[:, column], right[:, column]
+        off = [layer for layer, a, b in zip(layers, value, wanted, strict=True) if not alike(a, b)]
+        judge(
+            value, wanted, {f"{name}: {hint}.": cost(**mistake)[:, column] for hint, mistake in mistakes.items()},
+            f"{name}: wrong for {len(off)} of {len(layers)} layers, first for {off[0]}, {layers[off[0]]}." if off else "",
+        )  # fmt: skip
+    full, depthwise = (float(4 * right[row, 1] / right[row, 2]) for row in (1, 3))
+    passed(
+        f"Multiply-adds for one number of the result: {full:.0f} of a 3 × 3 convolution of 16 channels, {depthwise:.0f} of a "
+        "depthwise one of 5 × 5."
     )
-    for column, (what, hints) in enumerate(mistakes):
-        values = {name: given[name][column] for name in layers}
-        off = [name for name in layers if not alike(values[name], right[name][column])]
-        if not off:
-            continue
-        for hint, mistake in hints.items():
-            if all(alike(values[name], _cost(layers[name], *size, **mistake)[column]) for name in layers):
-                raise Hint(f"{what[:1].upper()}{what[1:]}: {hint}.")
-        raise Hint(
-            f"{what[:1].upper()}{what[1:]}: wrong for {len(off)} of {len(layers)} layers, first for {off[0]}, {layers[off[0]]}."
-        )
 
 
 def _cost(
