@@ -13,13 +13,25 @@ from rdistill_helpers.errors import BadInput
 
 
 def k_centre(rows: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Positions int64 [count] of rows so chosen that no row is far from its nearest chosen one, in the order of choosing.
+    """Choose rows so that no row is far from its nearest chosen one.
 
-    rows: [N, D] L2-normalised. The first is random; each next one is the row that is furthest from all chosen so far. The
-    largest distance that is left is at most twice the smallest possible. Every prefix is the choice for a smaller budget.
-    Source: Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985; for choosing training images,
-    Sener and Savarese, ICLR 2018.
-    Raises BadInput when there are fewer rows than `count`.
+    The first is random; each next one is the row that is furthest from all chosen so far. The largest distance that is left is
+    at most twice the smallest possible. Every prefix is the choice for a smaller budget.
+
+    Args:
+        rows: [N, D], L2-normalised.
+        count: how many to choose.
+        generator: where the draw comes from; None draws from the global state of torch.
+
+    Returns:
+        Positions int64 [count], in the order of choosing.
+
+    Raises:
+        BadInput: when there are fewer rows than `count`.
+
+    Source:
+        Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985; for choosing training images, Sener and
+        Savarese, ICLR 2018.
     """
     rows = _checked(rows, count)
     chosen = [int(torch.randint(len(rows), (), generator=generator))]
@@ -33,10 +45,20 @@ def k_centre(rows: Tensor, count: int, generator: torch.Generator | None = None)
 
 
 def cluster_centres(rows: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Positions int64 [count], ascending, of the rows nearest to the centres of `count` k-means clusters.
+    """Choose the rows nearest to the centres of k-means clusters.
 
-    rows: [N, D] L2-normalised. Dense places get more of the budget than with `k_centre`, and no outlier is paid for.
-    Raises BadInput when there are fewer different rows than `count`.
+    Dense places get more of the budget than with `k_centre`, and no outlier is paid for.
+
+    Args:
+        rows: [N, D], L2-normalised.
+        count: how many clusters.
+        generator: where the seed of k-means comes from; None draws from the global state of torch.
+
+    Returns:
+        Positions int64 [count], ascending.
+
+    Raises:
+        BadInput: when there are fewer different rows than `count`.
     """
     from sklearn.cluster import KMeans
 

@@ -23,9 +23,11 @@ NEIGHBOURS = 5  # partners that pairs="neighbours" draws from
 class JointSpace:
     """Real rows followed by mixtures of them, in both spaces.
 
-    teacher: [B+K, Dt] and student: [B+K, Ds]; the first B rows are the real ones, as they were given.
-    parts: [B+K, 2] int64, the real rows that each row is made of; (i, i) for real row i.
-    weight: [B+K], lambda of the first part; 1 for real rows.
+    Attributes:
+        teacher: [B+K, Dt]; the first B rows are the real ones.
+        student: [B+K, Ds], in the same order.
+        parts: [B+K, 2] int64, the real rows that each row is made of; (i, i) for real row i.
+        weight: [B+K], lambda of the first part; 1 for real rows.
     """
 
     teacher: Tensor
@@ -45,10 +47,18 @@ class JointSpace:
 
 
 def mix(rows: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
-    """Mixtures weight * a + (1 - weight) * b of pairs of rows, brought back to length 1: [K, D].
+    """Mixtures weight * a + (1 - weight) * b of pairs of rows, scaled back to length 1.
 
-    rows: [B, D], pairs: [K, 2] int64, weight: [K]. A chord of the unit sphere passes below its surface: without the
-    last step a mixture would be shorter than a photograph's row, and its similarities smaller in proportion.
+    A chord of the unit sphere passes below its surface: without the last step a mixture would be shorter than the row of a
+    photograph, and its similarities smaller in proportion.
+
+    Args:
+        rows: [B, D], L2-normalised.
+        pairs: int64 [K, 2].
+        weight: [K].
+
+    Returns:
+        [K, D], L2-normalised.
     """
     first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
     weight = weight.to(rows.dtype)[:, None]
@@ -56,11 +66,21 @@ def mix(rows: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
 
 
 def mix_maps(maps: Tensor, pairs: Tensor, weight: Tensor) -> Tensor:
-    """Mixtures weight * a + (1 - weight) * b of pairs of feature maps [B, C, h, w]: [K, C, h, w], place by place.
+    """Mixtures weight * a + (1 - weight) * b of pairs of feature maps, place by place.
 
     What follows in the network is not linear, so its descriptor of mixed maps is not the mixture of its descriptors: a
     mixture of maps is an input that the network has not seen, where a mixture of descriptors follows from what it has.
-    Source: Verma et al., "Manifold Mixup", ICML 2019, which mixes labels where we mix the teacher's rows.
+
+    Args:
+        maps: [B, C, h, w].
+        pairs: int64 [K, 2].
+        weight: [K].
+
+    Returns:
+        [K, C, h, w], of the type of `maps`.
+
+    Source:
+        Verma et al., "Manifold Mixup", ICML 2019, which mixes labels where we mix the teacher's rows.
     """
     weight = weight.to(maps.dtype)[:, None, None, None]
     return weight * maps[pairs[:, 0]] + (1 - weight) * maps[pairs[:, 1]]
@@ -76,31 +96,78 @@ def interpolate(
 ) -> JointSpace:
     """The joint space of a batch: its B rows and `count` mixtures, with the same pairs and lambdas in both spaces.
 
-    teacher: [B, Dt] and student: [B, Ds], row i of both from the same image, L2-normalised; gradients flow through the
-        student's mixtures.
-    pairs: "random" (two different rows), "neighbours" (a row and one of its 5 nearest in the batch, by the teacher), or
-        one's own [count, 2] int64.
-    alpha: the distribution of lambda: "uniform" on [0, 1], a number a > 0 for Beta(a, a), or one's own lambdas [count]
-        (outside of [0, 1] they extrapolate).
-    generator: where the draws come from, on the CPU; None draws from the global state of torch.
-    Raises BadInput for rows, counts, pairs or lambdas that do not fit.
+    Args:
+        teacher: [B, Dt], L2-normalised.
+        student: [B, Ds], L2-normalised, row i of the same image as row i of the teacher; gradients flow through its mixtures.
+        count: how many mixtures, K.
+        pairs: "random" (two different rows), "neighbours" (a row and one of its 5 nearest in the batch, by the teacher), or
+            int64 [K, 2].
+        alpha: the distribution of lambda: "uniform" on [0, 1], a number a > 0 for Beta(a, a), or the lambdas [K] (outside of
+            [0, 1] they extrapolate).
+        generator: where the draws come from, on the CPU; None draws from the global state of torch.
+
+    Returns:
+        The joint space.
+
+    Raises:
+        BadInput: for rows, counts, pairs or lambdas that do not fit.
     """
     if teacher.ndim != 2 or student.ndim != 2 or len(teacher) != len(student):
         raise BadInput(
             f"interpolate takes teacher rows [B, Dt] and student rows [B, Ds] of the same images, but got "
             f"{list(teacher.shape)} and {list(student.shape)}: give one row for each image on both sides."
         )
+    chosen, weight = draw_mixtures(teacher, count, pairs, alpha, generator)
+    return joint_space(teacher, student, mix(student, chosen, weight), chosen, weight)
+
+
+def draw_mixtures(
+    teacher: Tensor,
+    count: int,
+    pairs: str | Tensor = "random",
+    alpha: str | float | Tensor = "uniform",
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Which rows of a batch are mixed, and how much of each.
+
+    Args:
+        teacher: [B, Dt].
+        count: how many mixtures, K.
+        pairs: as in `interpolate`.
+        alpha: as in `interpolate`.
+        generator: where the draws come from.
+
+    Returns:
+        Pairs of rows int64 [K, 2], and lambdas [K] of the first of each pair, where the teacher's rows are.
+
+    Raises:
+        BadInput: for fewer than two rows, counts, pairs or lambdas that do not fit.
+    """
     if len(teacher) < 2 or count < 1:
         raise BadInput(
             f"interpolate was asked for {count} mixtures of {len(teacher)} rows: give at least 2 rows and a count >= 1."
         )
-    chosen = _pairs(teacher, count, pairs, generator).to(teacher.device)
-    weight = _weights(count, alpha, generator).to(teacher)
+    return _pairs(teacher, count, pairs, generator).to(teacher.device), _weights(count, alpha, generator).to(teacher)
+
+
+def joint_space(teacher: Tensor, student: Tensor, mixed: Tensor, pairs: Tensor, weight: Tensor) -> JointSpace:
+    """The joint space of a batch whose mixtures the student has described.
+
+    Args:
+        teacher: [B, Dt]; its rows are mixed here.
+        student: [B, Ds].
+        mixed: [K, Ds], the student's mixtures: of its rows (`mix`), or described from mixed maps (`mix_maps`).
+        pairs: int64 [K, 2], the rows that each mixture is made of.
+        weight: [K], lambda of the first.
+
+    Returns:
+        The joint space.
+    """
     real = torch.arange(len(teacher), device=teacher.device)
     return JointSpace(
-        teacher=torch.cat([teacher, mix(teacher, chosen, weight)]),
-        student=torch.cat([student, mix(student, chosen, weight)]),
-        parts=torch.cat([real[:, None].expand(-1, 2), chosen]),
+        teacher=torch.cat([teacher, mix(teacher, pairs, weight)]),
+        student=torch.cat([student, mixed]),
+        parts=torch.cat([real[:, None].expand(-1, 2), pairs]),
         weight=torch.cat([weight.new_ones(len(teacher)), weight]),
     )
 

@@ -11,10 +11,18 @@ from rdistill_helpers.errors import BadInput
 
 
 def teacher_neighbours(teacher_rows: Tensor, k: int, block: int = 1024) -> Tensor:
-    """The k most similar other rows of every row, most similar first: [N, D] -> [N, k] int64.
+    """The k most similar other rows of every row, most similar first.
 
-    block: rows compared with all others at a time, so memory is block * N similarities.
-    Raises BadInput unless 1 <= k < N.
+    Args:
+        teacher_rows: [N, Dt], L2-normalised.
+        k: how many.
+        block: rows compared with all others at a time, so memory is block * N similarities.
+
+    Returns:
+        int64 [N, k].
+
+    Raises:
+        BadInput: unless 1 <= k < N.
     """
     count = len(teacher_rows)
     if not 1 <= k < count:
@@ -35,12 +43,23 @@ def tuple_batches(
     steps: int = 500,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """`steps` batches of image numbers: random anchors, then their nearest neighbours by the teacher.
+    """Batches of image numbers: random anchors, then their nearest neighbours by the teacher.
 
-    teacher_rows: [N, Dt]. Each batch is int64 [anchors * (1 + neighbours)] with no image twice; where neighbourhoods
-    overlap, random other images fill the places. Needs no label, and no state but the generator's, so a run that
-    restores the generator goes on with the same batches.
-    Raises BadInput when there are fewer images than a batch holds.
+    Where neighbourhoods overlap, random other images fill the places. Batches need no label, and no state but the generator's,
+    so a run that restores the generator goes on with the same batches.
+
+    Args:
+        teacher_rows: [N, Dt], L2-normalised.
+        anchors: random images in each batch.
+        neighbours: nearest images of each anchor.
+        steps: how many batches.
+        generator: where the draws come from; None draws from the global state of torch.
+
+    Returns:
+        An iterator of int64 [anchors * (1 + neighbours)], no image twice.
+
+    Raises:
+        BadInput: for an empty batch, and when there are fewer images than a batch holds.
     """
     count, size = len(teacher_rows), anchors * (1 + neighbours)
     if anchors < 1 or neighbours < 0:
@@ -71,11 +90,20 @@ def class_batches(
     steps: int = 150,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """`steps` batches for training with labels: random classes, up to `per_class` random images of each.
+    """Batches for training with labels: random classes, a few random images of each.
 
-    labels: [N] integers; classes with a single image give no positive pair and are left out. Batches are int64
-    [at most classes * per_class] with no image twice.
-    Raises BadInput when there are fewer such classes than a batch holds.
+    Args:
+        labels: [N] integers; classes with a single image give no positive pair and are left out.
+        classes: classes in each batch.
+        per_class: images of each, fewer where a class has fewer.
+        steps: how many batches.
+        generator: where the draws come from; None draws from the global state of torch.
+
+    Returns:
+        An iterator of int64 [at most classes * per_class], no image twice.
+
+    Raises:
+        BadInput: when there are fewer such classes than a batch holds.
     """
     groups = [group for label in labels.unique() if len(group := (labels == label).nonzero()[:, 0]) > 1]
     if per_class < 2 or not 1 <= classes <= len(groups):
@@ -94,12 +122,26 @@ def class_batches(
 def hard_negatives(
     rows: Tensor, clusters: Tensor, pool_rows: Tensor, pool_clusters: Tensor, count: int, block: int = 1024
 ) -> Tensor:
-    """The `count` most similar pool rows of each row, of other clusters than its own and no two of one: [Q, count] int64.
+    """The most similar pool rows of each row, of other clusters than its own and no two of one.
 
-    rows: [Q, D], clusters: [Q]; pool_rows: [N, D], pool_clusters: [N]; rows L2-normalised. Taking a cluster once keeps
-    near-duplicates from filling the list. block: rows compared with the pool at a time.
-    Raises BadInput when the pool has not `count` other clusters for every row.
-    Source: Radenovic, Tolias and Chum, TPAMI 2019.
+    Taking a cluster once keeps near-duplicates from filling the list.
+
+    Args:
+        rows: [Q, D], L2-normalised.
+        clusters: int64 [Q].
+        pool_rows: [N, D], L2-normalised.
+        pool_clusters: int64 [N].
+        count: negatives of each row.
+        block: rows compared with the pool at a time.
+
+    Returns:
+        int64 [Q, count], positions in the pool.
+
+    Raises:
+        BadInput: when the pool has not `count` other clusters for every row.
+
+    Source:
+        Radenovic, Tolias and Chum, TPAMI 2019.
     """
     available = len(pool_clusters.unique())
     own = torch.isin(clusters, pool_clusters)

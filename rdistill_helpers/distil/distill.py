@@ -1,0 +1,183 @@
+"""Distillation: a student learns to relate images as the teacher does."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.batches import tuple_batches
+from rdistill_helpers.distil.fingerprint import of_function, of_tensor
+from rdistill_helpers.distil.history import History
+from rdistill_helpers.distil.interpolate import JointSpace, draw_mixtures, joint_space, mix, mix_maps
+from rdistill_helpers.distil.loop import Forward, device_of, fit, products
+from rdistill_helpers.distil.settings import Mixtures, Training
+from rdistill_helpers.distil.views import KeptMaps, Photographs, as_views
+from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.parallel import world_size
+
+Loss = Callable[..., Tensor]
+
+
+def distill(
+    student: nn.Module,
+    images: Tensor | Photographs | KeptMaps,
+    teacher_rows: Tensor,
+    loss: Loss = losses.listwise,
+    anchors: int = 8,
+    neighbours: int = 5,
+    regression_weight: float = 2.0,
+    projection: nn.Linear | None = None,
+    mixtures: Mixtures | None = None,
+    training: Training = Training(),  # noqa: B008 - frozen
+    checkpoint: str | Path | None = None,
+    callback: Callable[[History], None] | None = None,
+) -> tuple[nn.Module, History]:
+    """Train a student to relate images as the teacher does, in place.
+
+    Args:
+        student: float images [B, 3, H, W] in [0, 1] -> L2-normalised descriptors [B, Ds].
+        images: uint8 [N, 3, H, W], or maps of them that the student's frozen parts gave.
+        teacher_rows: [N, Dt] L2-normalised, what the teacher answered for each image.
+        loss: a function of `losses` (settings by functools.partial), or any other of the same signature.
+        anchors: images in each batch that bring their neighbours along, see `tuple_batches`.
+        neighbours: nearest images of each anchor by the teacher, in the same batch.
+        regression_weight: weight of `losses.regression` in addition to the loss, on the real rows: a list tells where the
+            others stand, regression where the row itself stands. 0 for the bare loss. Where the loss is
+            `losses.regression` itself it is not added again, and the history records 0.
+        projection: from the student's dimension to the teacher's, trained together with the student and given to the loss as
+            `projection`, which `losses.regression` takes. Without one, regression_weight makes its own.
+        mixtures: which mixtures each batch gets; None for none. Mixtures of maps take a RetrievalNet, and one process.
+        training: how to train.
+        checkpoint: a file to go on from when it is there, written as the training goes; a resumed run equals an
+            uninterrupted one, on the CPU bit for bit.
+        callback: called with the history after every step, to draw or log it while it grows.
+
+    Returns:
+        The student in eval mode, and the history of its training.
+
+    Raises:
+        BadInput: for rows, images, settings or a checkpoint that do not fit.
+    """
+    device = device_of(student) if training.device is None else torch.device(training.device)
+    teacher_rows = check_descriptors(teacher_rows, "teacher rows").detach()
+    views = as_views(images, len(teacher_rows), "teacher rows", training.augment)
+    if not 0 <= regression_weight < math.inf:
+        raise BadInput(f"regression_weight={regression_weight} is not usable: give 0 or a positive number.")
+    if _bare(loss) is losses.regression:
+        regression_weight = 0.0
+    forward = forward_from(student, views.parts, None if mixtures is None else mixtures.mix_at)
+    settings = {
+        "loss": of_function(loss), "anchors": anchors, "neighbours": neighbours, "regression_weight": regression_weight,
+        "mixtures": None if mixtures is None else asdict(mixtures), "images": views.fingerprint(),
+        "teacher_rows": of_tensor(teacher_rows),
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(training.seed)
+    batches = tuple_batches(teacher_rows, anchors, neighbours, training.steps, generator)
+    teacher_rows = teacher_rows.to(device)
+    for_loss = {} if projection is None else {"projection": projection}
+    if regression_weight and projection is None:
+        projection = _projection(_dimension(student, views), teacher_rows.shape[1], training.seed)
+
+    def described(maps: Tensor) -> Tensor:
+        assert isinstance(student, RetrievalNet) and mixtures is not None and mixtures.mix_at is not None
+        with products(device, training.autocast):
+            return student.describe_maps(maps, mixtures.mix_at).float()
+
+    def batch_loss(rows: Tensor, maps: Tensor | None, index: Tensor) -> Tensor:
+        target = teacher_rows[index]
+        value = loss(rows, target, **for_loss)
+        if regression_weight:
+            value = value + regression_weight * losses.regression(rows, target, projection=projection)
+        if mixtures is not None:
+            joint = _joint_space(target, rows, maps, mixtures, described, generator)
+            joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **for_loss)
+            value = value + mixtures.joint_weight * joint_loss
+        return value
+
+    history = fit(
+        student, views.read, batches, batch_loss, generator, training, forward, projection, settings, checkpoint, callback
+    )  # fmt: skip
+    return student, history
+
+
+def forward_from(student: nn.Module, parts: int, mix_at: int | None = None) -> Forward:
+    """The way of a batch through a student, with the maps that are to be mixed on the way.
+
+    Args:
+        student: the network.
+        parts: how many of its parts the inputs have passed; 0 for images.
+        mix_at: after how many parts maps are mixed; None for no maps.
+
+    Returns:
+        A function: inputs -> (descriptors [B, D], maps [B, C, h, w] or None).
+
+    Raises:
+        BadInput: for a student without such parts, maps to be mixed that the inputs have passed already, frozen or not
+            there, and mixtures of maps in several processes.
+    """
+    if mix_at is None and parts == 0:
+        return lambda images: (student(images), None)
+    if not isinstance(student, RetrievalNet) or not parts < len(student.parts):
+        raise BadInput(
+            f"Maps of {parts} parts cannot be described by this student: give a RetrievalNet with more parts."
+        )
+    if mix_at is None:
+        return lambda maps: (student.describe_maps(maps, parts), None)
+    if not max(1, parts) <= mix_at < len(student.parts):
+        raise BadInput(
+            f"mix_at={mix_at} names no maps of this student to mix: give a number from {max(1, parts)} to "
+            f"{len(student.parts) - 1}, or None to mix descriptors."
+        )
+    if world_size() > 1:
+        raise BadInput(f"mix_at={mix_at} mixes maps of one process, here are {world_size()}: train in one, or give None.")
+
+    def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        maps = student.parts[parts:mix_at](inputs) if parts else student.maps(inputs, mix_at)
+        return student.describe_maps(maps, mix_at), maps
+
+    return forward
+
+
+def _joint_space(
+    teacher: Tensor,
+    student: Tensor,
+    maps: Tensor | None,
+    mixtures: Mixtures,
+    described: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+) -> JointSpace:
+    """The joint space of a batch: mixtures of descriptors, or of maps where there are maps."""
+    pairs, weight = draw_mixtures(teacher, mixtures.count, mixtures.pairs, mixtures.alpha, generator)
+    mixed = mix(student, pairs, weight) if maps is None else described(mix_maps(maps, pairs, weight))
+    return joint_space(teacher, student, mixed, pairs, weight)
+
+
+def _dimension(student: nn.Module, views: Photographs | KeptMaps) -> int:
+    """The size of the student's descriptors."""
+    if isinstance(student, RetrievalNet):
+        return student.dim
+    assert isinstance(views, Photographs)  # or `forward_from` had refused
+    return extract(student, views.images[:1], progress=False).shape[1]
+
+
+def _projection(own: int, target: int, seed: int) -> nn.Linear:
+    """A new linear map between two dimensions, the same for the same seed whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(own, target)
+
+
+def _bare(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose settings functools.partial has bound."""
+    return _bare(loss.func) if isinstance(loss, functools.partial) else loss
