@@ -44,7 +44,7 @@ from rdistill_helpers import (
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.distil import cluster_centres, k_centre
 from rdistill_helpers.distil.train import augmented, average_weights, parameter_groups, schedule
-from rdistill_helpers.distil.tuples import class_batches, tuple_batches
+from rdistill_helpers.distil.batches import class_batches, tuple_batches
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
 

@@ -24,8 +24,9 @@ from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.train import distill
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
+from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
 from rdistill_helpers.embed.http_teacher import HttpTeacher
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
@@ -74,13 +75,14 @@ def add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dim", type=int, help="descriptor size of a backbone, by a new linear layer")
     command.add_argument("--scale", type=float, default=1.0, help="enlargement in front of a backbone (default: 1)")
     usual = {name: parameter.default for name, parameter in signature(distill).parameters.items()}
+    usual |= {"mixtures": 0, "steps": usual["training"].steps, "lr": usual["training"].lr}
     command.add_argument("--loss", choices=LOSSES, default=usual["loss"].__name__)
     for name, kind, meaning in (
         ("steps", int, "of the optimiser"),
         ("anchors", int, "of a batch, of all processes together"),
         ("neighbours", int, "of each anchor, by the teacher"),
-        ("interpolated", int, "mixtures in a batch"),
-        ("regression_weight", float, "of regression beside the loss, 0 for none"),
+        ("mixtures", int, "mixtures of descriptors in each batch, 0 for none"),
+        ("regression_weight", float, "of regression, which is added to the loss; 0 for none"),
         ("lr", float, "learning rate, the largest of its schedule"),
     ):
         option = f"--{name.replace('_', '-')}"
@@ -113,10 +115,13 @@ def run_train(given: argparse.Namespace) -> None:
             able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             precision = "bfloat16" if able else "float32"
         _, history = distill(
-            student, images, rows, getattr(losses, given.loss), steps=given.steps, anchors=given.anchors,
-            neighbours=given.neighbours, lr=given.lr, interpolated=given.interpolated,
-            regression_weight=given.regression_weight, augment=not given.no_augment, seed=given.seed,
-            progress=not given.quiet, checkpoint=given.out / "checkpoint.pt", device=device, autocast=TYPES[precision],
+            student, images, rows, getattr(losses, given.loss), given.anchors, given.neighbours, given.regression_weight,
+            mixtures=Mixtures(count=given.mixtures) if given.mixtures else None,
+            training=Training(
+                steps=given.steps, lr=given.lr, augment=not given.no_augment, seed=given.seed, device=device,
+                autocast=TYPES[precision], progress=not given.quiet,
+            ),
+            checkpoint=given.out / "checkpoint.pt",
         )  # fmt: skip
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)

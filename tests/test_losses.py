@@ -17,11 +17,15 @@ RELATIONAL = [
     losses.similarity,
     losses.rkd_distance,
     losses.rkd_angle,
+    losses.rkd,
     losses.darkrank_hard,
     losses.darkrank_soft,
     losses.similarity_preserving,
     losses.pkt,
     losses.listwise,
+    losses.listmle,
+    losses.pair_order,
+    losses.smooth_ap,
 ]
 # Losses that see only distances or dot products of the student's rows cannot tell a space from its rotation.
 SEEDS = st.integers(0, 2**31)
@@ -88,6 +92,10 @@ def slow_rkd_angle(s, t, mask):
     return mean(smooth_l1(cosine(s, *triple) - cosine(t, *triple)) for triple in triples)
 
 
+def slow_rkd(s, t, mask):
+    return slow_rkd_distance(s, t, mask) + 2 * slow_rkd_angle(s, t, mask)
+
+
 def nearest(t, mask, i, length):
     others = [j for j in range(len(t)) if j != i and mask[i][j]]
     return sorted(others, key=lambda j: distance(t[i], t[j]))[:length]
@@ -147,6 +155,43 @@ def slow_listwise(s, t, mask):
         p, q = ([x / sum(values) for x in values] for values in (target, own))
         per_row.append(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
     return mean(per_row)
+
+
+def compared(mask, i):
+    return [j for j in range(len(mask)) if j != i and mask[i][j]]
+
+
+def slow_listmle(s, t, mask):
+    places = []
+    for i in range(len(s)):
+        order = sorted(compared(mask, i), key=lambda j: -dot(t[i], t[j]))
+        for place, j in enumerate(order):
+            rest = sum(math.exp(25 * dot(s[i], s[k])) for k in order[place:])
+            places.append(math.log(rest) - 25 * dot(s[i], s[j]))
+    return mean(places)
+
+
+def slow_pair_order(s, t, mask):
+    terms = []
+    for i in range(len(s)):
+        for j, k in itertools.permutations(compared(mask, i), 2):
+            if dot(t[i], t[j]) > dot(t[i], t[k]):
+                terms.append(math.log(1 + math.exp(-25 * (dot(s[i], s[j]) - dot(s[i], s[k])))))
+    return mean(terms)
+
+
+def slow_smooth_ap(s, t, mask):
+    def counts(i, k, j):  # how much k stands above j in the list of i
+        return 1 / (1 + math.exp(-50 * (dot(s[i], s[k]) - dot(s[i], s[j]))))
+
+    precisions = []
+    for i in range(len(s)):
+        others = compared(mask, i)
+        positives = sorted(others, key=lambda j: -dot(t[i], t[j]))[:5]
+        for j in positives:
+            above = {k: counts(i, k, j) for k in others if k != j}
+            precisions.append((1 + sum(above[k] for k in positives if k != j)) / (1 + sum(above.values())))
+    return 1 - mean(precisions)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all pairs", "masked"])
@@ -317,9 +362,26 @@ def test_rkd_angle_does_not_depend_on_its_chunks(chunk):
         (lambda s, t: losses.regression(s, t), r"nn.Linear\(4, 6\)"),
         (lambda s, t: losses.darkrank_hard(s[:4], t[:4]), "larger batch"),
         (lambda s, t: losses.listwise(s, t, temperature=0.0), "positive number"),
+        (lambda s, t: losses.listmle(s, t, scale=0.0), "positive number"),
+        (lambda s, t: losses.pair_order(s, t, scale=-1.0), "positive number"),
+        (lambda s, t: losses.smooth_ap(s, t, scale=0.0), "positive number"),
+        (lambda s, t: losses.smooth_ap(s, t, top=8), "smaller top"),
     ],
-    ids=["lengths", "dimensions", "mask size", "mask type", "no projection", "too few rows", "temperature"],
+    ids=["lengths", "dimensions", "mask size", "mask type", "no projection", "too few rows", "temperature",
+         "order's scale", "pairs' scale", "smooth AP's scale", "too few for smooth AP"],  # fmt: skip
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(call, words):
     with pytest.raises(BadInput, match=words):
         call(*spaces(0))
+
+
+@given(SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_losses_of_the_order_do_not_see_the_teachers_similarities(seed):
+    """A teacher that gives other similarities in the same order teaches the same."""
+    s = unit_rows(8, 4, seed)
+    angles = 1.5 * torch.rand(8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    first, other = (torch.stack([angle.cos(), angle.sin()], 1) for angle in (angles, angles / 2))
+    for loss in (losses.listmle, losses.pair_order, losses.smooth_ap):
+        assert loss(s, first).item() == pytest.approx(loss(s, other).item(), abs=1e-12)
+    assert losses.listwise(s, first).item() != pytest.approx(losses.listwise(s, other).item(), abs=1e-6)

@@ -1,14 +1,29 @@
 """Mixtures of the student's feature maps: by their definition, in the loop, resumed, and refused where they cannot be."""
 
+import gc
+import importlib
+
 import pytest
 import torch
 from torch import nn
 
-from rdistill_helpers import RetrievalNet
-from rdistill_helpers.distil import distill, interpolate, losses, mix, mix_maps, train
+from rdistill_helpers import Mixtures, RetrievalNet, Training
+from rdistill_helpers.distil import (
+    KeptMaps,
+    Photographs,
+    checkpoint,
+    distill,
+    interpolate,
+    losses,
+    mix,
+    mix_maps,
+    tuple_batches,
+)
 from rdistill_helpers.errors import BadInput
 
 PARTS = 9
+steps = importlib.import_module("rdistill_helpers.distil.distill")  # the module, not the function
+joint_spaces = importlib.import_module("rdistill_helpers.distil.interpolate")
 
 
 def data(count=18):
@@ -18,13 +33,12 @@ def data(count=18):
     return images, nn.functional.normalize(rows, dim=1)
 
 
-def short(net=None, **settings):
-    images, rows = data()
-    settings = {
-        "steps": 2, "anchors": 2, "neighbours": 3, "interpolated": 5, "mix_at": PARTS, "augment": False, "progress": False,
-        "regression_weight": 0.0, **settings,
-    }  # fmt: skip
-    return distill(net or RetrievalNet(), images, rows, **settings)
+def short(net=None, mixtures=Mixtures(count=5, mix_at=PARTS), images=None, training=None, **settings):  # noqa: B008
+    """A short training; training: changes of its settings."""
+    photographs, rows = data()
+    training = Training(**{"steps": 2, "augment": False, "progress": False} | (training or {}))
+    settings = {"anchors": 2, "neighbours": 3, "regression_weight": 0.0, "mixtures": mixtures, **settings}
+    return distill(net or RetrievalNet(), photographs if images is None else images, rows, training=training, **settings)
 
 
 def test_maps_are_mixed_place_by_place():
@@ -52,11 +66,11 @@ def test_a_network_describes_the_maps_of_any_of_its_parts_as_it_describes_photog
 def test_the_first_loss_is_that_of_the_real_rows_and_of_the_joint_space_with_described_mixtures():
     """By hand: the draws of the loop, maps through the front of the network, mixtures through its rest."""
     images, rows = data()
-    _, history = short(steps=1, seed=3, joint_weight=0.7)
+    _, history = short(mixtures=Mixtures(count=5, mix_at=PARTS, joint_weight=0.7), training={"steps": 1, "seed": 3})
 
     net = RetrievalNet().train()
     generator = torch.Generator().manual_seed(3)
-    batch = next(train.tuple_batches(rows, 2, 3, 1, generator))
+    batch = next(tuple_batches(rows, 2, 3, 1, generator))
     with torch.no_grad():
         maps = net.features[:PARTS]((images[batch].float() / 255 - net.mean) / net.std)
         real = net(images[batch].float() / 255)
@@ -83,14 +97,14 @@ def test_a_mixture_of_maps_is_no_mixture_of_descriptors():
 def test_mixtures_train_the_parts_before_and_after_and_a_frozen_part_stays():
     net = RetrievalNet().freeze(6)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    short(net, lr=1e-3)
+    short(net, training={"lr": 1e-3})
     moved = {name.split(".")[1] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert {"7", "10", "12"} <= moved
     assert not moved & {"0", "3", "4"}
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(checkpoint, "EVERY", 2)
 
     class Interrupted(Exception):
         pass
@@ -99,23 +113,22 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
         if len(history.step) == 3:
             raise Interrupted
 
-    whole, expected = short(steps=4)
+    whole, expected = short(training={"steps": 4})
     path = tmp_path / "student.ckpt"
     net = RetrievalNet()
     with pytest.raises(Interrupted):
-        short(net, steps=4, checkpoint=path, callback=callback)
-    assert not net.features[PARTS - 1]._forward_hooks  # nothing listens any more
-    resumed, history = short(steps=4, checkpoint=path)
+        short(net, training={"steps": 4}, checkpoint=path, callback=callback)
+    resumed, history = short(training={"steps": 4}, checkpoint=path)
     assert history.loss == expected.loss
     assert all(
         torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True)
     )
-    with pytest.raises(BadInput, match="mix_at"):
-        short(steps=4, checkpoint=path, mix_at=None)
+    with pytest.raises(BadInput, match="mixtures differ"):
+        short(mixtures=Mixtures(count=5), training={"steps": 4}, checkpoint=path)
 
 
 def test_reduced_matrix_products_go_through_mixtures_too():
-    _, history = short(autocast=torch.bfloat16)
+    _, history = short(training={"autocast": torch.bfloat16})
     assert all(value == value for value in history.loss)
     assert history.loss != short()[1].loss
 
@@ -123,7 +136,7 @@ def test_reduced_matrix_products_go_through_mixtures_too():
 @pytest.mark.parametrize("mix_at", [0, 13, -1])
 def test_parts_that_are_not_there_are_refused(mix_at):
     with pytest.raises(BadInput, match=f"mix_at={mix_at} names no maps"):
-        short(mix_at=mix_at)
+        short(mixtures=Mixtures(count=5, mix_at=mix_at))
 
 
 def test_a_student_without_parts_is_refused():
@@ -133,6 +146,74 @@ def test_a_student_without_parts_is_refused():
 
 
 def test_several_processes_are_refused(monkeypatch):
-    monkeypatch.setattr(train, "world_size", lambda: 2)
+    monkeypatch.setattr(steps, "world_size", lambda: 2)
     with pytest.raises(BadInput, match="train in one"):
         short()
+
+
+def test_a_callback_that_evaluates_the_student_leaves_no_maps_behind():
+    """The number of tensors alive must not grow from step to step."""
+    net, alive = RetrievalNet(), []
+    photographs = data()[0].float() / 255
+
+    def callback(history):
+        with torch.no_grad():
+            net(photographs)
+        gc.collect()
+        alive.append(sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects()))
+
+    short(net, training={"steps": 6}, callback=callback)
+    assert alive[1:] == [alive[1]] * 5
+
+
+def test_mixtures_of_maps_mix_no_descriptors_of_the_student(monkeypatch):
+    mixed = []
+
+    def watched(rows, pairs, weight):
+        mixed.append(rows.shape[1])
+        return mix(rows, pairs, weight)
+
+    for module in (steps, joint_spaces):
+        monkeypatch.setattr(module, "mix", watched)
+    short(training={"steps": 3})
+    assert mixed == [6] * 3  # the teacher's rows only, once a step
+
+
+class StoredViews(Photographs):
+    """Photographs in stored views: the photographs that kept maps are made of, drawn as `KeptMaps` draws its views."""
+
+    def __init__(self, views):
+        super().__init__(views[:, 0])
+        object.__setattr__(self, "views", views)
+
+    def read(self, index, share, generator):
+        view = torch.randint(self.views.shape[1], (len(index),), generator=generator)
+        return self.views[index[share], view[share]].float() / 255
+
+
+@pytest.mark.parametrize(
+    "mixtures", [None, Mixtures(count=12), Mixtures(count=6, mix_at=PARTS), Mixtures(count=6, mix_at=PARTS + 1)],
+    ids=["none", "descriptors", "maps", "deeper maps"],
+)  # fmt: skip
+def test_a_student_with_kept_maps_takes_the_losses_of_one_that_sees_the_photographs(mixtures):
+    generator = torch.Generator().manual_seed(4)
+    views = torch.randint(0, 256, (18, 3, 3, 64, 48), generator=generator, dtype=torch.uint8)
+    net = RetrievalNet().eval()
+    with torch.no_grad():
+        kept = torch.stack([net.maps(view.float() / 255, PARTS) for view in views.unbind(1)], 1)
+    settings = {"mixtures": mixtures, "regression_weight": 2.0, "training": {"steps": 10}}
+    _, seen = short(RetrievalNet().freeze(PARTS), images=StoredViews(views), **settings)
+    _, fast = short(RetrievalNet().freeze(PARTS), images=KeptMaps(kept, PARTS), **settings)
+    assert fast.loss == pytest.approx(seen.loss, rel=1e-5)
+    assert len(set(fast.loss)) == 10
+
+
+def test_maps_that_were_mixed_before_the_kept_ones_are_refused():
+    with pytest.raises(BadInput, match=f"give a number from {PARTS} to 12"):
+        short(images=KeptMaps(torch.rand(18, 2, 8, 4, 4), PARTS), mixtures=Mixtures(mix_at=PARTS - 1))
+
+
+@pytest.mark.parametrize("maps", [torch.zeros(4, 3, 8, 8), torch.zeros(4, 1, 3, 8, 8, dtype=torch.uint8)])
+def test_maps_of_another_kind_are_refused(maps):
+    with pytest.raises(BadInput, match="Kept maps are float"):
+        KeptMaps(maps, PARTS)

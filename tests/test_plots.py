@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
-from rdistill_helpers.distil.train import History
+from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots import (
     filmstrip,

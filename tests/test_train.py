@@ -1,21 +1,33 @@
 """The training loop on a student of a few hundred parameters: it learns, repeats itself, resumes, and refuses nonsense."""
 
+import dataclasses
 import functools
 import itertools
 import json
 import statistics
 
-import matplotlib
 import pytest
 import torch
 from torch import nn
 
-from rdistill_helpers.distil import History, augmented, distill, losses, train, train_on_pairs, train_supervised
+from rdistill_helpers.distil import (
+    History,
+    Mixtures,
+    Pairs,
+    Training,
+    augmented,
+    baselines,
+    checkpoint,
+    distill,
+    fit,
+    losses,
+    loop,
+    train_on_pairs,
+    train_supervised,
+)
+from rdistill_helpers.embed.networks import RetrievalNet
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
-
-matplotlib.use("Agg")
-
 
 class TinyStudent(nn.Module):
     """A convolution, BatchNorm, dropout and GeM: every kind of layer that the loop treats in its own way."""
@@ -44,10 +56,18 @@ def data(count=40, places=8, seed=0):
     return images, nn.functional.normalize(rows, dim=1), labels
 
 
-def short(student=None, *, steps=6, **settings):
+QUICK = {"steps": 6, "lr": 1e-2, "progress": False}
+TRAINING = {field.name for field in dataclasses.fields(Training)}
+MIXTURES = {field.name for field in dataclasses.fields(Mixtures)}
+
+
+def short(student=None, **settings):
+    """A short distillation; settings of the training and of mixtures by their names."""
     images, rows, _ = data()
-    settings = {"anchors": 3, "neighbours": 3, "lr": 1e-2, "progress": False, **settings}
-    return distill(student or TinyStudent(), images, rows, steps=steps, **settings)
+    training = Training(**QUICK | {name: settings.pop(name) for name in TRAINING & settings.keys()})
+    mixed = {name: settings.pop(name) for name in MIXTURES & settings.keys()}
+    settings = {"anchors": 3, "neighbours": 3, "mixtures": Mixtures(**mixed) if mixed else None, **settings}
+    return distill(student or TinyStudent(), images, rows, training=training, **settings)
 
 
 def equal_weights(a, b):
@@ -56,7 +76,7 @@ def equal_weights(a, b):
 
 @pytest.fixture
 def frequent_checkpoints(monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(checkpoint, "EVERY", 3)
 
 
 class Interrupted(Exception):
@@ -74,8 +94,8 @@ def interrupt_at(step):
 # --- learning ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("interpolated", [0, 6])
-def test_distillation_lowers_the_loss(interpolated):
+@pytest.mark.parametrize("mixed", [{}, {"count": 6}], ids=["no mixtures", "mixtures"])
+def test_distillation_lowers_the_loss(mixed):
     images, rows, _ = data()
 
     def loss_on_all_images(student):
@@ -83,9 +103,21 @@ def test_distillation_lowers_the_loss(interpolated):
             return losses.listwise(student.eval()(images.float() / 255), rows).item()
 
     before = loss_on_all_images(TinyStudent())
-    student, _ = short(steps=100, anchors=8, lr=3e-3, interpolated=interpolated)
+    student, _ = short(steps=100, anchors=8, lr=3e-3, **mixed)
     assert not student.training
     assert loss_on_all_images(student) < 0.5 * before
+
+
+def contrastive(rows, labels):
+    """The contrastive loss in plain loops. Each kind of pair is averaged over its pairs with a loss above zero."""
+    positive, negative = [], []
+    for i, j in itertools.permutations(range(len(rows)), 2):
+        distance = (rows[i] - rows[j]).norm().item()
+        (positive if labels[i] == labels[j] else negative).append(
+            distance if labels[i] == labels[j] else max(0.0, 0.85 - distance)
+        )
+    kinds = [[value for value in kind if value > 0] for kind in (positive, negative)]
+    return sum(sum(kind) / len(kind) for kind in kinds if kind)
 
 
 def test_supervised_training_lowers_the_loss():
@@ -93,11 +125,11 @@ def test_supervised_training_lowers_the_loss():
 
     def loss_on_all_images(student):
         with torch.inference_mode():
-            return train._metric_loss("contrastive")(student.eval()(images.float() / 255), labels).item()
+            return contrastive(student.eval()(images.float() / 255), labels)
 
     before = loss_on_all_images(TinyStudent())
-    settings = {"steps": 100, "lr": 3e-3, "classes": 8, "per_class": 3, "augment": False, "progress": False}
-    student, _ = train_supervised(TinyStudent(), images, labels.numpy(), **settings)
+    training = Training(steps=100, lr=3e-3, augment=False, progress=False)
+    student, _ = train_supervised(TinyStudent(), images, labels.numpy(), classes=8, per_class=3, training=training)
     assert not student.training
     assert loss_on_all_images(student) < 0.9 * before
 
@@ -105,9 +137,8 @@ def test_supervised_training_lowers_the_loss():
 @pytest.mark.parametrize("loss", ["multi_similarity", lambda rows, labels: (rows * labels[:, None]).mean()])
 def test_supervised_training_takes_other_losses(loss):
     images, _, labels = data()
-    _, history = train_supervised(
-        TinyStudent(), images, labels, loss=loss, steps=2, classes=4, per_class=3, progress=False
-    )
+    training = Training(steps=2, progress=False)
+    _, history = train_supervised(TinyStudent(), images, labels, loss, classes=4, per_class=3, training=training)
     assert len(history.loss) == 2
 
 
@@ -129,11 +160,11 @@ def test_training_on_pairs_lowers_the_distance_of_positives_against_negatives():
         return float(torch.cdist(rows, rows)[labels[:, None] != labels].mean() - positive)
 
     before = gap(TinyStudent().eval())
-    settings = {"steps": 30, "lr": 1e-2, "tuples": 4, "negatives": 3, "mine_every": 10, "progress": False}
-    student, history = train_on_pairs(TinyStudent(), images, labels, queries, positives, **settings)
+    settings = (Pairs(tuples=4, negatives=3, mine_every=10), Training(steps=30, lr=1e-2, progress=False))
+    student, history = train_on_pairs(TinyStudent(), images, labels, queries, positives, *settings)
     assert gap(student) > before
-    assert len(history.loss) == 30 and history.settings["negatives"] == 3
-    again = train_on_pairs(TinyStudent(), images, labels, queries, positives, **settings)
+    assert len(history.loss) == 30 and "negatives=3" in history.settings["pairs"]
+    again = train_on_pairs(TinyStudent(), images, labels, queries, positives, *settings)
     assert again[1].loss == history.loss and equal_weights(again[0], student)
 
 
@@ -142,14 +173,14 @@ def test_the_loss_of_a_tuple_equals_plain_loops(monkeypatch):
     queries, positives = pairs_of(labels)
     seen = {}
 
-    def one_batch(student, images, batches, batch_loss, generator, **settings):
+    def one_batch(student, read, batches, batch_loss, generator, training, **settings):
         index = next(batches)
         rows = student(images[index].float() / 255).detach()
-        seen.update(index=index, rows=rows, loss=float(batch_loss(rows, index)))
+        seen.update(index=index, rows=rows, loss=float(batch_loss(rows, None, index)))
         return History()
 
-    monkeypatch.setattr(train, "fit", one_batch)
-    train_on_pairs(TinyStudent(), images, labels, queries, positives, tuples=3, negatives=2, margin=0.6)
+    monkeypatch.setattr(baselines, "fit", one_batch)
+    train_on_pairs(TinyStudent(), images, labels, queries, positives, Pairs(tuples=3, negatives=2, margin=0.6))
     index, rows = seen["index"].view(3, 4), seen["rows"].view(3, 4, -1)
     total = 0.0
     for t in range(3):
@@ -166,27 +197,26 @@ def test_pairs_that_do_not_fit_are_refused():
     queries, positives = pairs_of(labels)
     with pytest.raises(BadInput, match="beyond the 40"):
         train_on_pairs(TinyStudent(), images, labels, queries, positives + 40)
-    with pytest.raises(BadInput, match="as many positives as queries"):
+    with pytest.raises(BadInput, match="give a positive for each query"):
         train_on_pairs(TinyStudent(), images, labels, queries, positives[1:])
+    with pytest.raises(BadInput, match="give one or more of each"):
+        Pairs(mine_every=0)
     with pytest.raises(BadInput, match="pool of 8 clusters"):
-        train_on_pairs(TinyStudent(), images, labels, queries, positives, negatives=8, progress=False)
+        train_on_pairs(TinyStudent(), images, labels, queries, positives, Pairs(negatives=8), Training(progress=False))
 
 
-def test_the_contrastive_loss_equals_plain_loops():
-    rows = nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), dim=1)
-    labels = torch.tensor([0, 0, 1, 1, 2, 2])
-    positive, negative = [], []
-    for i in range(6):
-        for j in range(6):
-            distance = (rows[i] - rows[j]).norm().item()
-            if i != j and labels[i] == labels[j]:
-                positive.append(distance)
-            elif i != j:
-                negative.append(max(0.0, 0.85 - distance))
-    # Each kind of pair is averaged over its pairs with a loss above zero.
-    negative = [value for value in negative if value > 0]
-    expected = sum(positive) / len(positive) + (sum(negative) / len(negative) if negative else 0.0)
-    assert train._metric_loss("contrastive")(rows, labels).item() == pytest.approx(expected, abs=1e-6)
+def test_the_first_loss_of_a_training_with_labels_equals_plain_loops():
+    images, _, labels = data()
+    seen = []
+
+    def watched(rows, given):
+        seen.append((rows.detach(), given))
+        return rows.sum() * 0
+
+    training = Training(steps=1, progress=False)
+    train_supervised(TinyStudent(), images, labels, watched, classes=4, per_class=3, training=training)
+    _, history = train_supervised(TinyStudent(), images, labels, classes=4, per_class=3, training=training)
+    assert history.loss[0] == pytest.approx(contrastive(*seen[0]), abs=1e-5)
 
 
 def test_autocast_computes_in_the_reduced_type_and_keeps_weights_and_loss_in_float32():
@@ -204,15 +234,15 @@ def test_autocast_computes_in_the_reduced_type_and_keeps_weights_and_loss_in_flo
     assert reduced.loss[0] == pytest.approx(full.loss[0], rel=0.02)  # later ones drift apart
     assert reduced.loss != full.loss
     images, _, labels = data()
-    _, history = train_supervised(
-        TinyStudent(), images, labels, steps=2, classes=4, progress=False, autocast=torch.bfloat16
-    )
+    training = Training(steps=2, progress=False, autocast=torch.bfloat16)
+    _, history = train_supervised(TinyStudent(), images, labels, classes=4, training=training)
     assert history.settings["autocast"] == "torch.bfloat16"
 
 
 def test_the_joint_loss_is_added_with_its_weight():
     """With weight 0 the mixtures change nothing but the draws, so the first loss is that of the real rows alone."""
-    first = [short(steps=1, interpolated=k, joint_weight=w)[1].loss[0] for k, w in [(0, 1.0), (6, 0.0), (6, 1.0)]]
+    settings = [{}, {"count": 6, "joint_weight": 0.0}, {"count": 6, "joint_weight": 1.0}]
+    first = [short(steps=1, **mixed)[1].loss[0] for mixed in settings]
     assert first[0] == pytest.approx(first[1], abs=1e-7)
     assert first[2] > first[0]
 
@@ -221,12 +251,12 @@ def test_a_projection_is_trained_along():
     torch.manual_seed(0)
     projection = nn.Linear(8, 6)
     before = projection.weight.clone()
-    _, history = short(steps=40, loss=losses.regression, projection=projection, interpolated=4)
+    _, history = short(steps=40, loss=losses.regression, projection=projection, count=4)
     assert not torch.equal(projection.weight, before)
     assert history.loss[-1] < history.loss[0]
 
 
-def test_regression_stands_beside_the_loss_with_its_weight():
+def test_regression_is_added_to_the_loss_with_its_weight():
     """The first loss is listwise + weight * (1 - cosine of the projected rows), the projection drawn from the seed."""
     first = {w: short(steps=1, regression_weight=w)[1].loss[0] for w in (0.0, 1.0, 2.0)}
     beside = first[1.0] - first[0.0]
@@ -234,7 +264,7 @@ def test_regression_stands_beside_the_loss_with_its_weight():
     assert first[2.0] - first[0.0] == pytest.approx(2 * beside, rel=1e-4)
 
 
-def test_a_list_has_regression_beside_it_unless_told_otherwise():
+def test_regression_is_added_to_a_list_by_default():
     usual, same, bare = (short(steps=2, **own)[1] for own in ({}, {"regression_weight": 2.0}, {"regression_weight": 0}))
     assert usual.loss == same.loss and usual.settings == same.settings
     assert usual.loss[0] > bare.loss[0] + 0.1
@@ -253,7 +283,7 @@ def test_regression_itself_is_not_added_to_itself(loss):
             settings |= {"loss": functools.partial(losses.regression, projection=projection)}
         else:
             settings |= {"loss": loss, "projection": projection}
-        return short(steps=2, interpolated=3, **settings)[1]
+        return short(steps=2, count=3, **settings)[1]
 
     usual, bare = first(), first(regression_weight=0)
     assert usual.loss == bare.loss
@@ -274,7 +304,7 @@ def test_a_loss_with_a_projection_shares_it_with_regression():
     assert beside == pytest.approx(same[1].loss[0], rel=1e-4)
 
 
-def test_regression_beside_the_loss_brings_the_rows_to_the_teachers():
+def test_regression_brings_the_rows_to_the_teachers():
     """With a list of equal similarities only the regression has anything to say, and its value must fall."""
 
     def nothing(student_rows, teacher_rows, *, comparable=None):
@@ -309,7 +339,7 @@ def test_batch_statistics_stay_as_they_were():
 
 def test_the_pooling_exponent_learns_faster_and_does_not_decay():
     student = TinyStudent()
-    groups = train.parameter_groups(student, nn.Linear(2, 2), lr=1e-3)
+    groups = loop.parameter_groups(student, nn.Linear(2, 2), lr=1e-3)
     assert [(len(g["params"]), g["peak"], g["weight_decay"]) for g in groups] == [
         (4, 1e-3, 1e-4),
         (1, 1e-2, 0.0),
@@ -319,12 +349,12 @@ def test_the_pooling_exponent_learns_faster_and_does_not_decay():
 
 
 def test_the_learning_rate_rises_shortly_and_falls_as_a_cosine():
-    rates = [train.schedule(step, 500) for step in range(500)]
+    rates = [loop.schedule(step, 500) for step in range(500)]
     assert rates[:20] == pytest.approx([(i + 1) / 20 for i in range(20)])
     assert rates[260] == pytest.approx(0.5)
     assert all(a >= b for a, b in itertools.pairwise(rates[20:]))
     assert 0 < rates[-1] < 0.001
-    assert [train.schedule(0, 1), train.schedule(1, 2)] == [1.0, 1.0]
+    assert [loop.schedule(0, 1), loop.schedule(1, 2)] == [1.0, 1.0]
 
 
 # --- augmentation --------------------------------------------------------------------------------------------------
@@ -386,7 +416,7 @@ def test_augmentation_without_zoom_jitter_or_mirror_is_the_image(monkeypatch):
 def test_the_seed_decides_everything_and_the_global_state_is_left_alone():
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    (a, ha), (b, hb) = (short(TinyStudent(dropout=0.3), seed=1, interpolated=3, alpha=0.5) for _ in range(2))
+    (a, ha), (b, hb) = (short(TinyStudent(dropout=0.3), seed=1, count=3, alpha=0.5) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
     assert ha.loss == hb.loss
     assert equal_weights(a, b)
@@ -395,7 +425,7 @@ def test_the_seed_decides_everything_and_the_global_state_is_left_alone():
 
 @pytest.mark.parametrize("stop", [4, 6, 7], ids=["between checkpoints", "at a checkpoint", "after two"])
 def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path, frequent_checkpoints, stop):
-    settings = {"steps": 10, "interpolated": 4, "alpha": 0.5, "pairs": "neighbours", "loss": losses.regression}
+    settings = {"steps": 10, "count": 4, "alpha": 0.5, "pairs": "neighbours", "loss": losses.regression}
 
     def projection():
         with torch.random.fork_rng(devices=[]):
@@ -422,7 +452,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path, fr
 
 def test_supervised_training_resumes_bit_for_bit(tmp_path, frequent_checkpoints):
     images, _, labels = data()
-    settings = {"steps": 8, "lr": 1e-2, "classes": 4, "per_class": 3, "progress": False}
+    settings = {"classes": 4, "per_class": 3, "training": Training(steps=8, lr=1e-2, progress=False)}
     whole, expected = train_supervised(TinyStudent(), images, labels, **settings)
     path = tmp_path / "ckpt"
     with pytest.raises(Interrupted):
@@ -447,8 +477,12 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         short(checkpoint=path, lr=2e-2, seed=1)
     with pytest.raises(BadInput, match=r"another training \(regression_weight differ\)"):
         short(checkpoint=path, regression_weight=0)
-    with pytest.raises(BadInput, match="another student"):
+    with pytest.raises(BadInput, match=r"another training \(student differ\)"):
         short(TinyStudent(dim=9), checkpoint=path)
+    with pytest.raises(BadInput, match=r"another training \(mixtures differ\)"):
+        short(checkpoint=path, count=4)
+    with pytest.raises(BadInput, match=r"another training \(images differ\)"):
+        short(checkpoint=path, augment=False)
     path.write_bytes(b"broken")
     with pytest.raises(BadInput, match="delete it"):
         short(checkpoint=path)
@@ -482,13 +516,6 @@ def test_a_file_that_is_no_history_is_refused(tmp_path, text):
         History.load(tmp_path / "history.json")
 
 
-def test_a_history_draws_its_loss_and_its_running_mean():
-    ax = History(step=list(range(30)), loss=[float(i) for i in range(30)]).plot(window=10)
-    steps, means = ax.lines[1].get_data()
-    assert list(steps) == list(range(9, 30))
-    assert list(means) == pytest.approx([i - 4.5 for i in range(9, 30)])
-
-
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -513,17 +540,17 @@ def with_nan(rows):
 def test_images_and_rows_that_do_not_fit_are_refused(change, words):
     images, rows = change(*data()[:2])
     with pytest.raises(BadInput, match=words):
-        distill(TinyStudent(), images, rows, anchors=3, neighbours=3, steps=1, progress=False)
+        distill(TinyStudent(), images, rows, anchors=3, neighbours=3, training=Training(steps=1, progress=False))
 
 
-def test_a_student_whose_rows_are_not_normalised_is_refused():
+def test_a_student_whose_descriptors_are_not_normalised_is_refused():
     student = nn.Sequential(nn.Conv2d(3, 4, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(BadInput, match="the student's rows are not L2-normalised"):
+    with pytest.raises(BadInput, match="the student's descriptors are not L2-normalised"):
         short(student)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"lr": 0.0}, {"interpolated": -1}, {"start_weight": 1.0}, {"start_weight": -0.1}]
+    "settings", [{"steps": 0}, {"lr": 0.0}, {"count": 0}, {"start_weight": 1.0}, {"start_weight": -0.1}]
 )
 def test_settings_that_train_nothing_are_refused(settings):
     with pytest.raises(BadInput, match="give"):
@@ -538,8 +565,78 @@ def test_a_training_that_blows_up_stops():
 def test_labels_that_do_not_fit_are_refused():
     images, _, labels = data()
     with pytest.raises(BadInput, match="40 images and 39 labels"):
-        train_supervised(TinyStudent(), images, labels[1:], progress=False)
+        train_supervised(TinyStudent(), images, labels[1:])
     with pytest.raises(BadInput, match="one integer"):
-        train_supervised(TinyStudent(), images, labels.float(), progress=False)
+        train_supervised(TinyStudent(), images, labels.float())
     with pytest.raises(BadInput, match="'contrastive', 'multi_similarity'"):
-        train_supervised(TinyStudent(), images, labels, loss="triplet", classes=4, progress=False)
+        train_supervised(TinyStudent(), images, labels, loss="triplet", classes=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (lambda: Training(step=3), "Training has no setting 'step': did you mean 'steps'?"),
+        (lambda: Mixtures(colour=3), "Mixtures has no setting 'colour': give one of count, pairs"),
+        (lambda: Mixtures(pairs="far"), "give 'random' or 'neighbours'"),
+        (lambda: Mixtures(alpha="beta"), "give 'uniform' or a positive number"),
+        (lambda: Mixtures(alpha=-1.0), "give 'uniform' or a positive number"),
+        (lambda: Mixtures(joint_weight=-1.0), "give 0 or a positive number"),
+        (lambda: Mixtures(mix_at=0), "or None to mix descriptors"),
+    ],
+)
+def test_settings_that_are_unknown_or_mix_nothing_are_refused(settings, words):
+    with pytest.raises(BadInput) as error:
+        settings()
+    assert words in str(error.value)
+
+
+def fitted(read, batch_loss=lambda rows, maps, index: rows.sum()):
+    generator = torch.Generator().manual_seed(0)
+    return fit(TinyStudent(), read, iter([torch.arange(6)] * 2), batch_loss, generator, Training(**QUICK | {"steps": 2}))
+
+
+@pytest.mark.parametrize(("given", "words"), [(5, "gave 5 images where 6"), (None, "gave NoneType where 6")])
+def test_a_read_that_gives_another_number_of_images_is_refused(given, words):
+    with pytest.raises(BadInput, match=words):
+        fitted(lambda index, share, generator: torch.rand(given, 3, 15, 20) if given else None)
+
+
+def test_two_lambdas_are_two_losses_to_a_checkpoint(tmp_path):
+    path = tmp_path / "ckpt"
+
+    def weighted(weight):
+        return lambda student_rows, teacher_rows, comparable=None: weight * losses.similarity(student_rows, teacher_rows)
+
+    short(checkpoint=path, loss=weighted(1.0))
+    short(checkpoint=path, loss=weighted(1.0))
+    with pytest.raises(BadInput, match=r"another training \(loss differ\)"):
+        short(checkpoint=path, loss=weighted(2.0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: RetrievalNet("squeezenet1_1", weights=None, scale=1.6),
+        lambda: RetrievalNet("squeezenet1_1", weights=None, mean=(0.5, 0.5, 0.5)),
+        lambda: RetrievalNet("squeezenet1_1", weights=None, pooling="mac"),
+        lambda: RetrievalNet("squeezenet1_1", weights=None).freeze(6),
+    ],
+    ids=["scale", "input statistics", "pooling", "frozen parts"],
+)
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, change):
+    images, rows, _ = data()
+    images = images.repeat(1, 1, 3, 3)
+    settings = {"anchors": 2, "neighbours": 1, "checkpoint": tmp_path / "c", "training": Training(**QUICK | {"steps": 1})}
+    distill(RetrievalNet("squeezenet1_1", weights=None), images, rows, **settings)
+    with pytest.raises(BadInput, match="student"):
+        distill(change(), images, rows, **settings)
+
+
+def test_a_checkpoint_of_other_images_or_answers_is_refused(tmp_path):
+    images, rows, _ = data()
+    settings = {"anchors": 3, "neighbours": 3, "checkpoint": tmp_path / "c", "training": Training(**QUICK)}
+    distill(TinyStudent(), images, rows, **settings)
+    with pytest.raises(BadInput, match=r"another training \(images differ\)"):
+        distill(TinyStudent(), images.flip(3), rows, **settings)
+    with pytest.raises(BadInput, match=r"another training \(teacher_rows differ\)"):
+        distill(TinyStudent(), images, rows.flip(0), **settings)

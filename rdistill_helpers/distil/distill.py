@@ -140,7 +140,9 @@ def forward_from(student: nn.Module, parts: int, mix_at: int | None = None) -> F
             f"{len(student.parts) - 1}, or None to mix descriptors."
         )
     if world_size() > 1:
-        raise BadInput(f"mix_at={mix_at} mixes maps of one process, here are {world_size()}: train in one, or give None.")
+        raise BadInput(
+            f"mix_at={mix_at} mixes maps of one process, here are {world_size()}: train in one, or give None."
+        )
 
     def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
         maps = student.parts[parts:mix_at](inputs) if parts else student.maps(inputs, mix_at)

@@ -24,10 +24,10 @@ from rdistill_helpers.parallel import (
     all_reduce,
     average_gradients,
     broadcast,
+    broadcast_parameters,
     gather,
     own_share,
     rank,
-    broadcast_parameters,
     world_size,
 )
 
@@ -171,7 +171,8 @@ def _shared(index: Tensor) -> tuple[Tensor, slice]:
     """The batch [B] of process 0, and which of its images this process describes; BadInput when there are too few."""
     if len(index) < world_size():
         raise BadInput(
-            f"A batch of {len(index)} images cannot be shared by {world_size()} processes: give a larger batch or fewer processes."
+            f"A batch of {len(index)} images cannot be shared by {world_size()} processes: "
+            "give a larger batch or fewer processes."
         )
     if world_size() > 1:  # ties between neighbours may fall otherwise on another processor; the batches must not
         index = all_reduce(index * (rank() == 0))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import LISTS
-from rdistill_helpers.distil.train import History
+from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots.style import COLOURS, GREY, HATCHES, LINES, MARKS, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS
