@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.rooms import TrainingImages
-from rdistill_helpers.distil import distill, losses, train_supervised
+from rdistill_helpers.distil import Mixtures, Training, distill, losses, train_supervised
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.network import RetrievalNet, load_teacher, teacher_version
 from rdistill_helpers.runs import runs_root
@@ -68,6 +68,7 @@ SCALE = 1.6  # enlargement of the student's input when it is scored, the same as
 # within their spread.
 AUTOCAST = torch.bfloat16 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else None
 
+MIXED = {"interpolated": "count", "mix_at": "mix_at"}
 MAPS = {"interpolated": 16, "mix_at": FROZEN}  # where the trained part begins, as in `fast_student.py`
 # Of `distill`, by the names of its arguments; `loss` is a function of `losses`.
 DISTILLED: dict[str, dict[str, Any]] = {
@@ -149,12 +150,16 @@ class Study:
         images = self.pixels[index]
         if run.method == "supervised-contrastive":
             labels = self.training.labels()[index]
-            train_supervised(student, images, labels, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
+            training = Training(seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
+            train_supervised(student, images, labels, training=training)
         else:
             loss = partial(getattr(losses, run.settings["loss"]), temperature=run.settings["temperature"])
             rows = self.answers(run)[index]
-            settings = {"regression_weight": 0.0} | settings  # not named: the bare loss
-            distill(student, images, rows, loss, seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
+            weight = settings.pop("regression_weight", 0.0)  # not named: the bare loss
+            mixed = {name: settings.pop(old) for old, name in MIXED.items() if old in settings}
+            training = Training(seed=run.seed, progress=progress, autocast=AUTOCAST, **settings)
+            mixtures = Mixtures(**mixed) if mixed else None
+            distill(student, images, rows, loss, regression_weight=weight, mixtures=mixtures, training=training)
         student.scale = run.settings["scale"]
         return student
 

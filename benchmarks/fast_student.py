@@ -43,8 +43,9 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.distil import cluster_centres, k_centre
-from rdistill_helpers.distil.train import augmented, average_weights, parameter_groups, schedule
+from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.batches import class_batches, tuple_batches
+from rdistill_helpers.distil.loop import average_weights, parameter_groups, schedule
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
 
@@ -414,7 +415,7 @@ def train(settings: dict[str, Any], seed: int, target: Tensor) -> RetrievalNet:
     alone = settings["loss"] == "regression"
     projection = nn.Linear(net.dim, teacher.shape[1]) if settings["regression"] or alone else None
     loss = None if settings["loss"] in LABELS else loss_named(settings)
-    optimizer = torch.optim.AdamW(parameter_groups(net, projection, settings["lr"]))
+    optimizer = torch.optim.AdamW(parameter_groups(net, projection or nn.Module(), settings["lr"]))
     with_labels = LABELS[settings["loss"]]() if loss is None else None
     extra = {"projection": projection} if alone else {}
     bank: list[tuple[Tensor, Tensor]] = []

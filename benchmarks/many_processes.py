@@ -29,6 +29,7 @@ from torch import Tensor
 from benchmarks.scoring_at_scale import make_benchmark
 from rdistill_helpers import (
     RetrievalNet,
+    Training,
     build_index,
     distill,
     evaluate,
@@ -55,7 +56,7 @@ def works(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], obje
     teacher = F.normalize(torch.randn(args.images, 64, generator=generator), dim=1)
     rows = open_descriptors(folder / "descriptors.npy")
     benchmark, queries = make_benchmark(70, 5000), clustered(70, rows.shape[1], seed=9)
-    net = RetrievalNet("squeezenet1_1")
+    net, training = RetrievalNet("squeezenet1_1"), Training(steps=args.steps, progress=False)
 
     def write() -> None:
         extract_to_file(net, images, folder / "images.npy", at_once=64, progress=False)
@@ -65,7 +66,7 @@ def works(folder: Path, args: argparse.Namespace) -> dict[str, Callable[[], obje
         barrier()
 
     return {
-        "training": lambda: distill(net, images, teacher, steps=args.steps, regression_weight=0, progress=False),
+        "training": lambda: distill(net, images, teacher, regression_weight=0, training=training),
         "extraction": write,
         "exact scores": lambda: evaluate(queries, rows, benchmark),
     }

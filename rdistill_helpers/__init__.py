@@ -5,12 +5,12 @@ from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.interpolate import JointSpace, interpolate
-from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.distil.baselines import train_on_pairs, train_supervised
 from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.history import History
+from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.settings import Mixtures, Training
+from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.http_teacher import HttpTeacher
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
 from rdistill_helpers.data.ground_truth import write_ground_truth
-from rdistill_helpers.distil import train
+from rdistill_helpers.distil import Mixtures, Training, checkpoint
 from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.fetch import sources, transfer
 from rdistill_helpers.fetch.transfer import read_lock
@@ -171,11 +171,12 @@ TRAINED = photographs(40, SIZE, seed=2)
 
 def run_training(folder: Path) -> None:
     """A training of 30 steps, with a checkpoint after every third; the weights that it ends with are written down."""
-    train.CHECKPOINT_EVERY = 3
+    checkpoint.EVERY = 3
     teacher_rows = F.normalize(TRAINED.float().mean(dim=(2, 3)) - 120)
     student, _ = distill(
-        Student(), TRAINED, teacher_rows, steps=STEPS, anchors=3, neighbours=2, interpolated=4, lr=1e-2, progress=False,
-        checkpoint=folder / "student.ckpt", callback=lambda history: time.sleep(PAUSE),
+        Student(), TRAINED, teacher_rows, anchors=3, neighbours=2, mixtures=Mixtures(count=4),
+        training=Training(steps=STEPS, lr=1e-2, progress=False), checkpoint=folder / "student.ckpt",
+        callback=lambda history: time.sleep(PAUSE),
     )  # fmt: skip
     weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
     (folder / "weights").write_bytes(weights.numpy().tobytes())

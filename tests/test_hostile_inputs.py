@@ -200,7 +200,7 @@ def test_a_training_checkpoint_with_code_is_refused_and_not_run(tmp_path):
     student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
     torch.save({"history": Call((tmp_path / "ran").touch)}, tmp_path / "ckpt")
     with pytest.raises(BadInput, match=r"ckpt cannot be read: delete it"):
-        distill(student, images, rows, steps=1, anchors=1, neighbours=1, checkpoint=tmp_path / "ckpt")
+        distill(student, images, rows, anchors=1, neighbours=1, checkpoint=tmp_path / "ckpt")
     assert not (tmp_path / "ran").exists()
 
 

@@ -367,8 +367,19 @@ def test_rkd_angle_does_not_depend_on_its_chunks(chunk):
         (lambda s, t: losses.smooth_ap(s, t, scale=0.0), "positive number"),
         (lambda s, t: losses.smooth_ap(s, t, top=8), "smaller top"),
     ],
-    ids=["lengths", "dimensions", "mask size", "mask type", "no projection", "too few rows", "temperature",
-         "order's scale", "pairs' scale", "smooth AP's scale", "too few for smooth AP"],  # fmt: skip
+    ids=[
+        "lengths",
+        "dimensions",
+        "mask size",
+        "mask type",
+        "no projection",
+        "too few rows",
+        "temperature",
+        "order's scale",
+        "pairs' scale",
+        "smooth AP's scale",
+        "too few for smooth AP",
+    ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(call, words):
     with pytest.raises(BadInput, match=words):

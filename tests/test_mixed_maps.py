@@ -38,7 +38,9 @@ def short(net=None, mixtures=Mixtures(count=5, mix_at=PARTS), images=None, train
     photographs, rows = data()
     training = Training(**{"steps": 2, "augment": False, "progress": False} | (training or {}))
     settings = {"anchors": 2, "neighbours": 3, "regression_weight": 0.0, "mixtures": mixtures, **settings}
-    return distill(net or RetrievalNet(), photographs if images is None else images, rows, training=training, **settings)
+    return distill(
+        net or RetrievalNet(), photographs if images is None else images, rows, training=training, **settings
+    )
 
 
 def test_maps_are_mixed_place_by_place():

@@ -18,7 +18,9 @@ from torch import nn
 from rdistill_helpers import (
     BadInput,
     Benchmark,
+    Mixtures,
     RDistillError,
+    Training,
     distill,
     evaluate,
     extract_to_file,
@@ -29,7 +31,8 @@ from rdistill_helpers import (
     train_supervised,
 )
 from rdistill_helpers.__main__ import main
-from rdistill_helpers.distil import train
+from rdistill_helpers.distil import Pairs
+from rdistill_helpers.distil import checkpoint as checkpoints
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.parallel import (
     all_reduce,
@@ -98,9 +101,9 @@ def loss_and_gradients(training):
     return {"loss": history.loss, "gradients": [p.grad.clone() for p in parameters]}
 
 
-ONE_STEP = {"steps": 1, "lr": 1e-3, "progress": False}
-TUPLES = {**ONE_STEP, "anchors": 3, "neighbours": 4}
-PAIRS = {**ONE_STEP, "tuples": 3, "negatives": 3, "mine_every": 1}
+ONE_STEP = Training(steps=1, lr=1e-3, progress=False)
+TUPLES = {"anchors": 3, "neighbours": 4, "training": ONE_STEP}
+PAIRS = (Pairs(tuples=3, negatives=3, mine_every=1), ONE_STEP)
 TRAININGS = {
     "the default": lambda s, _: distill(s, IMAGES, TEACHER, **TUPLES),
     "listwise": lambda s, _: distill(s, IMAGES, TEACHER, regression_weight=0, **TUPLES),
@@ -109,15 +112,13 @@ TRAININGS = {
         IMAGES,
         TEACHER,
         losses.rkd_distance,
-        interpolated=6,
-        alpha=0.5,
-        pairs="neighbours",
         regression_weight=0,
+        mixtures=Mixtures(count=6, alpha=0.5, pairs="neighbours"),
         **TUPLES,
     ),
     "regression": lambda s, linear: distill(s, IMAGES, TEACHER, losses.regression, projection=linear(), **TUPLES),
-    "labels": lambda s, _: train_supervised(s, IMAGES, LABELS, classes=5, per_class=3, **ONE_STEP),
-    "pairs": lambda s, _: train_on_pairs(s, IMAGES, LABELS, torch.arange(20), torch.arange(20) + 8, **PAIRS),
+    "labels": lambda s, _: train_supervised(s, IMAGES, LABELS, classes=5, per_class=3, training=ONE_STEP),
+    "pairs": lambda s, _: train_on_pairs(s, IMAGES, LABELS, torch.arange(20), torch.arange(20) + 8, *PAIRS),
 }
 
 
@@ -132,10 +133,10 @@ def interrupt_at(step, history):
 
 def resumed_and_whole(folder):
     """Weights of a training that was interrupted between two checkpoints, and of one that was not."""
-    settings = {**TUPLES, "steps": 7, "lr": 1e-2}
+    settings = {**TUPLES, "training": Training(steps=7, lr=1e-2, progress=False)}
     weights = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "CHECKPOINT_EVERY", 2)
+        patch.setattr(checkpoints, "EVERY", 2)
         interrupted = {"checkpoint": folder / "resumed.pt", "callback": functools.partial(interrupt_at, 5)}
         with pytest.raises(Interrupted):
             distill(Student(dropout=0.3), IMAGES, TEACHER, **interrupted, **settings)
@@ -210,7 +211,7 @@ def small_things():
     with pytest.raises(BadInput) as refused:
         broadcast(lambda: (_ for _ in ()).throw(BadInput("refused by the first")))
     with pytest.raises(BadInput) as few:
-        distill(Student(), IMAGES[:2], TEACHER[:2], anchors=1, neighbours=0, **ONE_STEP)
+        distill(Student(), IMAGES[:2], TEACHER[:2], anchors=1, neighbours=0, training=ONE_STEP)
     return {
         "world": world_size(), "rows": rows.detach(), "gradient": weights.grad,
         "ranks": gather(torch.tensor([rank() + 1]), world_size()),

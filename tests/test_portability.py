@@ -33,6 +33,7 @@ from rdistill_helpers import (
     InUse,
     RetrievalNet,
     TeacherUnavailable,
+    Training,
     TrainingImages,
     distill,
     download,
@@ -81,7 +82,8 @@ def ask(folder, images=None):
 
 
 def train(folder, wide=8):
-    settings = {"steps": 3, "anchors": 2, "neighbours": 1, "progress": False, "checkpoint": folder / "student.ckpt"}
+    training = Training(steps=3, progress=False)
+    settings = {"anchors": 2, "neighbours": 1, "training": training, "checkpoint": folder / "student.ckpt"}
     return distill(Colours(wide), photos(), asked(photos()), **settings)
 
 

@@ -17,6 +17,7 @@ from rdistill_helpers import (
     BlackBoxTeacher,
     RetrievalNet,
     SfMImages,
+    Training,
     distill,
     download,
     evaluate,
@@ -27,6 +28,7 @@ from rdistill_helpers import (
     train_on_pairs,
 )
 from rdistill_helpers.data.ground_truth import write_ground_truth
+from rdistill_helpers.distil import Pairs
 from rdistill_helpers.fetch import sources
 
 DATABASE, QUERIES = [f"place_{i:06d}" for i in range(10)], ["query_000001", "query_000002"]
@@ -107,12 +109,15 @@ def test_the_real_path_from_download_to_a_distilled_student(mirror, tmp_path):
         answers = black_box.query(images, progress=False)
         assert black_box.left == 0
 
-    student, history = distill(RetrievalNet(), images, answers, steps=2, anchors=2, neighbours=3, progress=False)
+    student, history = distill(
+        RetrievalNet(), images, answers, anchors=2, neighbours=3, training=Training(steps=2, progress=False)
+    )
     assert len(history.loss) == 2
     pairs = training.pairs_within(chosen)
     train_on_pairs(
-        RetrievalNet(), images, training.clusters[chosen], *pairs, steps=2, tuples=2, negatives=2, progress=False
-    )
+        RetrievalNet(), images, training.clusters[chosen], *pairs, Pairs(tuples=2, negatives=2),
+        Training(steps=2, progress=False),
+    )  # fmt: skip
 
     rows = [extract(student, part, progress=False) for part in (benchmark.queries(80), benchmark.lazy_images(80))]
     for report in (evaluate(queries, database, benchmark), evaluate(*rows, benchmark)):

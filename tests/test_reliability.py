@@ -86,7 +86,7 @@ def test_queries_paid_twice_lost_and_wrong_are_noticed(tmp_path, monkeypatch):
 
 def test_half_checkpoints_and_other_weights_are_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(works, "PAUSE", 0)
-    monkeypatch.setattr(works.train, "CHECKPOINT_EVERY", 100)  # run_training sets its own
+    monkeypatch.setattr(works.checkpoint, "EVERY", 100)  # run_training sets its own
     for name in ("undisturbed", "other"):
         (tmp_path / name).mkdir()
         works.run_training(tmp_path / name)

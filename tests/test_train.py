@@ -20,14 +20,15 @@ from rdistill_helpers.distil import (
     checkpoint,
     distill,
     fit,
-    losses,
     loop,
+    losses,
     train_on_pairs,
     train_supervised,
 )
-from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
+
 
 class TinyStudent(nn.Module):
     """A convolution, BatchNorm, dropout and GeM: every kind of layer that the loop treats in its own way."""
@@ -592,7 +593,9 @@ def test_settings_that_are_unknown_or_mix_nothing_are_refused(settings, words):
 
 def fitted(read, batch_loss=lambda rows, maps, index: rows.sum()):
     generator = torch.Generator().manual_seed(0)
-    return fit(TinyStudent(), read, iter([torch.arange(6)] * 2), batch_loss, generator, Training(**QUICK | {"steps": 2}))
+    return fit(
+        TinyStudent(), read, iter([torch.arange(6)] * 2), batch_loss, generator, Training(**QUICK | {"steps": 2})
+    )
 
 
 @pytest.mark.parametrize(("given", "words"), [(5, "gave 5 images where 6"), (None, "gave NoneType where 6")])
@@ -605,7 +608,9 @@ def test_two_lambdas_are_two_losses_to_a_checkpoint(tmp_path):
     path = tmp_path / "ckpt"
 
     def weighted(weight):
-        return lambda student_rows, teacher_rows, comparable=None: weight * losses.similarity(student_rows, teacher_rows)
+        return lambda student_rows, teacher_rows, comparable=None: (
+            weight * losses.similarity(student_rows, teacher_rows)
+        )
 
     short(checkpoint=path, loss=weighted(1.0))
     short(checkpoint=path, loss=weighted(1.0))
@@ -626,7 +631,12 @@ def test_two_lambdas_are_two_losses_to_a_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, change):
     images, rows, _ = data()
     images = images.repeat(1, 1, 3, 3)
-    settings = {"anchors": 2, "neighbours": 1, "checkpoint": tmp_path / "c", "training": Training(**QUICK | {"steps": 1})}
+    settings = {
+        "anchors": 2,
+        "neighbours": 1,
+        "checkpoint": tmp_path / "c",
+        "training": Training(**QUICK | {"steps": 1}),
+    }
     distill(RetrievalNet("squeezenet1_1", weights=None), images, rows, **settings)
     with pytest.raises(BadInput, match="student"):
         distill(change(), images, rows, **settings)

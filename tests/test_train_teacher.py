@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rdistill_helpers import RetrievalNet, Training
+
 
 @pytest.fixture(scope="module")
 def tool(load_script):
@@ -40,3 +42,15 @@ def test_augmentation_enlarges_keeps_the_range_and_is_seeded(tool):
     first, again, other = (tool.augment(pixels, room, 1.5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert first.shape == (6, 3, 18, 24) and first.min() >= 0 and first.max() <= 1
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_training_lowers_the_loss_and_gives_the_scale_back(tool):
+    torch.manual_seed(0)
+    labels = torch.arange(20).repeat_interleave(4)
+    colours = torch.randint(40, 216, (20, 3, 1, 1))
+    pixels = (colours[labels] + torch.randint(-20, 21, (80, 3, 48, 64))).clamp(0, 255).to(torch.uint8)
+    net = RetrievalNet("squeezenet1_1", weights=None, scale=1.5)
+    training = Training(steps=3, lr=1e-4, start_weight=0.0, progress=False)
+    losses = tool.train(net, pixels, labels, training, temperature=0.08, early=0.5)
+    assert len(losses) == 3 and all(map(math.isfinite, losses))
+    assert net.scale == 1.5 and not net.training

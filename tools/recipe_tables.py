@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas
 
-from rdistill_helpers.distil import distill, losses
+from rdistill_helpers.distil import Training, distill, losses
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.runs_table import (
     MIXED,
@@ -115,14 +115,14 @@ GAIN_HEAD = ["change", "gain in points, each seed", "mean"]
 
 def default(results: Path) -> str:
     """The defaults that make the recipe, read from the function."""
-    there = inspect.signature(distill).parameters
+    there = dict(inspect.signature(distill).parameters) | dict(inspect.signature(Training).parameters)
     names = [
         "loss",
         "steps",
         "anchors",
         "neighbours",
         "lr",
-        "interpolated",
+        "mixtures",
         "regression_weight",
         "augment",
         "start_weight",

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rdistill_course.checks.hints import alike, ask, passed, tensor
 from rdistill_course.checks.runner import Answer, judge, parts, tell
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.interpolate import interpolate
 from rdistill_helpers.distil.batches import teacher_neighbours
+from rdistill_helpers.distil.interpolate import interpolate
 
 
 def batch(answer: Answer) -> None:

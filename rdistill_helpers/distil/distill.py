@@ -22,7 +22,7 @@ from rdistill_helpers.distil.loop import Forward, device_of, fit, products
 from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.views import KeptMaps, Photographs, as_views
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.networks import RetrievalNet
+from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.parallel import world_size
 

@@ -56,7 +56,7 @@ class Photographs:
 
     def fingerprint(self) -> str:
         """Tell whether two trainings show the same photographs."""
-        return f"{of_tensor(self.images)} {'augmented' if self.augment else 'as they are'}"
+        return f"{len(self)} images {of_tensor(self.images)}, {'augmented' if self.augment else 'as they are'}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class KeptMaps:
 
     def fingerprint(self) -> str:
         """Tell whether two trainings show the same maps."""
-        return f"{of_tensor(self.maps)} of {self.parts} parts"
+        return f"maps of {len(self)} images {of_tensor(self.maps)}, {self.parts} parts"
 
 
 def as_views(images: Tensor | Photographs | KeptMaps, count: int, what: str, augment: bool) -> Photographs | KeptMaps:

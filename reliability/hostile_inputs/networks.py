@@ -15,6 +15,7 @@ from rdistill_helpers import (
     History,
     RDistillError,
     RetrievalNet,
+    Training,
     distill,
     load_network,
     load_published,
@@ -103,13 +104,15 @@ def read_checkpoint(content: bytes, folder: Path) -> object:
     return load_published(path)
 
 
-TRAINING = {"steps": 4, "anchors": 2, "neighbours": 1, "augment": False, "progress": False}
+TRAINING = Training(steps=4, augment=False, progress=False)
 
 
 def training(folder: Path) -> object:
     """A training of four steps that goes on from folder/ckpt."""
     images = photographs(8)
-    return distill(Student(), images, colours(images), checkpoint=folder / "ckpt", **TRAINING)  # type: ignore[arg-type]
+    return distill(
+        Student(), images, colours(images), anchors=2, neighbours=1, training=TRAINING, checkpoint=folder / "ckpt"
+    )
 
 
 @functools.cache
