@@ -36,7 +36,6 @@ from rdistill_helpers import (
     open_descriptors,
 )
 from rdistill_helpers.data import rooms
-from rdistill_helpers.data.benchmark import _read_from_folder
 from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_truth
 from rdistill_helpers.data.images import read_image
 from rdistill_helpers.data.paths import name_problem
@@ -350,8 +349,11 @@ def test_names_that_no_system_should_open_are_refused_everywhere(tmp_path, name)
     for gnd in ({**GND, "imlist": [name]}, {**GND, "qimlist": [name]}):
         with pytest.raises(BadInput, match="g: [iq].*list names an image .*, which (leads|holds|is too|is a device)"):
             check_ground_truth(gnd, "g")
+    (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(GND))
+    for photograph in ("a.jpg", "q.jpg"):
+        (tmp_path / photograph).touch()
     with pytest.raises(BadInput, match="The image name"):
-        _read_from_folder(tmp_path, False, name)
+        Benchmark.from_pickle(tmp_path / "gnd.pkl", images=tmp_path).read(name)
 
 
 @pytest.mark.parametrize(
@@ -515,7 +517,7 @@ def test_lengths_that_are_none_count_as_unknown(status, headers):
         status_code = status
 
     Answer.headers = headers
-    assert transfer._start_and_total(Answer())[1] is None
+    assert transfer.start_and_total(Answer())[1] is None
 
 
 def test_every_error_is_one_of_the_package():

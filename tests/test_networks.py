@@ -687,13 +687,12 @@ def test_counts_equal_sums_over_the_layers():
         each = layer.in_features if isinstance(layer, nn.Linear) else layer.weight[0].numel()
         total += output.numel() * each
 
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
         net(pixels(1, 48, 64))
-    for layer in net.modules():
-        layer._forward_hooks.clear()
+    for hook in hooks:
+        hook.remove()
     assert multiply_adds(net, (48, 64)) == total
 
 

@@ -213,15 +213,16 @@ def test_a_twin_of_a_positive_among_the_distractors_ranks_behind_it():
 
 def test_distractors_are_read_once(monkeypatch):
     monkeypatch.setattr(rows_module, "NUMBERS", 64 * 8)  # blocks of 64 rows, of which the first has the benchmark's own
-    read, plain = np.zeros(1030, int), rows_module.Rows._read
+    read, check = np.zeros(1000, int), rows_module.check_values
 
-    def watched(self, part, buffer):
-        read[part] += 1
-        plain(self, part, buffer)
+    def watched(block, name, tolerance, first):
+        if name == "distractors":
+            read[first : first + len(block)] += 1
+        check(block, name, tolerance, first)
 
-    monkeypatch.setattr(rows_module.Rows, "_read", watched)
+    monkeypatch.setattr(rows_module, "check_values", watched)
     evaluate(rows(4), rows(30), make_benchmark(), distractors=rows(1000, seed=1))
-    assert (read[:64] == 2).all() and (read[64:] == 1).all()
+    assert (read[:34] == 2).all() and (read[34:] == 1).all()
 
 
 def test_what_was_read_of_a_mapped_file_does_not_stay_in_memory(tmp_path):

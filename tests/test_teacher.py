@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rdistill_helpers.embed import black_box
 from rdistill_helpers.embed.black_box import BlackBoxTeacher, image_key
 from rdistill_helpers.errors import BadInput, BudgetExceeded
 
@@ -147,7 +148,8 @@ def test_a_failure_keeps_finished_batches_and_charges_none_of_the_unfinished(led
 def test_a_process_killed_in_the_middle_leaves_a_whole_ledger(ledger):
     program = f"""
         import os, torch
-        from rdistill_helpers.embed.black_box import BlackBoxTeacher
+        from rdistill_helpers.embed import black_box
+from rdistill_helpers.embed.black_box import BlackBoxTeacher
         asked = []
         def embed(batch):
             asked.append(batch)
@@ -166,18 +168,18 @@ def test_a_process_killed_in_the_middle_leaves_a_whole_ledger(ledger):
     assert len(asked.images) == 5
 
 
-def test_what_another_session_pays_for_meanwhile_is_not_paid_twice(ledger):
+def test_what_another_session_pays_for_meanwhile_is_not_paid_twice(ledger, monkeypatch):
     images = photos(4)
     with BlackBoxTeacher(Asked(), budget=4, ledger=ledger) as other:
-        asked = Asked()
+        asked, bar = Asked(), black_box.tqdm
 
-        class Meanwhile(BlackBoxTeacher):
-            def _check_budget(self, count):
-                super()._check_budget(count)
-                if not self._database.in_transaction:
-                    other.query(images[:3], progress=False)
+        def meanwhile(*arguments, **settings):  # called where the budget was looked at and nothing was asked yet
+            monkeypatch.setattr(black_box, "tqdm", bar)
+            other.query(images[:3], progress=False)
+            return bar(*arguments, **settings)
 
-        with Meanwhile(asked, budget=4, ledger=ledger) as teacher:
+        with BlackBoxTeacher(asked, budget=4, ledger=ledger) as teacher:
+            monkeypatch.setattr(black_box, "tqdm", meanwhile)
             torch.testing.assert_close(teacher.query(images, progress=False), described(images))
             assert teacher.spent == 4
     assert len(asked.images) == 1
@@ -239,7 +241,10 @@ def test_ledger_cut_off_is_refused(ledger):
 def test_descriptor_cut_off_in_the_ledger_is_refused(ledger):
     with BlackBoxTeacher(Asked(), budget=3, ledger=ledger) as teacher:
         teacher.query(photos(3), progress=False)
-        teacher._execute("UPDATE paid SET row = x'00000000'")
+        database = sqlite3.connect(ledger)
+        with database:
+            database.execute("UPDATE paid SET row = x'00000000'")
+        database.close()
         with pytest.raises(BadInput, match="damaged"):
             teacher.query(photos(3), progress=False)
 

@@ -183,7 +183,7 @@ def _request(url: str, file: File, part: Path, session: requests.Session, progre
             headers["If-Range"] = state["validator"]
     try:
         with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            start, total = _start_and_total(response)
+            start, total = start_and_total(response)
             total = _expected(total, file)
             if start is None and total == offset:  # whole already, only never put in place
                 return
@@ -207,7 +207,7 @@ def _request(url: str, file: File, part: Path, session: requests.Session, progre
         raise _Refused(f"no usable address ({type(error).__name__})") from error
 
 
-def _start_and_total(response: requests.Response) -> tuple[int | None, int | None]:
+def start_and_total(response: requests.Response) -> tuple[int | None, int | None]:
     """The byte of the file that an answer starts with (None: the range asked for is past the end), and its length."""
     code = response.status_code
     if code == 200:  # the whole file: none or no range was asked for, or the file is another one by now
