@@ -10,6 +10,7 @@ from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.interpolate import JointSpace, interpolate
 from rdistill_helpers.distil.settings import Mixtures, Training
+from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.http_teacher import HttpTeacher
@@ -49,6 +50,7 @@ __all__ = [
     "RetrievalNet",
     "SfMImages",
     "TeacherUnavailable",
+    "TensorBoardLogger",
     "Training",
     "TrainingImages",
     "augment_database",

@@ -26,6 +26,7 @@ from rdistill_helpers.descriptors import check_descriptors, open_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.settings import Mixtures, Training
+from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
 from rdistill_helpers.embed.http_teacher import HttpTeacher
@@ -87,6 +88,9 @@ def add_train(command: argparse.ArgumentParser) -> None:
     ):
         option = f"--{name.replace('_', '-')}"
         command.add_argument(option, type=kind, default=usual[name], help=f"{meaning} (default: {usual[name]})")
+    command.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="also write loss and learning rate for TensorBoard"
+    )
     command.add_argument("--no-augment", action="store_true", help="show the images as they are")
     command.add_argument(
         "--precision",
@@ -99,6 +103,7 @@ def add_train(command: argparse.ArgumentParser) -> None:
 
 def run_train(given: argparse.Namespace) -> None:
     """Distil a student and write it; the same command goes on where it was interrupted."""
+    logger = None if given.tensorboard is None else TensorBoardLogger(given.tensorboard)
     with processes():
         device = _device(given)
         # Process 0 draws a random layer; training starts from its weights everywhere.
@@ -121,7 +126,7 @@ def run_train(given: argparse.Namespace) -> None:
                 steps=given.steps, lr=given.lr, augment=not given.no_augment, seed=given.seed, device=device,
                 autocast=TYPES[precision], progress=not given.quiet,
             ),
-            checkpoint=given.out / "checkpoint.pt",
+            checkpoint=given.out / "checkpoint.pt", callback=logger,
         )  # fmt: skip
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)

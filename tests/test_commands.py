@@ -107,10 +107,11 @@ def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
     small = ["--size", "48", "64", "--part", "training", "--draw", "10", "--seed", "3", "--quiet"]
     assert run("extract", "photos", "rows.npy", "--net", "net.safetensors", *small)[0] == 0
     settings = [*TRAIN, "--teacher-rows", "rows.npy", "--draw", "10", "--seed", "3", "--student", "net.safetensors"]
-    status, said = run("train", "photos", "rows", *settings)
+    status, said = run("train", "photos", "rows", *settings, "--tensorboard", "curves")
     assert status == 0 and said.startswith("rows/student.safetensors: 2 steps")
     first = load_network("rows/student.safetensors").state_dict()
     assert sorted(p.name for p in Path("rows").iterdir()) == ["checkpoint.pt", "history.json", "student.safetensors"]
+    assert b"learning rate" in next(Path("curves").glob("events.out.tfevents.*")).read_bytes()
     Path("rows/student.safetensors").unlink()
     assert run("train", "photos", "rows", *settings)[1] == said
     torch.testing.assert_close(load_network("rows/student.safetensors").state_dict(), first, rtol=0, atol=0)

@@ -29,7 +29,12 @@ REFERENCE = {
         ["embed.network", "embed.published", "embed.cost", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box", "embed.http_teacher",
          "embed.whitening", "descriptors"],
     ),
-    "distil": ("Distil", ["distil.interpolate", "distil.losses", "distil.batches", "distil.settings", "distil.distill", "distil.baselines", "distil.loop", "distil.choose"]),
+    "distil": (
+        "Distil",
+        ["distil.interpolate", "distil.losses", "distil.losses.orders", "distil.losses.relations", "distil.batches",
+         "distil.settings", "distil.distill", "distil.baselines", "distil.loop", "distil.history", "distil.tensorboard",
+         "distil.choose"],
+    ),
     "score": (
         "Score",
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
