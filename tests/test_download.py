@@ -513,11 +513,11 @@ BAD_ARCHIVES = {
     "absolute": ([("/tmp/evil.jpg", b"x")], "leads out"),
     "drive": ([("C:evil.jpg", b"x")], "leads out"),
     "backslash": ([("..\\evil.jpg", b"x")], "leads out"),
-    "symlink": ([entry("evil.jpg", tarfile.SYMTYPE, "/etc/passwd")], "no plain file"),
-    "folder_link": ([entry("a", tarfile.SYMTYPE, ".."), ("a/evil.jpg", b"x")], "no plain file"),
-    "hardlink": ([entry("evil.jpg", tarfile.LNKTYPE, "../../gnd_rparis6k.pkl")], "no plain file"),
-    "device": ([entry("evil.jpg", tarfile.CHRTYPE)], "no plain file"),
-    "pipe": ([entry("evil.jpg", tarfile.FIFOTYPE)], "no plain file"),
+    "symlink": ([entry("evil.jpg", tarfile.SYMTYPE, "/etc/passwd")], "not a plain file"),
+    "folder_link": ([entry("a", tarfile.SYMTYPE, ".."), ("a/evil.jpg", b"x")], "not a plain file"),
+    "hardlink": ([entry("evil.jpg", tarfile.LNKTYPE, "../../gnd_rparis6k.pkl")], "not a plain file"),
+    "device": ([entry("evil.jpg", tarfile.CHRTYPE)], "not a plain file"),
+    "pipe": ([entry("evil.jpg", tarfile.FIFOTYPE)], "not a plain file"),
     "twice": ([("a/evil.jpg", b"x"), ("b/evil.jpg", b"y")], "twice"),
     "twice_over_both": ([("b/tower_000000.jpg", b"y")], "twice"),
     "large_file": ([("evil.jpg", b"x" * 5001)], "larger"),
@@ -582,7 +582,7 @@ def test_a_truncated_archive_is_not_recorded_and_is_fetched_again(paris, root):
 
 def test_a_ground_truth_that_is_none_is_refused(paris, root):
     paris.files["rparis6k/gnd_rparis6k.pkl"] = Served(b"\x80 no pickle")
-    fails("rparis6k", root, "no readable pickle")
+    fails("rparis6k", root, "not a readable pickle")
     assert tree(root) == set()
 
 

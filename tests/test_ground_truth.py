@@ -78,8 +78,8 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
         ({**truth(), "imlist": "abc"}, "imlist must be a list"),
         ({**truth(), "gnd": [{"bbx": None, "ok": [0], "junk": []}]}, "easy must be a list"),
         ({**truth(), "gnd": ["q"]}, "must be a dict"),
-        (truth(bbx=[5, 0, 1, 9]), "no box"),
-        (truth(bbx=[0, 0, float("inf"), 9]), "no box"),
+        (truth(bbx=[5, 0, 1, 9]), "not a box"),
+        (truth(bbx=[0, 0, float("inf"), 9]), "not a box"),
         (truth(bbx="wide"), "four numbers"),
     ],
 )

@@ -165,7 +165,7 @@ def test_arrays_that_would_reach_into_memory_are_refused_in_pickles(harm, protoc
         read = read_plain_pickle(io.BytesIO(pickle.dumps(HARMFUL[harm], protocol)), "x")
         assert read.dtype.flags == np.dtype("f8").flags and read.shape == (1,)
         return
-    with pytest.raises(BadInput, match="x was refused|x is no readable pickle"):
+    with pytest.raises(BadInput, match="x was refused|x is not a readable pickle"):
         read_plain_pickle(io.BytesIO(pickle.dumps(HARMFUL[harm], protocol)), "x")
 
 
@@ -186,10 +186,10 @@ def test_a_list_that_holds_itself_many_times_costs_nothing(tmp_path):
     folder.mkdir(parents=True)
     split = {"cids": [nested], "cluster": [0], "qidxs": [0], "pidxs": [0]}
     (folder / "retrieval-SfM-120k.pkl").write_bytes(pickle.dumps({"train": split}))
-    with pytest.raises(BadInput, match="is no id of a photograph"):
+    with pytest.raises(BadInput, match="is not the id of a photograph"):
         SfMImages.load("train", tmp_path)
     torch.save({"meta": nested, "state_dict": {}}, tmp_path / "net.pth")
-    with pytest.raises(BadInput, match="no cirtorch checkpoint"):
+    with pytest.raises(BadInput, match="not a cirtorch checkpoint"):
         load_published(tmp_path / "net.pth")
 
 
@@ -425,7 +425,7 @@ def test_a_network_file_that_lies_about_itself_is_refused(tmp_path, change):
 @pytest.mark.parametrize("length", [2**40, 2**64 - 1, 0])
 def test_a_header_longer_than_its_file_is_refused(tmp_path, length):
     (tmp_path / "net.safetensors").write_bytes(length.to_bytes(8, "little") + save({"w": torch.ones(1)})[8:])
-    with pytest.raises(BadInput, match="no whole safetensors file"):
+    with pytest.raises(BadInput, match="not a whole safetensors file"):
         load_network(tmp_path / "net.safetensors")
 
 
@@ -522,5 +522,5 @@ def test_lengths_that_are_none_count_as_unknown(status, headers):
 
 def test_every_error_is_one_of_the_package():
     assert issubclass(DownloadFailed, RDistillError) and issubclass(BadInput, ValueError)
-    with pytest.raises(BadInput, match="is no readable pickle"):
+    with pytest.raises(BadInput, match="is not a readable pickle"):
         read_ground_truth(io.BytesIO(b"\x80\x04]" + b"(" * 10_000 + b"."))

@@ -440,7 +440,7 @@ def test_arrays_written_by_numpy_1_are_read(tmp_path):
         (lambda c: c["meta"].update(architecture="resnet9"), "not known"),
         (lambda c: c["state_dict"].pop("features.0.weight"), "does not fit"),
         (lambda c: c["state_dict"].update(extra=torch.zeros(1)), "does not fit"),
-        (lambda c: c.pop("meta"), "no cirtorch checkpoint"),
+        (lambda c: c.pop("meta"), "not a cirtorch checkpoint"),
     ],
 )
 def test_checkpoint_that_cannot_be_used_says_why(tmp_path, change, message):
@@ -462,7 +462,7 @@ def test_checkpoint_with_code_is_refused_and_not_run(tmp_path, place, zipped):
     checkpoint.setdefault(place, {})["code"] = Code()
     torch.save(checkpoint, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
     for load in (load_published, load_whitening):
-        with refused("no whole file of plain weights"):
+        with refused("not a whole file of plain weights"):
             load(tmp_path / "net.pth")
     assert not (tmp_path / "ran").exists()
     torch.load(tmp_path / "net.pth", weights_only=False)  # the code is really there
@@ -532,7 +532,7 @@ def test_file_that_is_no_saved_network_is_refused(tmp_path):
     save_network(RetrievalNet(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[:5000])
-    with refused("no whole safetensors file"):
+    with refused("not a whole safetensors file"):
         load_network(path)
     with refused("does not say which network"):
         load_network(data_root() / "models" / "squeezenet1_1.safetensors")

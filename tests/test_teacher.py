@@ -193,8 +193,8 @@ def test_what_another_session_pays_for_meanwhile_is_not_paid_twice(ledger, monke
         (lambda rows: torch.nn.functional.normalize(torch.ones(len(rows), 5)), "5 dimensions where 3"),
         (lambda rows: rows[:-1], "2 images with 1 descriptors"),
         (lambda rows: rows[0], "two dimensions"),
-        (lambda rows: "no", "no array of numbers"),
-        (lambda rows: None, "no array of numbers"),
+        (lambda rows: "no", "not an array of numbers"),
+        (lambda rows: None, "not an array of numbers"),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_refused_and_not_charged(ledger, answer, message):

@@ -22,7 +22,16 @@ REVISITED = ("roxford5k", "rparis6k")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Queries, database and ground truth; `ground_truth[i]` holds bbx, easy, hard, junk (positions in image_names)."""
+    """Queries, database and ground truth.
+
+    Attributes:
+        name: of the set.
+        query_names: of the Q queries.
+        image_names: of the N database photographs.
+        ground_truth: for each query {bbx, easy, hard, junk}, as `read_ground_truth` gives them: a box in pixels or None,
+            and positions in `image_names`.
+        read: gives the whole photograph, RGB, of a name.
+    """
 
     name: str
     query_names: list[str]
@@ -32,9 +41,18 @@ class Benchmark:
 
     @classmethod
     def load(cls, name: str = "rooms", root: str | Path | None = None) -> "Benchmark":
-        """ "rooms" (embedded), "roxford5k" or "rparis6k" (see data/README.md) from the data folder.
+        """A benchmark of the data folder.
 
-        Raises DataMissing, naming what is not there, or BadInput.
+        Args:
+            name: "rooms" (embedded), "roxford5k" or "rparis6k" (see data/README.md).
+            root: the data folder (see `data_root`).
+
+        Returns:
+            The benchmark; photographs are decoded when they are asked for.
+
+        Raises:
+            DataMissing: the set, or one of its photographs, is not there.
+            BadInput: an unknown name, or damaged files.
         """
         folder = data_root(root)
         if name == "rooms":
@@ -52,8 +70,17 @@ class Benchmark:
     def from_pickle(cls, path: str | Path, images: str | Path | None = None, name: str | None = None) -> "Benchmark":
         """Any ground-truth file in the layout of revisited Oxford/Paris.
 
-        images: folder of the photographs; every file named in the ground truth must be there (DataMissing names the first
-        ones that are not). None: scores can be computed, photographs not shown.
+        Args:
+            path: the file, a pickle.
+            images: folder of the photographs; None: scores can be computed, photographs not shown.
+            name: of the benchmark; None takes the file's name.
+
+        Returns:
+            The benchmark.
+
+        Raises:
+            DataMissing: the file, or a photograph that it names, is not there.
+            BadInput: the file carries code or breaks the layout.
         """
         path = Path(path)
         truth = read_ground_truth(path)
@@ -61,49 +88,35 @@ class Benchmark:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Benchmark":
-        """One's own photographs: a folder with gnd.json or gnd.pkl, or one sub-folder for each place.
+        """A benchmark of your own photographs: a folder with gnd.json or gnd.pkl, or one sub-folder for each place.
 
         With sub-folders, the first photograph of each place that has at least three is the query (whole frame), the others
         are its easy positives; photographs of smaller places are distractors. These are turned upright as their EXIF data
-        say; beside a ground truth with boxes, photographs are read as they are stored.
+        say; with a ground truth, whose boxes are in stored pixels, photographs are read as they are stored.
+
+        Args:
+            folder: the folder.
+
+        Returns:
+            The benchmark, named as the folder.
+
+        Raises:
+            DataMissing: the folder, or a photograph that its ground truth names, is not there.
+            BadInput: the ground truth is damaged, or there is none and no sub-folder with three photographs.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise DataMissing(f"The folder {folder} is not there: check the path.")
         if (folder / "gnd.pkl").is_file():
             return cls.from_pickle(folder / "gnd.pkl", folder, name=folder.name)
-        if (folder / "gnd.json").is_file():
+        written = folder / "gnd.json"
+        if written.is_file():
             try:
-                loaded = json.loads((folder / "gnd.json").read_text(encoding="utf-8-sig"))
+                loaded = json.loads(written.read_text(encoding="utf-8-sig"))
             except (ValueError, RecursionError, OSError) as error:
-                raise BadInput(f"{folder / 'gnd.json'} is no readable JSON ({error}): mend the file.") from error
-            return cls._from_truth(folder.name, check_ground_truth(loaded, str(folder / "gnd.json")), folder)
-        places = [
-            sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
-            for place in sorted(folder.iterdir())
-            if place.is_dir() and not place.name.startswith(".")
-        ]
-        queries: list[str] = []
-        database: list[str] = []
-        gnd: list[dict[str, Any]] = []
-        for photographs in places:
-            names = [p.relative_to(folder).as_posix() for p in photographs]
-            if len(names) >= 3:
-                queries.append(names.pop(0))
-                gnd.append(
-                    {
-                        "bbx": None,
-                        "easy": list(range(len(database), len(database) + len(names))),
-                        "hard": [],
-                        "junk": [],
-                    }
-                )
-            database += names
-        if not queries:
-            raise BadInput(
-                f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place."
-            )
-        truth = check_ground_truth({"imlist": database, "qimlist": queries, "gnd": gnd}, str(folder))
+                raise BadInput(f"{written} is not readable JSON ({error}): mend the file.") from error
+            return cls._from_truth(folder.name, check_ground_truth(loaded, str(written)), folder)
+        truth = check_ground_truth(_truth_of_places(folder), str(folder))
         return cls._from_truth(folder.name, truth, folder, upright=True)
 
     @classmethod
@@ -118,9 +131,20 @@ class Benchmark:
         return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images, upright))
 
     def query(self, i: int, crop: bool = True, imsize: int | None = None) -> Image.Image:
-        """Query i, cropped to its box (the whole photograph with crop=False), RGB.
+        """One query.
 
-        imsize: longer side of the whole photograph in pixels; the crop keeps the scale that this gives.
+        Args:
+            i: its number.
+            crop: whether to cut it to its box.
+            imsize: longer side of the whole photograph in pixels, the crop keeps the scale that this gives; None keeps its
+                size.
+
+        Returns:
+            The query, RGB.
+
+        Raises:
+            DataMissing: the photograph is not there, or the benchmark was made without photographs.
+            BadInput: the photograph is damaged, its box lies outside, or `imsize` is below 1.
         """
         full = self.read(self.query_names[i])
         box = self.ground_truth[i]["bbx"]
@@ -128,28 +152,76 @@ class Benchmark:
         return image if imsize is None else resize_longest(image, query_size(image.size, full.size, imsize))
 
     def image(self, i: int, imsize: int | None = None) -> Image.Image:
-        """Database photograph i, RGB, made smaller to a longer side of `imsize` pixels where given."""
+        """One database photograph.
+
+        Args:
+            i: its number.
+            imsize: longer side in pixels to which it is made smaller; None keeps its size.
+
+        Returns:
+            The photograph, RGB.
+
+        Raises:
+            DataMissing: the photograph is not there, or the benchmark was made without photographs.
+            BadInput: the photograph is damaged, or `imsize` is below 1.
+        """
         image = self.read(self.image_names[i])
         return image if imsize is None else resize_longest(image, imsize)
 
     def queries(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
-        """All cropped queries."""
+        """All queries, cut to their boxes.
+
+        Args:
+            imsize: as in `query`.
+            progress: whether to show a progress bar.
+
+        Returns:
+            Q images, RGB.
+
+        Raises:
+            DataMissing: as in `query`.
+            BadInput: as in `query`.
+        """
         return [
             self.query(i, imsize=imsize) for i in tqdm(range(len(self.query_names)), "queries", disable=not progress)
         ]
 
     def images(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
-        """All database photographs, decoded once; for sets that do not fit into memory see `lazy_images`."""
+        """All database photographs, decoded once; for sets that do not fit into memory see `lazy_images`.
+
+        Args:
+            imsize: as in `image`.
+            progress: whether to show a progress bar.
+
+        Returns:
+            N images, RGB.
+
+        Raises:
+            DataMissing: as in `image`.
+            BadInput: as in `image`.
+        """
         return [self.image(i, imsize) for i in tqdm(range(len(self.image_names)), "images", disable=not progress)]
 
     def lazy_images(self, imsize: int | None = None) -> "LazyImages":
-        """All database photographs, each read when it is asked for: what `extract` takes for sets of any size."""
+        """All database photographs, each read when it is asked for: what `extract` takes for sets of any size.
+
+        Args:
+            imsize: as in `image`.
+
+        Returns:
+            A sequence of N images.
+        """
         return LazyImages(self, imsize)
 
 
 @dataclass(frozen=True)
 class LazyImages(Sequence[Image.Image]):
-    """The database photographs of a benchmark as a sequence that keeps none of them in memory."""
+    """The database photographs of a benchmark as a sequence that keeps none of them in memory.
+
+    Attributes:
+        benchmark: whose photographs they are.
+        imsize: longer side in pixels to which they are made smaller; None keeps their size.
+    """
 
     benchmark: Benchmark
     imsize: int | None = None
@@ -162,11 +234,31 @@ class LazyImages(Sequence[Image.Image]):
     @overload
     def __getitem__(self, i: slice) -> list[Image.Image]: ...
     def __getitem__(self, i: int | slice) -> Image.Image | list[Image.Image]:
-        """Photograph i, or a list of them; IndexError behind the last."""
+        """Photograph i, or a list of them; IndexError after the last."""
         chosen = range(len(self))[i]
         if isinstance(chosen, range):
             return [self.benchmark.image(j, self.imsize) for j in chosen]
         return self.benchmark.image(chosen, self.imsize)
+
+
+def _truth_of_places(folder: Path) -> dict[str, Any]:
+    """Ground truth from one sub-folder for each place; BadInput where no place has three photographs."""
+    queries: list[str] = []
+    database: list[str] = []
+    gnd: list[dict[str, Any]] = []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        files = sorted(p for p in place.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+        names = [file.relative_to(folder).as_posix() for file in files]
+        if len(names) >= 3:
+            queries.append(names.pop(0))
+            positives = list(range(len(database), len(database) + len(names)))
+            gnd.append({"bbx": None, "easy": positives, "hard": [], "junk": []})
+        database += names
+    if not queries:
+        raise BadInput(
+            f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place."
+        )
+    return {"imlist": database, "qimlist": queries, "gnd": gnd}
 
 
 def _read_from_archive(archive: Path, name: str) -> Image.Image:

@@ -17,20 +17,42 @@ LISTS = ("easy", "hard", "junk")
 
 
 def read_ground_truth(source: str | Path | BinaryIO, name: str | None = None) -> dict[str, Any]:
-    """{imlist, qimlist, gnd} of a ground-truth file, checked; gnd[i] = {bbx, easy, hard, junk}.
+    """The content of a ground-truth file, read without running code and checked.
 
-    bbx: four floats (x1, y1, x2, y2 in pixels) or None for the whole frame; lists: int64 positions in imlist.
-    Raises DataMissing where there is no such file, BadInput when it carries code or breaks the layout; names in it that
-    lead out of a folder break it.
+    Args:
+        source: a path or an open file.
+        name: what errors call it; None takes the path.
+
+    Returns:
+        {imlist, qimlist, gnd}: names of the database images and of the queries, and for each query gnd[i] = {bbx, easy,
+        hard, junk}. bbx: four floats (x1, y1, x2, y2 in pixels) or None for the whole frame; the lists: int64 arrays of
+        positions in imlist.
+
+    Raises:
+        DataMissing: there is no such file.
+        BadInput: the file carries code or breaks the layout, for example by a name that leads out of its folder.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "the ground truth")
     return check_ground_truth(read_plain_pickle(source, label), label)
 
 
 def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:
-    """The same content with lists as int64 arrays; BadInput (naming `label` and the query) where it breaks the layout."""
+    """Ground truth from anywhere, checked.
+
+    Args:
+        loaded: {imlist, qimlist, gnd} in the layout of revisited Oxford and Paris.
+        label: what errors call it.
+
+    Returns:
+        The same content, its lists as int64 arrays; see `read_ground_truth`.
+
+    Raises:
+        BadInput: the layout is broken; the message names `label` and the query.
+    """
     if not isinstance(loaded, Mapping) or not {"imlist", "qimlist", "gnd"} <= loaded.keys():
-        raise BadInput(f"{label} has not the layout of revisited Oxford/Paris: it needs imlist, qimlist and gnd.")
+        raise BadInput(
+            f"{label} lacks imlist, qimlist or gnd, the layout of revisited Oxford/Paris: write it with write_ground_truth."
+        )
     names = {}
     for key in ("imlist", "qimlist"):
         if not is_list(loaded[key]) or not all(isinstance(n, str) and n for n in loaded[key]):
@@ -57,7 +79,7 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
         except (TypeError, ValueError, OverflowError) as error:
             raise BadInput(f"{where}: bbx must be four numbers x1, y1, x2, y2.") from error
         if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-            raise BadInput(f"{where}: bbx {shown(box)} is no box, it needs x1 < x2 and y1 < y2.")
+            raise BadInput(f"{where}: bbx {shown(box)} is not a box: give x1 < x2 and y1 < y2.")
         result["bbx"] = box
     seen: set[int] = set()
     for key in LISTS:
@@ -80,7 +102,18 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
 def write_ground_truth(
     path: str | Path, imlist: Sequence[str], qimlist: Sequence[str], gnd: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write a ground-truth file of plain Python objects that `read_ground_truth`, and any other tool, reads."""
+    """Write a ground-truth file of plain Python objects that `read_ground_truth`, and any other tool, reads.
+
+    Args:
+        path: the file to write.
+        imlist: names of the database images.
+        qimlist: names of the queries.
+        gnd: for each query {bbx, easy, hard, junk}, as `read_ground_truth` gives them.
+
+    Raises:
+        BadInput: the layout is broken, or the file cannot be written.
+        InUse: another process is writing it.
+    """
     checked = check_ground_truth({"imlist": list(imlist), "qimlist": list(qimlist), "gnd": list(gnd)}, str(path))
     plain = [{"bbx": g["bbx"], **{k: g[k].tolist() for k in LISTS}} for g in checked["gnd"]]
     with written_whole(Path(path)) as unfinished:

@@ -25,10 +25,18 @@ MAX_PIXELS = 100_000_000  # of a photograph; a small file can unfold to far more
 def read_image(source: Source, name: str | None = None, upright: bool = False) -> Image.Image:
     """A photograph as 8-bit RGB, whatever it was: grey, CMYK, 16 bit (scaled), palette, transparent (on white).
 
-    source: a path, the bytes of a file, an open file, or an image. name: what errors call it. upright: turn it as its
-        EXIF data say that the camera was held; the benchmarks' boxes are in the pixels as they are stored.
-    Raises DataMissing where a path leads nowhere, BadInput naming the file when it is empty, cut off, no picture of the
-    kinds in FORMATS, or larger than MAX_PIXELS.
+    Args:
+        source: a path, the bytes of a file, an open file, or an image.
+        name: what errors call it; None takes the path.
+        upright: turn the photograph as its EXIF data say that the camera was held; the benchmarks' boxes are in the pixels
+            as they are stored.
+
+    Returns:
+        The image, decoded.
+
+    Raises:
+        DataMissing: a path leads to no file.
+        BadInput: a file that is empty, cut off, of none of the kinds in FORMATS, or larger than MAX_PIXELS.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "the image")
     try:
@@ -70,13 +78,22 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def crop_box(image: Image.Image, bbx: Sequence[float], name: str = "the image") -> Image.Image:
-    """The part of a photograph inside a box (x1, y1, x2, y2 in pixels, fractions allowed).
+    """The part of a photograph inside a box.
 
-    Raises BadInput when the box is empty, not finite, or reaches more than one pixel out of the image.
+    Args:
+        image: the photograph.
+        bbx: x1, y1, x2, y2 in pixels; fractions are allowed.
+        name: what errors call the photograph.
+
+    Returns:
+        The part, at least one pixel wide and high.
+
+    Raises:
+        BadInput: a box that is empty, not finite, or reaches more than one pixel out of the image.
     """
     box = [float(v) for v in bbx]
     if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-        raise BadInput(f"The box {box} of {name} is no box: give x1 < x2 and y1 < y2 in pixels.")
+        raise BadInput(f"The box {box} of {name} is not a box: give x1 < x2 and y1 < y2 in pixels.")
     if box[0] < -1 or box[1] < -1 or box[2] > image.width + 1 or box[3] > image.height + 1:
         raise BadInput(
             f"The box {box} lies outside {name} ({image.width} x {image.height} pixels): correct the ground truth."
@@ -89,14 +106,34 @@ def crop_box(image: Image.Image, bbx: Sequence[float], name: str = "the image") 
 def query_size(crop: tuple[int, int], full: tuple[int, int], imsize: int) -> int:
     """Longer side that a cropped query gets, so that it keeps the scale that the whole photograph would have had.
 
-    crop, full: (width, height) in pixels; fractions of a pixel are cut off, as in cnnimageretrieval-pytorch. Source: the
-    revisited Oxford/Paris protocol, Radenovic et al., CVPR 2018.
+    Fractions of a pixel are cut off, as in cnnimageretrieval-pytorch.
+
+    Args:
+        crop: width and height of the crop in pixels.
+        full: width and height of the whole photograph in pixels.
+        imsize: longer side that the whole photograph would get, in pixels.
+
+    Returns:
+        The longer side of the crop in pixels, at least 1.
+
+    Source: the revisited Oxford/Paris protocol, Radenovic et al., CVPR 2018.
     """
     return max(1, imsize * max(crop) // max(full))
 
 
 def resize_longest(image: Image.Image, imsize: int) -> Image.Image:
-    """The image made smaller, if it is larger, until its longer side is `imsize` pixels."""
+    """The image made smaller, if it is larger, until its longer side is `imsize` pixels.
+
+    Args:
+        image: any image.
+        imsize: the longer side in pixels, at least 1.
+
+    Returns:
+        A copy.
+
+    Raises:
+        BadInput: `imsize` is below 1.
+    """
     if imsize < 1:
         raise BadInput(f"The image size {imsize} is not usable: give the longer side in pixels, at least 1.")
     smaller = image.copy()
@@ -105,7 +142,18 @@ def resize_longest(image: Image.Image, imsize: int) -> Image.Image:
 
 
 def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image scaled to cover `size` (height, width), the rest cut off evenly: one size, so that images share batches."""
+    """The image scaled to cover a size, the rest cut off evenly: one size, so that images share batches.
+
+    Args:
+        image: any image.
+        size: height and width in pixels, at least 1.
+
+    Returns:
+        An image of exactly this size.
+
+    Raises:
+        BadInput: a height or width below 1.
+    """
     if min(size) < 1:
         raise BadInput(f"The image size {size} is not usable: give height and width in pixels, at least 1.")
     return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
@@ -114,7 +162,15 @@ def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def photographs(folder: str | Path) -> list[Path]:
     """The files of photographs in a folder and its sub-folders, by path; hidden ones are left out.
 
-    Raises DataMissing when there is no such folder, BadInput when it holds no photograph.
+    Args:
+        folder: where to look.
+
+    Returns:
+        The paths of files whose names end as in ENDINGS.
+
+    Raises:
+        DataMissing: there is no such folder.
+        BadInput: it holds no photograph.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -130,7 +186,17 @@ def photographs(folder: str | Path) -> list[Path]:
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """Equal-sized RGB images -> uint8 [N, 3, H, W]. Raises BadInput when there are none or their sizes differ."""
+    """Images of one size as one tensor.
+
+    Args:
+        images: at least one; any mode is converted to RGB.
+
+    Returns:
+        uint8 [N, 3, H, W].
+
+    Raises:
+        BadInput: there are no images, or their sizes differ.
+    """
     if not images:
         raise BadInput("There are no images to stack: give at least one.")
     sizes = {image.size for image in images}

@@ -12,7 +12,14 @@ DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "
 def data_root(root: str | Path | None = None) -> Path:
     """The data folder: `root` where given, else $RDISTILL_DATA, else data/ beside the package or above the working folder.
 
-    Raises DataMissing when there is no such folder.
+    Args:
+        root: the folder; None looks for it.
+
+    Returns:
+        The path of a folder that exists.
+
+    Raises:
+        DataMissing: there is no such folder.
     """
     given = root if root is not None else os.environ.get("RDISTILL_DATA")
     if given:
@@ -30,7 +37,14 @@ def data_root(root: str | Path | None = None) -> Path:
 
 
 def name_problem(name: str) -> str | None:
-    """What keeps a name from a file of others from being a path inside a folder, on any system; None if nothing does."""
+    """What keeps a name from somebody else's file from being a path inside a folder, on any system.
+
+    Args:
+        name: a path with slashes of either kind.
+
+    Returns:
+        The end of a sentence that begins with the name, as in "leads out of the folder"; None if nothing is wrong.
+    """
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     if posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts):
         return "leads out of the folder"

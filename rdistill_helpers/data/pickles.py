@@ -16,6 +16,14 @@ class PlainType:
     """In place of numpy.dtype: numbers and texts of fixed size, and nothing but their byte order is taken from a pickle.
 
     NumPy's own would take flags as well, and those can make it follow the bytes of an array as addresses.
+
+    Args:
+        kind: NumPy's short name of the type, such as "f4".
+        align: given by pickles, not used.
+        copy: given by pickles, not used.
+
+    Raises:
+        BadInput: another type than numbers and texts of fixed size.
     """
 
     def __init__(self, kind: Any, align: object = False, copy: object = True) -> None:
@@ -27,11 +35,21 @@ class PlainType:
         self.dtype = self.dtype.newbyteorder(state[1])
 
     def of(self, data: Any) -> np.ndarray:
-        """The values in these bytes; a text of Python 2 stands for bytes."""
+        """The values in a string of bytes.
+
+        Args:
+            data: bytes, or a text of Python 2, which stands for them.
+
+        Returns:
+            A flat array.
+
+        Raises:
+            BadInput: `data` is something else.
+        """
         if isinstance(data, str):
             data = data.encode("latin1")
         if not isinstance(data, bytes):
-            raise BadInput("it holds an array whose content is no bytes")
+            raise BadInput("it holds an array whose content is not bytes")
         return np.frombuffer(data, self.dtype)
 
 
@@ -52,17 +70,46 @@ class _Marker:
 
 
 def rebuilt(*arguments: object) -> PlainArray:
-    """In place of NumPy's _reconstruct: an array that is yet to be filled."""
+    """In place of NumPy's _reconstruct: an array that is yet to be filled.
+
+    Args:
+        *arguments: given by pickles, not used.
+
+    Returns:
+        An empty array.
+    """
     return PlainArray((0,))
 
 
 def number(kind: PlainType, data: Any) -> Any:
-    """In place of NumPy's scalar."""
+    """In place of NumPy's scalar.
+
+    Args:
+        kind: the type of the number.
+        data: its bytes, or a text of Python 2.
+
+    Returns:
+        The number.
+
+    Raises:
+        BadInput: `data` is something else.
+    """
     return PlainType.of(kind, data)[0]
 
 
 def encoded(text: str, encoding: str = "latin1") -> bytes:
-    """In place of codecs.encode, by which Python 2 and 3 exchange bytes."""
+    """In place of codecs.encode, by which Python 2 and 3 exchange bytes.
+
+    Args:
+        text: the text that stands for bytes.
+        encoding: only "latin1" is allowed.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        BadInput: another encoding.
+    """
     if encoding != "latin1":
         raise BadInput(f"it encodes a text as {encoding[:20]}")
     return codecs.encode(text, "latin1")
@@ -94,9 +141,18 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain_pickle(source: str | Path | BinaryIO, label: str) -> Any:
-    """The dicts, lists, texts, numbers and numpy arrays of a pickle; `label` is what errors call it.
+    """The dicts, lists, texts, numbers and numpy arrays of a pickle, read without running code.
 
-    Raises DataMissing where there is no such file, BadInput when it carries code or is no pickle.
+    Args:
+        source: a path or an open file.
+        label: what errors call it.
+
+    Returns:
+        What the pickle holds.
+
+    Raises:
+        DataMissing: there is no such file.
+        BadInput: the pickle is damaged or carries code.
     """
     try:
         if isinstance(source, str | Path):
@@ -108,16 +164,30 @@ def read_plain_pickle(source: str | Path | BinaryIO, label: str) -> Any:
     except BadInput as error:
         raise BadInput(f"{label} was refused because {error}: write it with plain lists and numbers.") from None
     except Exception as error:  # a damaged pickle fails in any way
-        raise BadInput(f"{label} is no readable pickle ({type(error).__name__}): get the file again.") from error
+        raise BadInput(f"{label} is not a readable pickle ({type(error).__name__}): get the file again.") from error
 
 
 def is_list(value: Any) -> bool:
-    """Whether this is a list, tuple or array; a text is none, though one can walk through it."""
+    """Whether this is a list, tuple or array; a text is not, though one can walk through it.
+
+    Args:
+        value: anything.
+
+    Returns:
+        True or False.
+    """
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def is_whole_number(value: Any) -> bool:
-    """Whether this is an int of Python or NumPy; True and False are none."""
+    """Whether this is an int of Python or NumPy; True and False are not.
+
+    Args:
+        value: anything.
+
+    Returns:
+        True or False.
+    """
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

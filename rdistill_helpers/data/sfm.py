@@ -25,10 +25,15 @@ SFM_FILE = Path("train", "dbs", "retrieval-SfM-120k.pkl")
 class SfMImages:
     """The photographs of retrieval-SfM-120k in the file's order, and which of them are matching pairs.
 
-    names: ids of the N photographs. clusters: int64 [N], the 3-D model that each belongs to: photographs of different
-    clusters show different places; of one cluster, not necessarily the same part of it.
-    queries, positives: int64 [P], positions of the pairs that share enough 3-D points. dropped: pairs of the file whose
-    query is its own positive; they are left out, for they teach nothing.
+    Attributes:
+        name: of the set and its split.
+        names: ids of the N photographs.
+        clusters: int64 [N], the 3-D model that each belongs to: photographs of different clusters show different places; of
+            one cluster, not necessarily the same part of it.
+        queries: int64 [P], positions of the first photographs of the pairs that share enough 3-D points.
+        positives: int64 [P], positions of the second ones.
+        dropped: how many pairs of the file are left out, since their query is its own positive and they teach nothing.
+        root: the data folder.
     """
 
     name: str
@@ -41,9 +46,18 @@ class SfMImages:
 
     @classmethod
     def load(cls, split: str = "train", root: str | Path | None = None) -> "SfMImages":
-        """The split "train" or "val" of the downloaded list; photographs are looked for when they are read.
+        """One split of the downloaded list; photographs are looked for when they are read.
 
-        Raises DataMissing without the file, BadInput when it breaks its layout.
+        Args:
+            split: "train" or "val".
+            root: the data folder (see `data_root`).
+
+        Returns:
+            The photographs, not yet decoded.
+
+        Raises:
+            DataMissing: the list is not there.
+            BadInput: it has no such split, or breaks its layout.
         """
         folder = data_root(root)
         path = folder / SFM_FILE
@@ -55,11 +69,11 @@ class SfMImages:
         # Names become paths, so nothing but letters and digits may be in them.
         wrong = next((n for n in names if not (isinstance(n, str) and 6 <= len(n) <= 64 and n.isalnum())), None)
         if wrong is not None:
-            raise BadInput(f"{path}: {shown(wrong)} is no id of a photograph; get the file again.")
+            raise BadInput(f"{path}: {shown(wrong)} is not the id of a photograph: get the file again.")
         clusters = _positions(part, "cluster", path, None)
         queries, positives = (_positions(part, key, path, len(names)) for key in ("qidxs", "pidxs"))
         if len(clusters) != len(names) or len(queries) != len(positives):
-            raise BadInput(f"{path}: its lists differ in length, {split} is damaged; get the file again.")
+            raise BadInput(f"{path}: its lists differ in length, {split} is damaged: get the file again.")
         same = queries == positives
         return cls(
             name=f"retrieval-SfM-120k {split}",
@@ -81,11 +95,29 @@ class SfMImages:
         )
 
     def path(self, i: int) -> Path:
-        """The file of photograph i."""
+        """The file of a photograph.
+
+        Args:
+            i: its number.
+
+        Returns:
+            The path, whether or not the file is there.
+        """
         return self.root / sfm_path(self.names[i])
 
     def image(self, i: int) -> Image.Image:
-        """Photograph i, RGB, as it is stored. DataMissing says how to fetch it."""
+        """One photograph.
+
+        Args:
+            i: its number.
+
+        Returns:
+            The photograph, RGB, as it is stored.
+
+        Raises:
+            DataMissing: it is not on this disk; the message says how to fetch it.
+            BadInput: its file is damaged.
+        """
         path = self.path(i)
         if not path.is_file():
             raise DataMissing(
@@ -95,24 +127,53 @@ class SfMImages:
         return read_image(path, self.names[i])
 
     def missing(self, indices: Sequence[int] | Tensor | None = None) -> list[str]:
-        """Ids of the photographs (all of them when None) that are not on this disk: what `download` takes as parts."""
+        """The photographs that are not on this disk.
+
+        Args:
+            indices: numbers of the photographs to look for; None takes all.
+
+        Returns:
+            Their ids, which `download` takes as parts.
+        """
         chosen = range(len(self)) if indices is None else [int(i) for i in indices]
         return [self.names[i] for i in chosen if not self.path(i).is_file()]
 
     def pixels(
         self, indices: Sequence[int] | Tensor, size: tuple[int, int] = (272, 362), progress: bool = False
     ) -> Tensor:
-        """Photographs as uint8 [n, 3, height, width]: scaled to cover `size` (height, width), the rest cut off evenly.
+        """Photographs as one tensor: scaled to cover one size, the rest cut off evenly.
 
         One size for all, so that they can meet in a batch. For descriptors in their own shape give `extract` the paths.
+
+        Args:
+            indices: numbers of n photographs.
+            size: height and width in pixels.
+            progress: whether to show a progress bar.
+
+        Returns:
+            uint8 [n, 3, height, width], in the order of `indices`.
+
+        Raises:
+            DataMissing: a photograph is not on this disk.
+            BadInput: its file is damaged, `indices` is empty, or a size is below 1.
         """
         chosen = tqdm(indices, "decoding", unit="image", disable=not progress)
         return to_tensor([fitted(self.image(int(i)), size) for i in chosen])
 
     def draw(self, images: int, seed: int = 0) -> Tensor:
-        """About `images` photographs in whole clusters, as ascending positions int64 [n]: the few-samples setting.
+        """Photographs of random clusters: the few-samples setting.
 
-        Random clusters are taken whole as long as they fit; the last one that does not is cut to fill the number.
+        Clusters are taken whole as long as they fit; the last one that does not is cut to fill the number.
+
+        Args:
+            images: how many photographs, n.
+            seed: of the draw.
+
+        Returns:
+            Their positions, ascending, int64 [n].
+
+        Raises:
+            BadInput: n is not between 1 and the number of photographs.
         """
         if not 1 <= images <= len(self):
             raise BadInput(
@@ -126,7 +187,14 @@ class SfMImages:
         return place[members].argsort(stable=True)[:images].sort().values
 
     def pairs_within(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The matching pairs whose both photographs are among `indices`, as positions in `indices`: two int64 [p]."""
+        """The matching pairs whose photographs are both among some photographs.
+
+        Args:
+            indices: their numbers, int64 [n].
+
+        Returns:
+            Queries and positives, int64 [p] each, as positions in `indices`.
+        """
         place = torch.full((len(self),), -1).index_put((indices,), torch.arange(len(indices)))
         queries, positives = place[self.queries], place[self.positives]
         both = (queries >= 0) & (positives >= 0)
@@ -148,7 +216,7 @@ def sfm_path(cid: str) -> str:
 def _column(part: dict[str, Any], key: str, path: Path) -> list[Any]:
     column: Any = part.get(key)
     if not is_list(column) or len(column) == 0:
-        raise BadInput(f"{path}: {key} must be a list and is not; get the file again.")
+        raise BadInput(f"{path}: {key} is not a list: get the file again.")
     return list(column)
 
 
@@ -156,11 +224,11 @@ def _positions(part: dict[str, Any], key: str, path: Path, count: int | None) ->
     """A column of whole numbers; positions below `count` where that is given."""
     column = _column(part, key, path)
     if not all(map(is_whole_number, column)):
-        raise BadInput(f"{path}: {key} must be a list of whole numbers and is not; get the file again.")
+        raise BadInput(f"{path}: {key} is not a list of whole numbers: get the file again.")
     try:
         numbers = torch.tensor([int(v) for v in column])
     except (OverflowError, RuntimeError, ValueError):
-        raise BadInput(f"{path}: {key} holds a number that is too large; get the file again.") from None
+        raise BadInput(f"{path}: {key} holds a number that is too large: get the file again.") from None
     if count is not None and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
-        raise BadInput(f"{path}: {key} names photographs beyond the {count} of its list; get the file again.")
+        raise BadInput(f"{path}: {key} names photographs beyond the {count} of its list: get the file again.")
     return numbers

@@ -205,7 +205,7 @@ class BlackBoxTeacher:
             descriptors = torch.as_tensor(answer).detach().to("cpu", torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
             raise BadInput(
-                f"The teacher {self.name!r} answered with {type(answer).__name__}, which is no array of numbers: "
+                f"The teacher {self.name!r} answered with {type(answer).__name__}, which is not an array of numbers: "
                 "embed must return [B, D]."
             ) from error
         check_descriptors(descriptors, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)

@@ -39,7 +39,9 @@ def load_published(source: str | Path) -> RetrievalNet:
     checkpoint = read_pth(path)
     meta, state = checkpoint.get("meta"), checkpoint.get("state_dict")
     if not isinstance(meta, Mapping) or not isinstance(state, Mapping) or "architecture" not in meta:
-        raise BadInput(f"{path} is no cirtorch checkpoint (meta and state_dict expected): give one of its .pth files.")
+        raise BadInput(
+            f"{path} is not a cirtorch checkpoint (meta and state_dict expected): give one of its .pth files."
+        )
     for part in ("regional", "local_whitening"):
         if meta.get(part):
             raise BadInput(f"{path} uses {part}, which is not supported: take a checkpoint with plain global pooling.")

@@ -32,7 +32,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is no whole safetensors file ({error}): fetch it again.") from error
+        raise BadInput(f"{path} is not a whole safetensors file ({error}): fetch it again.") from error
 
 
 def read_pth(path: Path) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def read_pth(path: Path) -> dict[str, Any]:
         _check_views(loaded)
     except Exception as error:  # torch raises half a dozen kinds for a file that is not what it seems
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"{path} is no whole file of plain weights ({reason}): fetch it again.") from error
+        raise BadInput(f"{path} is not a whole file of plain weights ({reason}): fetch it again.") from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{path} holds a {type(loaded).__name__} instead of a dict of weights: give a state dict.")
     return loaded

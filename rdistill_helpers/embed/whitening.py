@@ -118,7 +118,7 @@ def pca_whitening(descriptors: Tensor, power: float = 0.5) -> LearnedWhitening:
     """
     descriptors = check_descriptors(descriptors, "descriptors", normalised=False).detach().cpu()
     if not 0 <= power <= 1:
-        raise BadInput(f"power={power} is no power of a whitening: give a number from 0 to 1.")
+        raise BadInput(f"power={power} is not the power of a whitening: give a number from 0 to 1.")
     mean = _mean(descriptors.split(BLOCK))
     values, vectors = _eigen(_second_moment(part.double() - mean for part in descriptors.split(BLOCK)))
     kept = _varies(values, descriptors)

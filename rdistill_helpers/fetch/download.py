@@ -29,19 +29,31 @@ def download(
     progress: bool = True,
     keep: bool = False,
 ) -> Path:
-    """The folder of a data set, or the file of a network, with everything asked for in place.
+    """Download a data set or a network into the data folder, except for what is there.
 
-    name: "roxford5k" or "rparis6k" (for `Benchmark.load`), "revisitop1m", "sfm120k", or a name in PUBLISHED (for
-        `load_published`). root: the data folder (see `data_root`).
-    parts: of revisitop1m the numbers of its archives, 1 to 100 (all when None); of sfm120k the ids of photographs, which
-        come in addition to its two lists of pairs: one by one where a mirror or the server has them so, else picked out of
-        the one archive of all photographs, train/ims/ims.tar.gz, which is used where it is if it is there already.
-    mirrors: addresses or local folders that have the files under the same names as the data folder; they come before the
-        official address. keep: leave the archives where they are once they are unpacked.
-    What is in place is not fetched again; a broken transfer goes on where it stopped. Checksums of first downloads are
-    recorded in downloads.lock.json, and later downloads must agree.
-    Raises BadInput for names and parts that do not exist and where the record cannot be written, DownloadFailed when something
-    could not be had; then nothing is left half done. Raises InUse while another process downloads the same.
+    A broken transfer goes on where it stopped. Checksums of first downloads are recorded in downloads.lock.json, and later
+    downloads must agree.
+
+    Args:
+        name: "roxford5k" or "rparis6k" (for `Benchmark.load`), "revisitop1m", "sfm120k", or a name in PUBLISHED (for
+            `load_published`).
+        root: the data folder (see `data_root`).
+        parts: of revisitop1m the numbers of its archives, 1 to 100 (all when None); of sfm120k the ids of photographs, which
+            come in addition to its two lists of pairs: one by one where a mirror or the server has them so, else picked out
+            of the one archive of all photographs, train/ims/ims.tar.gz, which is used where it is if it is there already.
+        mirrors: addresses or local folders that have the files under the same names as the data folder; they come before
+            the official address.
+        progress: whether to show progress bars and a closing line.
+        keep: leave the archives where they are once they are unpacked.
+
+    Returns:
+        The folder of the data set, or the file of the network.
+
+    Raises:
+        BadInput: a name or part that does not exist, or a record of checksums that is damaged or cannot be written.
+        DataMissing: there is no data folder.
+        DownloadFailed: something could not be had; then nothing is left half done.
+        InUse: another process downloads the same.
     """
     folder = data_root(root)
     if name not in sources.SOURCES:

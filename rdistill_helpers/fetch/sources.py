@@ -10,9 +10,12 @@ from rdistill_helpers.data.sfm import sfm_path
 class File:
     """A file to download.
 
-    path: where it goes in the data folder, and where a mirror has it. size: in bytes, None where unknown. sha256: the
-    checksum's first hexadecimal digits, empty where unknown. unpacked: it is an archive whose photographs, all of them,
-    will take as much space again.
+    Attributes:
+        path: where it goes in the data folder, and where a mirror has it.
+        url: its own address.
+        size: in bytes, None where unknown.
+        sha256: first hexadecimal digits of its checksum, empty where unknown.
+        unpacked: whether it is an archive whose photographs, all of them, will take as much space again.
     """
 
     path: str
@@ -41,7 +44,14 @@ _SFM = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/"
 
 
 def network_file(place: str) -> File:
-    """The file of a published network; its name ends in the first digits of its checksum."""
+    """The file of a published network; its name ends in the first digits of its checksum.
+
+    Args:
+        place: its path below PUBLISHED_URL.
+
+    Returns:
+        The file to download.
+    """
     name = PurePosixPath(place)
     return File(f"networks/{name.name}", PUBLISHED_URL + place, sha256=name.stem.rpartition("-")[2])
 
@@ -77,5 +87,12 @@ SFM_ARCHIVE = File("train/ims/ims.tar.gz", f"{_SFM}train/ims/ims.tar.gz")
 
 
 def sfm_image(cid: str) -> File:
-    """A training photograph of retrieval-SfM-120k."""
+    """A training photograph of retrieval-SfM-120k.
+
+    Args:
+        cid: its id.
+
+    Returns:
+        The file to download.
+    """
     return File(sfm_path(cid), SFM_IMAGES_URL + sfm_path(cid))

@@ -56,11 +56,25 @@ def fetch(
 ) -> str:
     """The SHA-256 of `root / file.path`, which is downloaded unless it is there.
 
-    lock: what `read_lock` gives. mirrors: addresses or local folders, tried in order, the file's own address last. check:
-    called with a downloaded file before it is put in place; a BadInput from it refuses the file.
     A broken transfer leaves NAME.part and, saying where that came from, NAME.state.part; the next call goes on from there.
-    Raises DownloadFailed when no address gives the whole file with the checksum that is known or recorded, NotOffered when
-    none has it, InUse while another process downloads it.
+
+    Args:
+        file: what to download, and where it goes.
+        root: the data folder.
+        lock: what `read_lock` gives.
+        mirrors: addresses or local folders, tried in order, the file's own address last.
+        session: sends the requests.
+        progress: whether to show a progress bar.
+        check: called with a downloaded file before it is put in place; a BadInput from it refuses the file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        NotOffered: no address has the file.
+        DownloadFailed: no address gives the whole file with the checksum that is known or recorded, the file in place has
+            another one, or the disk is full.
+        InUse: another process downloads it.
     """
     target = root / file.path
     recorded = lock.get(file.path, {})
@@ -99,7 +113,18 @@ def fetch(
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keeps other processes from downloading to the same place; raises InUse where one is at it, else DownloadFailed."""
+    """Keep other processes from downloading to the same place.
+
+    Args:
+        path: the file or folder that is being downloaded.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InUse: another process downloads to it.
+        DownloadFailed: its folder cannot be written.
+    """
     with ExitStack() as held:
         try:
             held.enter_context(only_writer(path))
@@ -109,7 +134,16 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def need_space(folder: Path, needed: int, purpose: str) -> None:
-    """Raise DownloadFailed unless `needed` bytes are free on the disk of a folder."""
+    """Check that the disk of a folder has space.
+
+    Args:
+        folder: the folder, which exists.
+        needed: bytes.
+        purpose: begins the sentence, as in "Downloading a file".
+
+    Raises:
+        DownloadFailed: fewer bytes are free.
+    """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadFailed(
@@ -119,7 +153,17 @@ def need_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def read_lock(root: Path) -> dict[str, dict[str, Any]]:
-    """What downloads.lock.json records: {path: {sha256, size}} of every file that was once downloaded well."""
+    """What downloads.lock.json records of every file that was once downloaded well.
+
+    Args:
+        root: the data folder.
+
+    Returns:
+        {path: {sha256, size}}, the size in bytes; empty where there is no record yet.
+
+    Raises:
+        BadInput: the record is damaged.
+    """
     path = root / LOCK_FILE
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -127,13 +171,21 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise BadInput(f"{path} is no readable record of checksums ({error!r}): restore it, or delete it.") from error
+        raise BadInput(
+            f"{path} is not a readable record of checksums ({error!r}): restore it, or delete it."
+        ) from error
 
 
 def record(root: Path, digests: Mapping[str, str]) -> None:
-    """Add {path: SHA-256} to downloads.lock.json, which is replaced whole; what stands there stays.
+    """Add files to downloads.lock.json, which is replaced whole; what stands there stays.
 
-    Raises BadInput when it cannot be written.
+    Args:
+        root: the data folder.
+        digests: {path: SHA-256} of files that are in place.
+
+    Raises:
+        BadInput: the record is damaged or cannot be written.
+        InUse: another process is writing it.
     """
     new = {path: {"sha256": digest, "size": (root / path).stat().st_size} for path, digest in digests.items()}
     with written_whole(root / LOCK_FILE) as unfinished:

@@ -41,10 +41,17 @@ def unpack(
 ) -> None:
     """Unpack the photographs of .tar.gz archives into a new folder, which appears complete or not at all.
 
-    flat: without the archives' sub-folders. check: called with the unpacked folder before it gets its name; what it raises
-    stops the unpacking. Files that are no photographs are left out.
-    Raises DownloadFailed for an archive (then deleted) that is damaged, too large, or holds links, devices, paths that
-    lead out or one name twice, and when the disk is full.
+    Files that are not photographs are left out.
+
+    Args:
+        archives: the archives, unpacked together.
+        folder: the new folder.
+        flat: without the archives' sub-folders.
+        check: called with the unpacked folder before it gets its name; what it raises stops the unpacking.
+
+    Raises:
+        DownloadFailed: an archive (then deleted) is damaged, too large, or holds links, devices, paths that lead out or one
+            name twice, or the disk is full.
     """
     need_space(archives[0].parent, sum(a.stat().st_size for a in archives), f"Unpacking {archives[0].name}")
     aside = archives[0].with_name(archives[0].name + ".unpacking")
@@ -71,11 +78,21 @@ def unpack(
 
 
 def pick(archive: Path, targets: Mapping[str, Path], progress: bool = False) -> list[str]:
-    """Write single photographs of a .tar.gz archive where they belong; the names that it does not hold.
+    """Write single photographs of a .tar.gz archive where they belong.
 
-    targets: {file name in the archive, in whatever folder: its place}. The archive is read once, to its end, and nothing
-    else of it is written; photographs appear in their places whole, and after all of it was read.
-    Raises DownloadFailed for what `unpack` refuses, having written none.
+    The archive is read once, to its end, and nothing else of it is written; photographs appear in their places whole, and
+    after all of it was read.
+
+    Args:
+        archive: the archive.
+        targets: {file name in the archive, in whatever folder: its place}.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The names that the archive does not hold, sorted.
+
+    Raises:
+        DownloadFailed: as in `unpack`; then no photograph was written.
     """
     aside = archive.with_name(archive.name + ".unpacking")
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
@@ -130,7 +147,7 @@ def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
     if problem := name_problem(name) or ("leads out of the folder" if "\\" in name or ":" in name else None):
         raise _BadArchive(f"the path {shown(name)} {problem}")
     if not (member.isreg() or member.isdir()) or member.issparse():
-        raise _BadArchive(f"{shown(name)} is no plain file but a link, a device or the like")
+        raise _BadArchive(f"{shown(name)} is not a plain file but a link, a device or the like")
     if member.size > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
         raise _BadArchive(f"{shown(name)} is larger, or makes the archive larger, than archives of photographs are")
     if count > MAX_FILES:
