@@ -114,7 +114,7 @@ def test_stack_is_channels_first_and_refuses_mixed_sizes():
     image = Image.new("RGB", (4, 3), (1, 2, 3))
     stack = to_tensor([image, image])
     assert stack.shape == (2, 3, 3, 4) and stack.dtype == torch.uint8 and stack[0, :, 0, 0].tolist() == [1, 2, 3]
-    with pytest.raises(BadInput, match="different sizes"):
+    with pytest.raises(BadInput, match="cannot be stacked"):
         to_tensor([image, Image.new("RGB", (5, 3))])
     with pytest.raises(BadInput, match="no images"):
         to_tensor([])

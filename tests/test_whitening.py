@@ -192,7 +192,7 @@ def test_rows_of_another_network_are_refused():
         ([0, 1], [[2, 3]], "positives must be a list of whole numbers"),
         ([0.0, 1.0], [2, 3], "queries must be a list of whole numbers"),
         ([True, False], [2, 3], "queries must be a list of whole numbers"),
-        ([0, 1], [2], "2 queries and 1 positives make no pairs"),
+        ([0, 1], [2], "2 queries and 1 positives are not pairs"),
         ([0, 1], [2, 120], "positives hold positions from 2 to 120, but there are 120 descriptors"),
         ([-1, 1], [2, 3], "queries hold positions from -1 to 1"),
     ],

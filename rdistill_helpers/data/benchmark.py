@@ -62,9 +62,7 @@ class Benchmark:
             return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_archive, archive))
         if name in REVISITED:
             return cls.from_pickle(folder / name / f"gnd_{name}.pkl", folder / name / "jpg", name=name)
-        raise BadInput(
-            f"The benchmark {name!r} is not known: choose rooms, {' or '.join(REVISITED)}, or Benchmark.from_folder."
-        )
+        raise BadInput(f"The benchmark {name!r} is not known: choose rooms, {' or '.join(REVISITED)}, or from_folder.")
 
     @classmethod
     def from_pickle(cls, path: str | Path, images: str | Path | None = None, name: str | None = None) -> "Benchmark":
@@ -125,9 +123,7 @@ class Benchmark:
             missing = [n for n in truth["qimlist"] + truth["imlist"] if _find(images, n) is None]
             if missing:
                 some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-                raise DataMissing(
-                    f"{len(missing)} images of {name} are not in {images} ({some}): see data/README.md for the layout."
-                )
+                raise DataMissing(f"{len(missing)} images of {name} are not in {images} ({some}): see data/README.md.")
         return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(_read_from_folder, images, upright))
 
     def query(self, i: int, crop: bool = True, imsize: int | None = None) -> Image.Image:
@@ -255,9 +251,7 @@ def _truth_of_places(folder: Path) -> dict[str, Any]:
             gnd.append({"bbx": None, "easy": positives, "hard": [], "junk": []})
         database += names
     if not queries:
-        raise BadInput(
-            f"{folder} has no sub-folder with at least three photographs: make one sub-folder for each place."
-        )
+        raise BadInput(f"{folder} has no sub-folder of three photographs or more: make one for each place.")
     return {"imlist": database, "qimlist": queries, "gnd": gnd}
 
 
@@ -268,9 +262,7 @@ def _read_from_archive(archive: Path, name: str) -> Image.Image:
 def _find(folder: Path, name: str) -> Path | None:
     """The file of an image name, which may lack its ending; never outside the folder."""
     if problem := name_problem(name):
-        raise BadInput(
-            f"The image name {shown(name)}, looked for in {folder}, {problem}: use short names inside the folder."
-        )
+        raise BadInput(f"The image name {shown(name)} {problem}: use short names inside {folder}.")
     path = folder / name
     return next((p for p in (path, *(folder / f"{name}{ending}" for ending in ENDINGS)) if p.is_file()), None)
 
@@ -278,7 +270,5 @@ def _find(folder: Path, name: str) -> Path | None:
 def _read_from_folder(folder: Path | None, upright: bool, name: str) -> Image.Image:
     path = None if folder is None else _find(folder, name)
     if path is None:
-        raise DataMissing(
-            f"The image {name} is not there: give the folder of the photographs, from_pickle(path, images=folder)."
-        )
+        raise DataMissing(f"The image {name} is not there: give the folder, from_pickle(path, images=folder).")
     return read_image(path, upright=upright)

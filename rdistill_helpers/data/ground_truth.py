@@ -50,9 +50,7 @@ def check_ground_truth(loaded: Any, label: str) -> dict[str, Any]:
         BadInput: the layout is broken; the message names `label` and the query.
     """
     if not isinstance(loaded, Mapping) or not {"imlist", "qimlist", "gnd"} <= loaded.keys():
-        raise BadInput(
-            f"{label} lacks imlist, qimlist or gnd, the layout of revisited Oxford/Paris: write it with write_ground_truth."
-        )
+        raise BadInput(f"{label} lacks imlist, qimlist or gnd: give the layout of revisited Oxford/Paris.")
     names = {}
     for key in ("imlist", "qimlist"):
         if not is_list(loaded[key]) or not all(isinstance(n, str) and n for n in loaded[key]):
@@ -89,9 +87,7 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
         positions = [int(v) for v in values]
         wrong = next((v for v in positions if not 0 <= v < images), None)
         if wrong is not None:
-            raise BadInput(
-                f"{where}: {key} names image {shown(wrong)}, but imlist has {images} images; correct the index."
-            )
+            raise BadInput(f"{where}: {key} names image {shown(wrong)}, but imlist has {images}: correct the index.")
         if len(set(positions)) < len(positions) or seen & set(positions):
             raise BadInput(f"{where}: an image stands twice in easy, hard and junk; keep it in one list only.")
         seen |= set(positions)

@@ -51,9 +51,7 @@ def read_image(source: Source, name: str | None = None, upright: bool = False) -
     except FileNotFoundError as error:
         raise DataMissing(f"The image {label} is not there: check its name and folder.") from error
     except UnidentifiedImageError as error:
-        raise BadInput(
-            f"{label} cannot be read as an image (empty, or of no known format): replace the file."
-        ) from error
+        raise BadInput(f"{label} cannot be read as an image (empty, or no known format): replace the file.") from error
     except Exception as error:  # a damaged file makes its decoder fail in any way
         raise BadInput(f"{label} cannot be read as an image ({error}): replace the file.") from error
     if rgb.width == 0 or rgb.height == 0:
@@ -95,9 +93,7 @@ def crop_box(image: Image.Image, bbx: Sequence[float], name: str = "the image") 
     if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
         raise BadInput(f"The box {box} of {name} is not a box: give x1 < x2 and y1 < y2 in pixels.")
     if box[0] < -1 or box[1] < -1 or box[2] > image.width + 1 or box[3] > image.height + 1:
-        raise BadInput(
-            f"The box {box} lies outside {name} ({image.width} x {image.height} pixels): correct the ground truth."
-        )
+        raise BadInput(f"The box {box} lies outside {name} of {image.width} x {image.height} pixels: correct it.")
     left, top = max(0, round(box[0])), max(0, round(box[1]))
     right, bottom = min(image.width, max(left + 1, round(box[2]))), min(image.height, max(top + 1, round(box[3])))
     return image.crop((min(left, right - 1), min(top, bottom - 1), right, bottom))
@@ -201,8 +197,6 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
         raise BadInput("There are no images to stack: give at least one.")
     sizes = {image.size for image in images}
     if len(sizes) > 1:
-        raise BadInput(
-            f"Images of different sizes {sorted(sizes)[:3]} cannot be stacked: resize them, or give extract() the list."
-        )
+        raise BadInput(f"Images of sizes {sorted(sizes)[:3]} cannot be stacked: resize them, or give extract() a list.")
     arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous()

@@ -31,9 +31,7 @@ def data_root(root: str | Path | None = None) -> Path:
     for place in (beside_package, Path.cwd(), *Path.cwd().parents):
         if (place / "data" / "rooms_train_labels.csv").is_file():
             return place / "data"
-    raise DataMissing(
-        "No data folder was found: work inside a clone of the project, or set RDISTILL_DATA to its data folder."
-    )
+    raise DataMissing("There is no data folder: work inside a clone of the project, or set RDISTILL_DATA to its data/.")
 
 
 def name_problem(name: str) -> str | None:

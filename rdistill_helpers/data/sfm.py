@@ -176,9 +176,7 @@ class SfMImages:
             BadInput: n is not between 1 and the number of photographs.
         """
         if not 1 <= images <= len(self):
-            raise BadInput(
-                f"{images} photographs cannot be drawn from {len(self)}: give a number from 1 to {len(self)}."
-            )
+            raise BadInput(f"{images} photographs cannot be drawn from {len(self)}: give from 1 to {len(self)}.")
         generator = torch.Generator().manual_seed(seed)
         known, members = self.clusters.unique(return_inverse=True)
         order = torch.randperm(len(known), generator=generator)

@@ -79,9 +79,7 @@ def _channels(features: nn.Sequential, backbone: str) -> int:
         if len(shape) != 4 or shape[1] < shape[3]:
             raise ValueError("no map")
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"The backbone {backbone!r} makes no convolutional feature map to pool: take a plain convolutional network."
-        ) from error
+        raise BadInput(f"The backbone {backbone!r} makes no maps to pool: take a convolutional network.") from error
     return int(shape[1])
 
 
@@ -90,9 +88,7 @@ def _timm_features(backbone: str, weights: str | Path | None) -> nn.Sequential:
     import timm
 
     if backbone not in timm.list_models(["tf_efficientnet_lite*", "tf_efficientnet_b3"]):
-        raise BadInput(
-            f"The backbone {backbone!r} is not known: of timm, tf_efficientnet_lite0 to lite4 and tf_efficientnet_b3 are."
-        )
+        raise BadInput(f"The timm backbone {backbone!r} is not known: give tf_efficientnet_lite0 to lite4, or ..._b3.")
     if weights == "imagenet":
         weights = _installed_weights(backbone)
     model = timm.create_model(backbone, pretrained=False)
@@ -141,9 +137,7 @@ def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Mod
     from torchvision import models
 
     if backbone not in models.list_models(module=models):
-        raise BadInput(
-            f"The backbone {backbone!r} is not known: give squeezenet1_1, tf_efficientnet_lite2 or a torchvision name."
-        )
+        raise BadInput(f"The backbone {backbone!r} is not known: give a name of torchvision, or tf_efficientnet_lite2.")
     if weights == "imagenet" and backbone == "squeezenet1_1":
         weights = shipped = data_root() / SQUEEZENET_FILE
         if not shipped.exists():
@@ -170,7 +164,5 @@ def _load_classifier(model: nn.Module, path: Path) -> None:
     else:
         paired = dict(zip(own, state.values(), strict=False)) if len(own) == len(state) else {}
     if not paired or any(value.shape != own[name].shape for name, value in paired.items()):
-        raise BadInput(
-            f"{path} does not fit the backbone (names or shapes differ): give the state dict of this very architecture."
-        )
+        raise BadInput(f"{path} does not fit the backbone in names or shapes: give weights of this very architecture.")
     model.load_state_dict(paired, strict=False)

@@ -50,9 +50,7 @@ class BlackBoxTeacher:
         self, embed: Embed, budget: int, ledger: str | Path, name: str = "teacher", batch_size: int = 64
     ) -> None:
         if budget < 1:
-            raise BadInput(
-                f"A teacher with a budget of {budget} cannot be asked anything: give a budget of at least 1."
-            )
+            raise BadInput(f"With a budget of {budget} nothing can be asked: give a budget of at least 1.")
         if batch_size < 1:
             raise BadInput(f"The batch size {batch_size} is not usable: give a positive number.")
         self.embed = embed
@@ -210,10 +208,7 @@ class BlackBoxTeacher:
             ) from error
         check_descriptors(descriptors, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
         if len(descriptors) != count:
-            raise BadInput(
-                f"The teacher {self.name!r} answered {count} images with {len(descriptors)} descriptors: embed must return "
-                "one each."
-            )
+            raise BadInput(f"{self.name!r} answered {count} images with {len(descriptors)} descriptors: give one each.")
         return descriptors
 
     def _check_budget(self, count: int) -> None:

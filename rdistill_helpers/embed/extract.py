@@ -244,6 +244,4 @@ def _check_finite(descriptors: Tensor, indices: Tensor, images: Tensor | Sequenc
         index = int(indices[wrong.nonzero()[0, 0]])
         photo = images[index]
         name = f" ({photo})" if isinstance(photo, str | Path) else ""
-        raise BadInput(
-            f"The network gave a descriptor that is not finite for image {index}{name}: check its weights for NaN."
-        )
+        raise BadInput(f"The descriptor is not finite for image {index}{name}: check the weights for NaN.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +150,11 @@ class RetrievalNet(nn.Module):
         if self.whiten is None:
             raise BadInput("This network has no whitening layer to set: make it with a number of dimensions, dim=128.")
         directions = whitening.projection[: self.dim]
-        wanted, given = tuple(self.whiten.weight.shape), tuple(directions.shape)
+        wanted, given = list(self.whiten.weight.shape), list(directions.shape)
         if given != wanted:
             raise BadInput(
-                f"The whitening leads from {given[1]} to {given[0]} dimensions, the network's layer from {wanted[1]} to "
-                f"{wanted[0]}: learn it from descriptors of this backbone without such a layer, more than {wanted[0]} of them."
+                f"The whitening gives directions {given}, the network needs {wanted}: learn it from more descriptors than "
+                f"{wanted[0]}, of this backbone without a whitening layer."
             )
         self.whiten.weight.copy_(directions)
         self.whiten.bias.copy_(-(directions @ whitening.mean))
@@ -208,9 +208,7 @@ class RetrievalNet(nn.Module):
         """The first `parts` of the parts, and the others."""
         chain = self.parts
         if not 0 <= parts < len(chain):
-            raise BadInput(
-                f"{self.backbone} gives no maps after {parts} parts: give a number from 0 to {len(chain) - 1}."
-            )
+            raise BadInput(f"There are no maps after {parts} parts: give a number from 0 to {len(chain) - 1}.")
         return chain[:parts], chain[parts:]
 
     def _input(self, images: Tensor) -> Tensor:
@@ -346,29 +344,28 @@ def network_of(architecture: Mapping[str, Any], state: Mapping[str, Tensor], pat
         net.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise BadInput(
-            f"{path} does not fit its own description of a {net.backbone}: fetch it again ({reason})."
-        ) from error
+        raise BadInput(f"{path} does not fit its own description: fetch it again ({reason}).") from error
     return net.eval()
 
 
 def _check_architecture(architecture: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
     """Raise BadInput for what RetrievalNet could not be made of, or not without filling the memory."""
-    wrong = [name for name in ("backbone", "pooling") if not isinstance(architecture[name], str)]
-    scale = architecture.get("scale", 1.0)
-    if not isinstance(scale, int | float) or not 0 < scale <= MAX_SCALE:
-        wrong.append("scale")
-    for name in ("mean", "std"):
-        values = architecture[name]
-        if values is not None and not (is_list(values) and all(isinstance(v, int | float | np.number) for v in values)):
-            wrong.append(name)
     lengths = {len(value) for value in state.values() if value.ndim}
-    for name in ("dim", "channels"):
-        size = architecture[name]
-        if size is not None and not (is_whole_number(size) and size in lengths):
-            wrong.append(name)
-    if wrong:
-        raise BadInput(f"{path} does not fit its own description, {wrong[0]} cannot be what it says: get it again.")
+    fits: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(("backbone", "pooling"), lambda text: isinstance(text, str)),
+        **dict.fromkeys(("dim", "channels"), lambda size: size is None or (is_whole_number(size) and size in lengths)),
+        **dict.fromkeys(
+            ("mean", "std"), lambda values: values is None or (is_list(values) and all(map(_is_number, values)))
+        ),
+        "scale": lambda scale: isinstance(scale, int | float) and 0 < scale <= MAX_SCALE,
+    }
+    wrong = next((name for name, value in architecture.items() if not fits[name](value)), None)
+    if wrong is not None:
+        raise BadInput(f"{path} does not fit its own description, {wrong} cannot be what it says: get it again.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number)
 
 
 def _teacher_path(root: str | Path | None) -> Path:

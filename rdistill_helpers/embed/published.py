@@ -39,9 +39,7 @@ def load_published(source: str | Path) -> RetrievalNet:
     checkpoint = read_pth(path)
     meta, state = checkpoint.get("meta"), checkpoint.get("state_dict")
     if not isinstance(meta, Mapping) or not isinstance(state, Mapping) or "architecture" not in meta:
-        raise BadInput(
-            f"{path} is not a cirtorch checkpoint (meta and state_dict expected): give one of its .pth files."
-        )
+        raise BadInput(f"{path} is not a cirtorch checkpoint (meta and state_dict are missing): give one of its files.")
     for part in ("regional", "local_whitening"):
         if meta.get(part):
             raise BadInput(f"{path} uses {part}, which is not supported: take a checkpoint with plain global pooling.")
@@ -108,10 +106,7 @@ def _as_whitening(learned: Any, path: Path) -> LearnedWhitening:
         raise BadInput(f"{path} holds no whitening (finite arrays m and P expected): give a file that does.") from error
     mean = mean.flatten()
     if projection.ndim != 2 or projection.shape[1] != len(mean):
-        raise BadInput(
-            f"{path} holds a whitening whose mean of {len(mean)} numbers does not fit its projection "
-            f"{list(projection.shape)}: fetch it again."
-        )
+        raise BadInput(f"{path} has a mean [{len(mean)}] for a projection {list(projection.shape)}: fetch it again.")
     return LearnedWhitening(mean=mean, projection=projection)
 
 

@@ -35,12 +35,9 @@ def extract_to_file(
     """Write the descriptors that `extract` gives to a .npy file for `open_descriptors`.
 
     Until all are there, the file is called `path`.part, and `path`.part.rows says how many descriptors are finished; after
-    an interruption the same call goes on behind them. Only the last finished image is described once more, to see that
-    network, settings and images are the same. Whatever is raised, what is finished stays.
-
-    Under `parallel.processes` each process describes its share of the images, in whole blocks of `at_once` so that batches are
-    those of one process, into `path`.R-of-W.part; process 0 joins them to the one file. All must see one folder, and as many
-    processes go on after an interruption as began.
+    an interruption the same call goes on behind them, once the last finished image has the same descriptor. Under
+    `parallel.processes` each process describes its share of the images into `path`.R-of-W.part, with the batches of one
+    process, and process 0 joins the files; all must see one folder, and as many processes go on as began.
 
     Args:
         net: as in `extract`.
@@ -51,14 +48,14 @@ def extract_to_file(
         batch_size: as in `extract`.
         progress: whether to show a progress bar.
         device: as in `extract`.
-        at_once: how many images are described between two writes; among them, those of equal size share batches.
+        at_once: how many images are described between two writes; those of equal size among them share batches.
 
     Returns:
         The path of the finished file.
 
     Raises:
-        BadInput: `path` is there already, an unfinished file was begun for another number of images, another dtype,
-            network, settings or images, the disk is full, or `extract` refuses what it is given.
+        BadInput: `path` is there already, an unfinished file was begun with other images or settings, the disk is full, or
+            `extract` refuses what it is given. What is finished stays.
         DataMissing: a path leads to no image, or the shares of other processes are not in the folder.
         InUse: another process writes the same file.
     """
@@ -66,8 +63,7 @@ def extract_to_file(
     check_stored(dtype)
     if at_once < 1:
         raise BadInput(f"{at_once} images at once are not usable: give a positive number.")
-    path = Path(path)
-    world = world_size()
+    path, world = Path(path), world_size()
     parts = [
         path.with_name(path.name + (f".{turn}-of-{world}.part" if world > 1 else ".part")) for turn in range(world)
     ]

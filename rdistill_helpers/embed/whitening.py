@@ -123,9 +123,7 @@ def pca_whitening(descriptors: Tensor, power: float = 0.5) -> LearnedWhitening:
     values, vectors = _eigen(_second_moment(part.double() - mean for part in descriptors.split(BLOCK)))
     kept = _varies(values, descriptors)
     if not bool(kept.any()):
-        raise BadInput(
-            f"The {len(descriptors)} descriptors are all equal, there is nothing to whiten: give different ones."
-        )
+        raise BadInput(f"The {len(descriptors)} descriptors are all equal: give different ones to whiten.")
     return _whitening(mean, (vectors[:, kept] / values[kept] ** power).T)
 
 
@@ -169,9 +167,7 @@ def _pairs(queries: Tensor | Sequence[int], positives: Tensor | Sequence[int], c
     """Indices of matching images, checked, without the pairs of an image with itself."""
     queries, positives = _indices(queries, "queries", count), _indices(positives, "positives", count)
     if len(queries) != len(positives):
-        raise BadInput(
-            f"{len(queries)} queries and {len(positives)} positives make no pairs: give one positive for each."
-        )
+        raise BadInput(f"{len(queries)} queries and {len(positives)} positives are not pairs: give one for each.")
     alone = queries == positives
     if bool(alone.all()):
         raise BadInput("All pairs match an image with itself, which says nothing: give pairs of different images.")

@@ -136,10 +136,10 @@ def _benchmark(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep
 
 def _shards(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep: bool) -> bool:
     """Each archive into a folder of its own, so that each is complete or absent."""
-    done = [
-        _photographs([file], folder / Path(file.path).name.removesuffix(".tar.gz"), root, get, keep) for file in files
-    ]
-    return any(done)
+    changed = False
+    for file in files:
+        changed |= _photographs([file], folder / Path(file.path).name.removesuffix(".tar.gz"), root, get, keep)
+    return changed
 
 
 def _training_set(files: Sequence[File], root: Path, get: Fetch, keep: bool, progress: bool, local: bool) -> bool:

@@ -37,7 +37,7 @@ PUBLISHED = {
     "gl18-tl-resnet152-gem-w": "gl18/gl18-tl-resnet152-gem-w-21278d5.pth",
 }
 
-_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data/"
+_VGG = "https://www.robots.ox.ac.uk/~vgg/data/"
 _TRUTH = "http://cmp.felk.cvut.cz/revisitop/data/datasets/"
 _SHARDS = "http://ptak.felk.cvut.cz/revisitop/revisitop1m/jpg/"
 _SFM = "http://cmp.felk.cvut.cz/cnnimageretrieval/data/"
@@ -60,16 +60,13 @@ SOURCES: dict[str, list[File]] = {
     "roxford5k": [
         File("roxford5k/gnd_roxford5k.pkl", _TRUTH + "roxford5k/gnd_roxford5k.pkl"),
         File(
-            "roxford5k/oxbuild_images-v1.tgz",
-            _OXFORD + "oxbuildings/oxbuild_images-v1.tgz",
-            1_938_238_004,
-            unpacked=True,
+            "roxford5k/oxbuild_images-v1.tgz", _VGG + "oxbuildings/oxbuild_images-v1.tgz", 1_938_238_004, unpacked=True
         ),
     ],
     "rparis6k": [
         File("rparis6k/gnd_rparis6k.pkl", _TRUTH + "rparis6k/gnd_rparis6k.pkl"),
-        File("rparis6k/paris_1-v1.tgz", _OXFORD + "parisbuildings/paris_1-v1.tgz", unpacked=True),
-        File("rparis6k/paris_2-v1.tgz", _OXFORD + "parisbuildings/paris_2-v1.tgz", unpacked=True),
+        File("rparis6k/paris_1-v1.tgz", _VGG + "parisbuildings/paris_1-v1.tgz", unpacked=True),
+        File("rparis6k/paris_2-v1.tgz", _VGG + "parisbuildings/paris_2-v1.tgz", unpacked=True),
     ],
     "revisitop1m": [
         File(f"revisitop1m/revisitop1m.{i}.tar.gz", f"{_SHARDS}revisitop1m.{i}.tar.gz", unpacked=True)

@@ -93,22 +93,16 @@ def fetch(
                 try:
                     _transfer(source, file, part, session, progress)
                     digest = _verified(part, file, check)
-                except _Refused as error:
-                    reasons.append(f"{source}: {error}")
-                    if not isinstance(error, _Absent):
-                        failure = DownloadFailed
-                else:
                     part.replace(target)
                     _forget(part)
                     return digest
+                except _Refused as error:
+                    reasons.append(f"{source}: {error}")
+                    failure = failure if isinstance(error, _Absent) else DownloadFailed
     except OSError as error:
-        raise DownloadFailed(
-            f"{target} cannot be written ({error}): check the disk and the folder's rights."
-        ) from error
+        raise DownloadFailed(f"{target} cannot be written ({error}): check disk and rights of the folder.") from error
     advice = f", or remove its entry from {LOCK_FILE} if the file was meant to change" if recorded else ""
-    raise failure(
-        f"{file.path} could not be downloaded ({'; '.join(reasons)}): call again to go on, give another mirror{advice}."
-    )
+    raise failure(f"{file.path} could not be downloaded ({'; '.join(reasons)}): call again or try a mirror{advice}.")
 
 
 @contextmanager
@@ -171,9 +165,7 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise BadInput(
-            f"{path} is not a readable record of checksums ({error!r}): restore it, or delete it."
-        ) from error
+        raise BadInput(f"{path} is not a readable record ({error!r}): restore it, or delete it.") from error
 
 
 def record(root: Path, digests: Mapping[str, str]) -> None:

@@ -4,7 +4,8 @@ import gzip
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
@@ -54,10 +55,7 @@ def unpack(
             name twice, or the disk is full.
     """
     need_space(archives[0].parent, sum(a.stat().st_size for a in archives), f"Unpacking {archives[0].name}")
-    aside = archives[0].with_name(archives[0].name + ".unpacking")
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
-    try:
-        aside.mkdir()
+    with _aside(archives[0], folder) as aside:
 
         def place(name: PurePosixPath) -> Path | None:
             photograph = name.suffix.lower() in ENDINGS and not name.name.startswith(".")
@@ -71,10 +69,6 @@ def unpack(
         if folder.is_dir():
             folder.rmdir()  # an empty one, made by hand
         aside.rename(folder)
-    except OSError as error:
-        raise DownloadFailed(f"{folder} cannot be filled ({error}): check the disk and the folder's rights.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def pick(archive: Path, targets: Mapping[str, Path], progress: bool = False) -> list[str]:
@@ -94,22 +88,27 @@ def pick(archive: Path, targets: Mapping[str, Path], progress: bool = False) -> 
     Raises:
         DownloadFailed: as in `unpack`; then no photograph was written.
     """
-    aside = archive.with_name(archive.name + ".unpacking")
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
-    try:
-        aside.mkdir()
+    with _aside(archive, archive.parent) as aside:
         _unpack_one(archive, lambda name: aside / name.name if name.name in targets else None, progress)
         found = [name for name in targets if (aside / name).is_file()]
         for name in found:
             targets[name].parent.mkdir(parents=True, exist_ok=True)
             (aside / name).replace(targets[name])
+    return sorted(targets.keys() - set(found))
+
+
+@contextmanager
+def _aside(archive: Path, filled: Path) -> Iterator[Path]:
+    """A new folder for what is unpacked, gone at the end; where the disk fails, DownloadFailed names what was to be filled."""
+    aside = archive.with_name(archive.name + ".unpacking")
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    try:
+        aside.mkdir()
+        yield aside
     except OSError as error:
-        raise DownloadFailed(
-            f"{archive.parent} cannot be filled ({error}): check the disk and the folder's rights."
-        ) from error
+        raise DownloadFailed(f"{filled} cannot be filled ({error}): check the disk and the folder's rights.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return sorted(targets.keys() - set(found))
 
 
 def _unpack_one(archive: Path, place: Callable[[PurePosixPath], Path | None], progress: bool = False) -> None:
@@ -136,9 +135,7 @@ def _unpack_one(archive: Path, place: Callable[[PurePosixPath], Path | None], pr
             bar.update(packed.tell() - bar.n)
     except (_BadArchive, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         archive.unlink()
-        raise DownloadFailed(
-            f"{archive.name} was not unpacked and is deleted ({error}): download it again or from another mirror."
-        ) from error
+        raise DownloadFailed(f"{archive.name} was not unpacked and is deleted ({error}): download it again.") from error
 
 
 def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
