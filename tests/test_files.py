@@ -34,9 +34,7 @@ def test_a_failure_leaves_the_old_file_and_says_which_it_was(tmp_path, error):
         assert caught.value is error
     else:
         assert isinstance(caught.value, BadInput)
-        assert str(caught.value) == (
-            f"{path} cannot be written ({error}): check the space on the disk and the rights of the folder."
-        )
+        assert all(words in str(caught.value) for words in (str(path), str(error), "space", "rights"))
 
 
 def test_a_file_that_another_one_writes_is_in_use_until_it_is_done(tmp_path):

@@ -129,7 +129,7 @@ def test_a_notebook_that_fails_elsewhere_or_passes_on_a_stub_is_told(student, tm
         nbformat.v4.new_code_cell("print('[OK]')", id="check-1-1", metadata={"nbgrader": grade | {"task": False}}),
     ]
     told = student.problems(notebook, tmp_path)
-    assert told == ["cell set-up fails and is no check", "check check-1-1 passes on a stub"]
+    assert [("set-up" in one, "check-1-1" in one) for one in told] == [(True, False), (False, True)]
 
 
 def test_the_command_writes_every_notebook(student, tmp_path, monkeypatch, capsys):

@@ -137,7 +137,7 @@ def test_a_page_without_a_kernel_shows_a_sentence_and_asks_no_other_host():
     for name, widget in all_widgets().items():
         shown = widget._repr_mimebundle_()
         data = shown[0] if isinstance(shown, tuple) else shown
-        assert data["text/plain"] == "<a widget to move: run this notebook to see it>", name
+        assert "run this notebook" in data["text/plain"], name
         widget_page = page(nbformat.v4.new_output("display_data", data))
         assert hosts(widget_page) <= hosts(plain), name
 
