@@ -33,7 +33,7 @@ from torch import Tensor
 
 from rdistill_helpers import Benchmark, evaluate, open_descriptors
 from rdistill_helpers.score.ranks import average_precision, remove_ignored
-from rdistill_helpers.score.rows import Rows
+from rdistill_helpers.score.stacked import StackedDescriptors
 
 MOST_GIB, MOST_RATIO, LEAST_SPEEDUP = 1.5, 1.3, 3.0
 PARTS = {"easy": 100, "hard": 80, "junk": 120}  # wanted images of a query
@@ -116,9 +116,9 @@ def measure(path: Path, benchmark: Benchmark, rounds: int) -> bool:
     rows, own = open_descriptors(path), len(benchmark.image_names)
     queries = make_queries(rows, benchmark)
     similarities = torch.empty(len(queries), len(rows))
-    for part, product in Rows([("rows", rows)]).similarities(queries):
+    for part, product in StackedDescriptors([("rows", rows)]).similarities(queries):
         similarities[:, part] = product
-    block = Rows([("rows", rows)]).block_length(len(rows))
+    block = StackedDescriptors([("rows", rows)]).block_length(len(rows))
     scores = {}
 
     def scored(name: str, way: Callable[[], list[float]]) -> None:

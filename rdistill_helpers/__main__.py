@@ -1,4 +1,4 @@
-"""The shell commands: python -m rdistill_helpers download, train, extract and so on; `--help` behind each says more."""
+"""The shell commands: `python -m rdistill_helpers download`, `train`, `extract` and others; `--help` explains each."""
 
 import argparse
 import sys
@@ -7,7 +7,11 @@ from rdistill_helpers import RDistillError, commands, download
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments; what is parsed has `run`, which is called with it."""
+    """Builds the parser of all commands.
+
+    Returns:
+        A parser whose result has `run`, the function to call with that result.
+    """
     parser = argparse.ArgumentParser(prog="python -m rdistill_helpers", description="Tools of the rdistill package.")
     subparsers = parser.add_subparsers(dest="command", required=True)
     command = subparsers.add_parser(
@@ -41,7 +45,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit status, 1 after an error, which is one line on stderr."""
+    """Runs a command.
+
+    Args:
+        arguments: The command and its arguments; by default those of the shell.
+
+    Returns:
+        The exit status: 0, 1 after an error, which is one line on stderr, or 130 after an interruption.
+    """
     given = parser().parse_args(arguments)
     try:
         given.run(given)

@@ -1,4 +1,4 @@
-"""The package's own errors: one sentence each, saying what is wrong, where, and how to fix it."""
+"""The package's own errors. Each message is one sentence: what is wrong, where, and how to fix it."""
 
 import reprlib
 
@@ -10,7 +10,12 @@ _SHORT.maxlevel = 2
 
 
 class RDistillError(Exception):
-    """Base of every error that this package raises on purpose; its message is one line, whatever it names."""
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        message: The sentence. It becomes one printable line of at most about 1,000 characters, whatever names and values from
+            outside it holds.
+    """
 
     def __init__(self, message: str = "") -> None:
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
@@ -18,11 +23,11 @@ class RDistillError(Exception):
 
 
 class BadInput(RDistillError, ValueError):
-    """Something given to the package cannot be used."""
+    """An argument, a file or a setting cannot be used."""
 
 
 class DataMissing(RDistillError, FileNotFoundError):
-    """A file that the package needs is not there."""
+    """A file that the package needs does not exist."""
 
 
 class InUse(RDistillError):
@@ -34,15 +39,22 @@ class BudgetExceeded(RDistillError):
 
 
 class DownloadFailed(RDistillError):
-    """A file could not be downloaded, verified or unpacked; nothing of it is left half done."""
+    """A file could not be downloaded, verified or unpacked; nothing unfinished is left in its place."""
 
 
 class TeacherUnavailable(RDistillError):
-    """A teacher over the network gave no answer; what was answered before is paid and kept, asking again is free."""
+    """A served teacher gave no answer. Earlier answers are paid and kept, and asking for them again is free."""
 
 
 def shown(value: object) -> str:
-    """A value from outside, shortened for an error: without this, numbers and nested lists can be too large to print."""
+    """Shortens a value for an error message, since numbers and nested lists from outside can be too large to print.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its shortened `repr`.
+    """
     try:
         return _SHORT.repr(value)
     except ValueError:  # a number of thousands of digits

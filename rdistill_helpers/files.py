@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, each written by one process at a time; files of others that are refused."""
+"""Files that appear whole or not at all, each written by one process at a time; and a check of compressed files."""
 
 import os
 import zipfile
@@ -15,9 +15,19 @@ SECONDS_TO_WAIT = 60  # for another process that writes the same small file
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that then takes the name `path`, with its folder made; what was there stays until then.
+    """Writes a file whole or not at all: a context in which it has another name, and at whose end it takes its own.
 
-    Processes that write the same file take turns. Raises BadInput when it cannot be written; then nothing is left of it.
+    Its folder is created. An earlier file stays in place until the end. Processes that write the same file take turns.
+
+    Args:
+        path: The name that the file takes.
+
+    Yields:
+        The path to write to, beside `path`.
+
+    Raises:
+        BadInput: The file cannot be written; nothing of it is left.
+        InUse: Another process has been writing it for a minute.
     """
     unfinished = path.with_name(path.name + ".part")
     with only_writer(path, SECONDS_TO_WAIT), writing(path):
@@ -33,10 +43,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_writer(path: Path, wait: float = 0) -> Iterator[None]:
-    """Keeps other processes away from a file, whose folder is made: the one that holds PATH.lock is alone.
+    """Keeps other processes away from a file, by a lock beside it. The system frees the lock of a process that dies.
 
-    The system frees the lock of a process that dies. wait: seconds for another process to finish, after which InUse is
-    raised. Raises BadInput when the folder cannot be written.
+    Args:
+        path: The file. Its folder is created.
+        wait: Seconds to wait for another process to finish.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BadInput: The folder cannot be written.
+        InUse: Another process still holds the lock.
     """
     lock = path.with_name(path.name + ".lock")
     with ExitStack() as held:
@@ -55,7 +73,14 @@ def only_writer(path: Path, wait: float = 0) -> Iterator[None]:
 
 
 def refuse_packed(path: Path) -> None:
-    """Raise BadInput for a file of torch.save that is compressed: PyTorch writes none, and a small one can fill the memory."""
+    """Refuses a compressed file of weights: `torch.save` writes none, and a small one can fill the memory.
+
+    Args:
+        path: A file that torch.load is to read.
+
+    Raises:
+        BadInput: It is a damaged or compressed archive, or unpacks to more than its length.
+    """
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             return
@@ -77,7 +102,17 @@ def _delete(lock: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns failures of the disk into BadInput that names the file; PyTorch reports them as RuntimeError."""
+    """Turns failures of the disk into one sentence. PyTorch reports them as RuntimeError.
+
+    Args:
+        path: The file or folder that the sentence names.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BadInput: The disk is full, the folder cannot be written, and the like.
+    """
     try:
         yield
     except (RDistillError, NotImplementedError, RecursionError, Timeout):

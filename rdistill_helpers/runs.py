@@ -7,11 +7,19 @@ from rdistill_helpers.files import writing
 
 
 def runs_root(root: str | Path | None = None) -> Path:
-    """The folder for computed files, made when it is not there.
+    """Gives the folder for computed files and creates it if needed.
 
-    root: the folder to use; without it the environment variable RDISTILL_RUNS, and without that `runs/` of the clone
-    that the package was installed from (or of the current folder, when it was not installed from a clone). So every
-    notebook and script finds the same files, whatever folder it runs in. Raises BadInput when it cannot be made.
+    Every notebook and script finds the same folder, whatever folder it runs in.
+
+    Args:
+        root: The folder. By default that of the environment variable RDISTILL_RUNS; without it, `runs/` in the clone that
+            the package was installed from, or in the current folder when it was not installed from a clone.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInput: The folder cannot be created.
     """
     if root is None:
         root = os.environ.get("RDISTILL_RUNS") or None

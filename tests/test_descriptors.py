@@ -25,7 +25,7 @@ def test_numpy_arrays_become_float32_tensors(dtype):
     np.testing.assert_allclose(rows.numpy(), array, rtol=1e-6)
 
 
-def test_half_precision_rows_count_as_normalised():
+def test_half_precision_descriptors_count_as_normalised():
     assert check_descriptors(unit_rows(100, 512).half(), "queries").dtype == torch.float32
 
 
@@ -44,14 +44,14 @@ def test_gradients_pass_through():
         (torch.ones(3), r"not the shape \[3\]"),
         (torch.ones(0, 3), "are empty"),
         (torch.ones(3, 0), "are empty"),
-        (torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), "NaN or infinite values, first in row 1"),
-        (torch.tensor([[1.0, 0.0], [0.0, 1.0], [float("-inf"), 0.0]]), "first in row 2"),
-        (torch.tensor([[1.0, 0.0], [0.6, 0.9]]), "not L2-normalised, row 1 has length 1.08"),
-        (torch.tensor([[0.0, 0.0]]), "row 0 has length 0"),
-        (torch.tensor([[1e30, 1e30]]), "not L2-normalised, row 0 has length inf"),
+        (torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]), "NaN or infinite values, first in descriptor 1"),
+        (torch.tensor([[1.0, 0.0], [0.0, 1.0], [float("-inf"), 0.0]]), "first in descriptor 2"),
+        (torch.tensor([[1.0, 0.0], [0.6, 0.9]]), "not L2-normalised, descriptor 1 has length 1.08"),
+        (torch.tensor([[0.0, 0.0]]), "descriptor 0 has length 0"),
+        (torch.tensor([[1e30, 1e30]]), "not L2-normalised, descriptor 0 has length inf"),
     ],
 )
-def test_bad_rows_are_refused_in_one_sentence(rows, words):
+def test_bad_descriptors_are_refused_in_one_sentence(rows, words):
     with pytest.raises(BadInput, match=words) as caught:
         check_descriptors(rows, "queries")
     assert str(caught.value).startswith("queries ")
@@ -70,14 +70,14 @@ def test_lengths_are_free_where_asked():
         check_descriptors(torch.full((1, 2), torch.nan), "student", normalised=False)
 
 
-def test_half_precision_rows_may_be_off_by_two_roundings():
+def test_half_precision_descriptors_may_be_off_by_two_roundings():
     rows = unit_rows()
     rows[2] *= 1 + 1.5e-3
     check_descriptors(rows.half(), "queries")
-    with pytest.raises(BadInput, match="row 2 has length 1.00"):
+    with pytest.raises(BadInput, match="descriptor 2 has length 1.00"):
         check_descriptors(rows, "queries")
     rows[2] *= 1 + 1.5e-3
-    with pytest.raises(BadInput, match="row 2 has length 1.00"):
+    with pytest.raises(BadInput, match="descriptor 2 has length 1.00"):
         check_descriptors(rows.half().numpy(), "queries")
 
 
@@ -96,8 +96,8 @@ def test_stored_rows_come_back_memory_mapped(tmp_path, dtype):
     assert [file.name for file in path.parent.iterdir()] == ["rows.bin"]
 
 
-def test_rows_that_are_no_descriptors_are_not_stored(tmp_path):
-    with pytest.raises(BadInput, match="rows are not L2-normalised"):
+def test_unusable_descriptors_are_not_stored(tmp_path):
+    with pytest.raises(BadInput, match="descriptors are not L2-normalised"):
         save_descriptors(tmp_path / "rows.npy", 2 * unit_rows())
     with pytest.raises(BadInput, match="float16 or float32"):
         save_descriptors(tmp_path / "rows.npy", unit_rows(), "int8")

@@ -99,7 +99,7 @@ def test_expansions_that_cannot_be_computed_are_refused(n, alpha, message):
 def test_rows_that_are_no_descriptors_are_refused():
     with pytest.raises(BadInput, match="database have 5 dimensions where 6"):
         expand_queries(rows(2), rows(20, dim=5), 2)
-    with pytest.raises(BadInput, match=r"database\[1\] are not L2-normalised, row 3"):
+    with pytest.raises(BadInput, match=r"database\[1\] are not L2-normalised, descriptor 3"):
         augment_database([rows(4), rows(4) * torch.tensor([1.0, 1, 1, 3])[:, None]], 2)
     with pytest.raises(BadInput, match="20 neighbours .* from 1 to 19"):
         augment_database(rows(20), 20)

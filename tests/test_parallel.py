@@ -45,7 +45,7 @@ from rdistill_helpers.parallel import (
     rank,
     world_size,
 )
-from rdistill_helpers.score import rows as score_rows
+from rdistill_helpers.score import stacked
 from rdistill_helpers.score.ranks import count_ranks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,8 +190,8 @@ def scores():
     benchmark = Benchmark("b", list("abcde"), [str(i) for i in range(900)], [dict(g) for g in gnd], read=None)
     parts = [unit_rows(200, 16, 3).numpy(), unit_rows(100, 16, 4)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_rows, "SIMILARITIES", 5 * 64)
-        patch.setattr(score_rows, "NUMBERS", 1)
+        patch.setattr(stacked, "SIMILARITIES", 5 * 64)
+        patch.setattr(stacked, "NUMBERS", 1)
         report = evaluate(QUERIES, DATABASE, benchmark, distractors=parts)
         return {
             "ap": [list(m.ap) for m in (report.easy, report.medium, report.hard)],

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.descriptors import open_descriptors, save_descriptors
+from rdistill_helpers.descriptors import check_values, open_descriptors, save_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score import rows as rows_module
+from rdistill_helpers.score import stacked
 from rdistill_helpers.score.report import PROTOCOLS, evaluate, evaluate_ranking
 
 
@@ -178,8 +178,8 @@ def test_distractors_score_as_one_array_however_they_are_stored(tmp_path, monkey
     database, others = (rows(n, seed=n).numpy().astype(dtype) for n in (30, 700))
     others[300:330] = database  # the benchmark's own images once more
     whole = np.concatenate([database, others])
-    monkeypatch.setattr(rows_module, "NUMBERS", 64 * 8)  # blocks of 64 rows, which end within the arrays
-    monkeypatch.setattr(rows_module, "SIMILARITIES", 4 * 128)
+    monkeypatch.setattr(stacked, "NUMBERS", 64 * 8)  # blocks of 64, which end within the arrays
+    monkeypatch.setattr(stacked, "SIMILARITIES", 4 * 128)
     expected = figures(evaluate(queries, whole.astype(np.float32), benchmark))
     first, second = stored(tmp_path / "a.npy", others, dtype), stored(tmp_path / "b.npy", others[101:500], dtype)
     assert isinstance(first, np.memmap) and first.dtype == dtype
@@ -212,17 +212,17 @@ def test_a_twin_of_a_positive_among_the_distractors_ranks_behind_it():
 
 
 def test_distractors_are_read_once(monkeypatch):
-    monkeypatch.setattr(rows_module, "NUMBERS", 64 * 8)  # blocks of 64 rows, of which the first has the benchmark's own
-    read, check = np.zeros(1000, int), rows_module.check_values
+    monkeypatch.setattr(stacked, "NUMBERS", 64 * 8)  # blocks of 64, of which the first has the benchmark's own
+    read = {"database": np.zeros(30, int), "distractors": np.zeros(1000, int)}
 
-    def watched(block, name, tolerance, first):
-        if name == "distractors":
-            read[first : first + len(block)] += 1
-        check(block, name, tolerance, first)
+    def watched(descriptors, name, tolerance, first=0):
+        read[name][first : first + len(descriptors)] += 1
+        check_values(descriptors, name, tolerance, first)
 
-    monkeypatch.setattr(rows_module, "check_values", watched)
+    monkeypatch.setattr(stacked, "check_values", watched)
     evaluate(rows(4), rows(30), make_benchmark(), distractors=rows(1000, seed=1))
-    assert (read[:34] == 2).all() and (read[34:] == 1).all()
+    assert (read["database"] == 2).all() and (read["distractors"][:34] == 2).all()
+    assert (read["distractors"][34:] == 1).all()
 
 
 def test_what_was_read_of_a_mapped_file_does_not_stay_in_memory(tmp_path):
@@ -253,9 +253,12 @@ def spoiled(count, row, value):
 @pytest.mark.parametrize(
     ("distractors", "message"),
     [
-        (spoiled(100, 97, float("nan")), "^distractors hold NaN or infinite values, first in row 97:"),
-        ([rows(90), spoiled(100, 3, float("inf"))], r"^distractors\[1\] hold NaN or infinite values, first in row 3:"),
-        (spoiled(100, 99, 1.01), "^distractors are not L2-normalised, row 99 has length 1.01:"),
+        (spoiled(100, 97, float("nan")), "^distractors hold NaN or infinite values, first in descriptor 97:"),
+        (
+            [rows(90), spoiled(100, 3, float("inf"))],
+            r"^distractors\[1\] hold NaN or infinite values, first in descriptor 3:",
+        ),
+        (spoiled(100, 99, 1.01), "^distractors are not L2-normalised, descriptor 99 has length 1.01:"),
         ([rows(90), rows(10, dim=7)], r"^distractors\[1\] have 7 dimensions where 8 are needed:"),
         ([rows(90), [1.0, 2.0]], r"^distractors\[1\] must be a tensor or numpy array"),
         ("many.npy", "^distractors must be a tensor or numpy array of real numbers, not a str:"),
@@ -270,7 +273,9 @@ def test_distractors_that_cannot_be_compared_are_refused_by_name(distractors, me
 def test_an_error_names_the_file_of_mapped_distractors(tmp_path):
     np.save(tmp_path / "bad.npy", spoiled(100, 42, 0.0).numpy())
     bad = open_descriptors(tmp_path / "bad.npy")
-    with pytest.raises(BadInput, match=r"^distractors\[1\] \(.*bad.npy\) are not L2-normalised, row 42 has length 0:"):
+    with pytest.raises(
+        BadInput, match=r"^distractors\[1\] \(.*bad.npy\) are not L2-normalised, descriptor 42 has length 0:"
+    ):
         evaluate(rows(4), rows(30), make_benchmark(), distractors=[rows(9), bad])
 
 
@@ -302,7 +307,7 @@ def test_report_prints_percentages_and_becomes_a_frame():
         (rows(4), rows(29), "4 and 29 descriptors"),
         (rows(4, dim=7), rows(30), "7"),
         (2 * rows(4), rows(30), "normalise"),
-        (rows(4) * torch.tensor([1.0, 1, float("nan"), 1])[:, None], rows(30), "row 2"),
+        (rows(4) * torch.tensor([1.0, 1, float("nan"), 1])[:, None], rows(30), "descriptor 2"),
     ],
 )
 def test_descriptors_that_cannot_be_compared_are_refused(queries, database, message):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rdistill_helpers.descriptors import open_descriptors, save_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score import rows as module
 from rdistill_helpers.score import search as search_module
+from rdistill_helpers.score import stacked
 from rdistill_helpers.score.search import build_index, recall, search
 
 
@@ -18,8 +18,8 @@ def rows(count, dim=16, seed=0):
 
 
 def test_blocks_give_the_full_sort(monkeypatch):
-    monkeypatch.setattr(module, "SIMILARITIES", 5 * 64)  # 64 database rows for five queries
-    monkeypatch.setattr(module, "NUMBERS", 1)
+    monkeypatch.setattr(stacked, "SIMILARITIES", 5 * 64)  # 64 descriptors of the database for five queries
+    monkeypatch.setattr(stacked, "NUMBERS", 1)
     queries, database = rows(5), torch.cat([rows(100, seed=1), rows(100, seed=1)])  # every row twice: ties
     similarities, positions = search(queries, database, k=12)
     expected = (queries @ database.T).sort(dim=1, descending=True, stable=True)
@@ -51,8 +51,8 @@ def test_ties_rank_by_position_whatever_the_block(seed, k, at_once):
     corners = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0.6, 0.8, 0]])
     queries, database = (corners[torch.randint(0, 5, (n,), generator=g)] for n in (3, 40))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TILE", 1)
-        patch.setattr(module, "SIMILARITIES", at_once)
+        patch.setattr(stacked, "TILE", 1)
+        patch.setattr(stacked, "SIMILARITIES", at_once)
         _, positions = search(queries, database, k)
     order = (queries @ database.T).sort(dim=1, descending=True, stable=True).indices
     assert positions.tolist() == order[:, :k].tolist()
@@ -78,7 +78,7 @@ def test_an_index_is_built_from_shards_on_disk_in_blocks(kind, tmp_path, monkeyp
 def test_a_bad_row_of_a_shard_is_named():
     database = rows(3000, seed=1)
     database[2000] = torch.nan
-    with pytest.raises(BadInput, match=r"database\[1\] hold NaN or infinite values, first in row 500"):
+    with pytest.raises(BadInput, match=r"database\[1\] hold NaN or infinite values, first in descriptor 500"):
         build_index([database[:1500], database[1500:]], "ivfpq")
 
 

@@ -206,5 +206,5 @@ def test_rows_that_are_no_descriptors_are_refused():
     rows = matching()[0]
     rows[3, 2] = float("nan")
     for learn in (pca_whitening, lambda r: learn_whitening(r, [0], [1])):
-        with pytest.raises(BadInput, match="descriptors hold NaN or infinite values, first in row 3"):
+        with pytest.raises(BadInput, match="descriptors hold NaN or infinite values, first in descriptor 3"):
             learn(rows)

@@ -1,4 +1,4 @@
-"""Scores that others have published, to hold one's own against."""
+"""Published scores, to compare one's own with."""
 
 # Medium and hard mAP in percent. Source: README of cnnimageretrieval-pytorch (F. Radenovic), images with a longer side of 1024
 # pixels at three scales; the first and the last with the learned whitening that is in their files.
@@ -11,7 +11,14 @@ PUBLISHED_SCORES: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def published_scores(benchmark: str) -> list[dict[str, str | float]]:
-    """Rows {name, medium, hard} of published networks on a benchmark, as fractions; empty where nothing is known."""
+    """Gives the scores of published networks on a benchmark.
+
+    Args:
+        benchmark: Its name, such as "roxford5k".
+
+    Returns:
+        One dict for each network: its name, and medium and hard mAP as fractions. Empty for an unknown benchmark.
+    """
     return [
         {"name": name, "medium": scores[benchmark][0] / 100, "hard": scores[benchmark][1] / 100}
         for name, scores in PUBLISHED_SCORES.items()

@@ -9,64 +9,92 @@ from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.parallel import all_reduce
-from rdistill_helpers.score.rows import Rows
+from rdistill_helpers.score.stacked import StackedDescriptors
 
 CELLS = 2**23  # of the tables by which similarities are placed, all queries together: 32 MB
 
 
 def order_bits(similarities: Tensor) -> Tensor:
-    """Whole numbers of 32 bits, as int64, that order as the float32 similarities do; -0 and 0 have the same."""
+    """Gives whole numbers that order as similarities do; -0 and 0 have the same.
+
+    Args:
+        similarities: float32, any shape.
+
+    Returns:
+        Numbers of 32 bits, int64 of the same shape.
+    """
     # Read as whole numbers, the bits of floats order as the floats do, once the negative ones are mirrored.
     bits = similarities.contiguous().view(torch.int32)
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits).to(torch.int64)
 
 
-def order_keys(similarities: Tensor, rows: Tensor) -> Tensor:
-    """Whole numbers that order as a ranked list does: by similarity and, where it is equal, the lower row number first.
+def order_keys(similarities: Tensor, positions: Tensor) -> Tensor:
+    """Gives whole numbers that order as a ranked list does: by similarity, and of equal ones the lower position first.
 
-    similarities: float32 [Q, N]; rows: int64 [N] or [Q, N], the database row of each. Returns int64 [Q, N]: larger is earlier
-    in the list, and rows that differ never have the same key. The row number is `-key & 0xFFFFFFFF`.
+    Args:
+        similarities: float32 [Q, N].
+        positions: In the database, int64 [N] or [Q, N].
+
+    Returns:
+        Keys int64 [Q, N], different for different positions; larger is earlier in the list. The position is
+        `-key & 0xFFFFFFFF`.
     """
-    return (order_bits(similarities) << 32) - rows
+    return (order_bits(similarities) << 32) - positions
 
 
 def count_ranks(
-    queries: Tensor, database: Tensor | Rows, wanted: Sequence[Tensor], block: int | None = None
+    queries: Tensor, database: Tensor | StackedDescriptors, wanted: Sequence[Tensor], block: int | None = None
 ) -> list[Tensor]:
-    """Rank of the wanted database rows for each query: the number of rows that are more similar.
+    """Ranks the wanted descriptors of the database for each query: counts how many are more similar.
 
-    queries [Q, D], database [N, D], wanted: Q tensors of row numbers. Equal similarities rank by row number, the lower
-    first. Returns Q int64 tensors, 0-based ranks in the order of `wanted`. Counting over blocks of at most `block` database
-    rows needs memory for one block of similarities only, and its counts are exactly the positions of a stable full sort.
-    Rows behind the block with the last wanted one are read once, the others twice.
+    Counting in blocks needs memory for one block of similarities only, and gives exactly the ranks of a stable full sort.
+    Descriptors behind the block with the last wanted one are read once, the others twice.
 
-    A count over all rows is the sum of the counts over parts of them. So under `parallel.processes` each process reads and
-    counts its own part of the blocks, the counts are added, and every process has the ranks.
+    A count over all descriptors is the sum of the counts over parts of them. So under `parallel.processes` each process reads
+    and counts its own part of the blocks, the counts are summed, and every process has the ranks.
+
+    Args:
+        queries: float32 [Q, D].
+        database: [N, D].
+        wanted: Q tensors of positions in the database.
+        block: The most descriptors in a block.
+
+    Returns:
+        Q int64 tensors of 0-based ranks in the order of `wanted`. Equal similarities rank by position, the lower first.
+
+    Raises:
+        BadInput: A descriptor is not finite or, where the database demands it, not normalised.
     """
-    rows = database if isinstance(database, Rows) else Rows([("database", database)], normalised=False)
+    stacked = (
+        database
+        if isinstance(database, StackedDescriptors)
+        else StackedDescriptors([("database", database)], normalised=False)
+    )
     longest = max(map(len, wanted), default=0)
     if longest == 0:
         return [torch.zeros(0, dtype=torch.int64) for _ in wanted]
     # At least one filling in each line: its places are then its own, also where all lines stand behind one another.
     numbers = F.pad(torch.nn.utils.rnn.pad_sequence(list(wanted), batch_first=True, padding_value=-1), (0, 1), value=-1)
-    behind = int(numbers.max()) + 1  # from here on, no row is wanted
+    behind = int(numbers.max()) + 1  # from here on, none is wanted
 
-    # The wanted rows' similarities come from the products that they are compared with: another shape may round otherwise.
-    mine = rows.own_part(len(queries), block)
+    # The wanted similarities come from the products that they are compared with: another shape may round otherwise.
+    mine = stacked.own_part(len(queries), block)
     own = torch.zeros(numbers.shape)
-    for part, similarities in rows.similarities(queries, block, min(behind, mine.stop), mine.start):
+    for part, similarities in stacked.similarities(queries, block, min(behind, mine.stop), mine.start):
         inside = (numbers >= part.start) & (numbers < part.stop)
         places = (numbers - part.start).clamp(0, similarities.shape[1] - 1)
         own = torch.where(inside, similarities.gather(1, places), own)
-    own = all_reduce(own).masked_fill_(numbers < 0, torch.inf)  # a row is one process's, and zero for the others
-    keys = torch.where(numbers < 0, torch.iinfo(torch.int64).max, order_keys(own, numbers))  # no key of a row is larger
+    own = all_reduce(own).masked_fill_(numbers < 0, torch.inf)  # each is one process's, and zero for the others
+    keys = torch.where(
+        numbers < 0, torch.iinfo(torch.int64).max, order_keys(own, numbers)
+    )  # larger than every other key
     keys, order = keys.sort(dim=1)
-    places_behind = _Places(own.gather(1, order), len(rows) - behind)
+    places_behind = _Places(own.gather(1, order), len(stacked) - behind)
 
-    # How many wanted rows each database row stands above; from these counts, how many rows stand above each wanted one.
+    # For each descriptor, how many wanted ones it ranks above; from these counts, how many rank above each wanted one.
     first = torch.arange(len(keys))[:, None] * keys.shape[1]
     beaten = torch.zeros(keys.numel(), dtype=torch.int64)
-    for part, similarities in rows.similarities(queries, block, mine.stop, mine.start):
+    for part, similarities in stacked.similarities(queries, block, mine.stop, mine.start):
         before = min(max(0, behind - part.start), part.stop - part.start)
         if before:
             numbered = order_keys(similarities[:, :before], torch.arange(part.start, part.start + before))
@@ -75,20 +103,21 @@ def count_ranks(
         if part.stop > behind:
             beaten += torch.bincount(places_behind(similarities[:, before:].contiguous()), minlength=len(beaten))
     beaten = all_reduce(beaten)
-    ranks = torch.empty_like(order).scatter_(1, order, len(rows) - beaten.view(keys.shape).cumsum(1))
+    ranks = torch.empty_like(order).scatter_(1, order, len(stacked) - beaten.view(keys.shape).cumsum(1))
     return [line[: len(found)] for line, found in zip(ranks, wanted, strict=True)]
 
 
 class _Places:
-    """How many of a query's ascending own similarities lie below others: as torch.searchsorted, several times as fast.
+    """Counts how many of a query's ascending own similarities lie below others: torch.searchsorted, several times as fast.
 
     A table answers for cells of equal width in which no own similarity lies. Multiplication by a power of two and rounding
     towards zero keep the order of floats exactly, so a similarity of another cell than an own one is on the same side of it
     as its cell is. Only the few similarities that share a cell with an own one are searched for.
+
+    own: float32 [Q, L], ascending. expected: How many similarities a query will have, by which the table is sized.
     """
 
     def __init__(self, own: Tensor, expected: int) -> None:
-        """own: float32 [Q, L], ascending; expected: how many similarities a query will have, which tells what table pays."""
         count, length = own.shape
         # cells in each of (-1, 0) and (0, 1), a power of two
         self.scale = 2 ** max(1, (min(CELLS // count, expected) // 2).bit_length() - 1)
@@ -121,9 +150,14 @@ class _Places:
 
 
 def remove_ignored(positives: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Ascending ranks of the positives after the ignored images left the list: [P] int64.
+    """Removes the ignored images from the list.
 
-    positives, ignored: ranks in the full list, any order.
+    Args:
+        positives: Ranks of the positives in the full list, in any order.
+        ignored: Ranks of the ignored images in the full list, in any order.
+
+    Returns:
+        Ascending ranks of the positives in the shorter list, int64 [P].
     """
     positives = np.sort(np.asarray(positives, np.int64))
     return positives - np.searchsorted(np.sort(np.asarray(ignored, np.int64)), positives)
@@ -137,10 +171,18 @@ def _check(ranks: np.ndarray) -> np.ndarray:
 
 
 def average_precision(ranks: Sequence[int] | np.ndarray, positives: int | None = None) -> float:
-    """Average precision of one query, trapezoid form of the revisited protocol, in [0, 1].
+    """Computes the average precision of one query, in the trapezoid form of the revisited protocol.
 
-    ranks: ascending 0-based ranks of the positives after junk removal. positives: how many there are in all, where a cut
-    list shows only some of them. nan when there are none. Raises BadInput for unsorted ranks.
+    Args:
+        ranks: Ascending 0-based ranks of the positives after junk removal.
+        positives: Number of positives, where a cut list shows only some of them.
+
+    Returns:
+        A fraction in [0, 1], nan without positives.
+
+    Raises:
+        BadInput: The ranks are negative, repeated or not ascending.
+
     Source: Radenovic et al., "Revisiting Oxford and Paris", CVPR 2018.
     """
     found = _check(np.asarray(ranks))
@@ -154,9 +196,20 @@ def average_precision(ranks: Sequence[int] | np.ndarray, positives: int | None =
 
 
 def precision_at(ranks: Sequence[int] | np.ndarray, k: int, positives: int | None = None) -> float:
-    """Share of positives among the first k, k lowered to the 1-based rank of the last positive; nan without positives.
+    """Computes the share of positives among the first k, with k lowered to the 1-based rank of the last positive.
 
-    ranks, positives: as for `average_precision`; a cut list that shows no positive gives 0.
+    Args:
+        ranks: As for `average_precision`.
+        k: The cut-off.
+        positives: As for `average_precision`.
+
+    Returns:
+        A fraction in [0, 1], 0 for a cut list without a positive, nan without positives.
+
+    Raises:
+        BadInput: The ranks are negative, repeated or not ascending.
+
+    Source: Radenovic et al., "Revisiting Oxford and Paris", CVPR 2018.
     """
     found = _check(np.asarray(ranks))
     if (len(found) if positives is None else positives) == 0:

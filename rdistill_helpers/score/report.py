@@ -12,7 +12,7 @@ from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.ranks import average_precision, count_ranks, precision_at, remove_ignored
-from rdistill_helpers.score.rows import Array, Rows, each_named, named
+from rdistill_helpers.score.stacked import Array, StackedDescriptors, each_named, named
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +27,13 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Measures:
-    """Scores under one protocol, fractions: mean AP, mean precision at k, and AP of every query (nan without positives)."""
+    """Scores under one protocol, as fractions.
+
+    Attributes:
+        mAP: Mean average precision over the queries with positives.
+        mP: Mean precision at k, by k.
+        ap: Average precision of every query [Q], nan without positives.
+    """
 
     mAP: float
     mP: dict[int, float]
@@ -36,44 +42,55 @@ class Measures:
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of one system on one benchmark. Prints as a table in percent."""
+    """Scores of one system on one benchmark. Prints as a table in percent.
+
+    Attributes:
+        easy: Scores under the easy protocol.
+        medium: Scores under the medium protocol.
+        hard: Scores under the hard protocol.
+        name: What the table calls the system.
+    """
 
     easy: Measures
     medium: Measures
     hard: Measures
     name: str = ""
 
-    def _rows(self) -> list[list[str]]:
+    def _lines(self) -> list[list[str]]:
         ks = list(self.medium.mP)
-        rows = [[self.name or "mAP in %", "mAP", *(f"mP@{k}" for k in ks)]]
+        lines = [[self.name or "mAP in %", "mAP", *(f"mP@{k}" for k in ks)]]
         for protocol in PROTOCOLS:
             measures: Measures = getattr(self, protocol)
-            rows.append([protocol, *(f"{100 * v:.1f}" for v in (measures.mAP, *measures.mP.values()))])
-        return rows
+            lines.append([protocol, *(f"{100 * v:.1f}" for v in (measures.mAP, *measures.mP.values()))])
+        return lines
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{protocol} mAP {100 * getattr(self, protocol).mAP:.1f} %" for protocol in PROTOCOLS)
         return f"Report({self.name!r}: {parts})"
 
     def __str__(self) -> str:
-        first, *rest = self._rows()
-        wide = max(len(row[0]) for row in self._rows())
-        return "\n".join(row[0].ljust(wide) + "".join(v.rjust(8) for v in row[1:]) for row in (first, *rest))
+        first, *rest = self._lines()
+        wide = max(len(line[0]) for line in (first, *rest))
+        return "\n".join(line[0].ljust(wide) + "".join(v.rjust(8) for v in line[1:]) for line in (first, *rest))
 
     def _repr_html_(self) -> str:
-        first, *rest = self._rows()
+        first, *rest = self._lines()
         head = "".join(f"<th>{v}</th>" for v in first)
-        body = "".join(f"<tr><th>{r[0]}</th>" + "".join(f"<td>{v}</td>" for v in r[1:]) + "</tr>" for r in rest)
+        body = "".join(f"<tr><th>{t[0]}</th>" + "".join(f"<td>{v}</td>" for v in t[1:]) + "</tr>" for t in rest)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_frame(self) -> "pandas.DataFrame":
-        """One row for each protocol, fractions: mAP, mP@k ..."""
+        """Gives the scores as a data frame.
+
+        Returns:
+            One line for each protocol, with mAP and mP@k as fractions.
+        """
         import pandas
 
-        rows = {
+        scores = {
             p: {"mAP": m.mAP, **{f"mP@{k}": v for k, v in m.mP.items()}} for p in PROTOCOLS for m in (getattr(self, p),)
         }
-        return pandas.DataFrame.from_dict(rows, orient="index")
+        return pandas.DataFrame.from_dict(scores, orient="index")
 
 
 def evaluate(
@@ -84,20 +101,35 @@ def evaluate(
     name: str = "",
     distractors: Array | Sequence[Array] | None = None,
 ) -> Report:
-    """Scores of descriptors: queries [Q, D], database [N, D], rows L2-normalised; similarity is the dot product.
+    """Scores descriptors under the easy, medium and hard protocols; similarity is the dot product.
 
-    distractors: one array [M, D] or a list of them, which stand behind the database in this order; the database may also have
-    more rows than the benchmark has images, and the rest are distractors too. Database and distractors are tensors or numpy
-    arrays, memory-mapped ones included (`open_descriptors`): they are read, checked and multiplied in blocks as float32,
-    distractors once, so that a million of them need little memory. However the rows are spread over arrays, the scores are
-    those of one float32 array. Ties rank by row number, the lower first, hence a distractor behind the images of the benchmark.
-    Raises BadInput, with the array and the row in it, for descriptors that cannot be compared: NaN, another dimension, a
-    length further from 1 than 1e-3 or, for float16, 2e-3.
+    Database and distractors are read, checked and multiplied in blocks as float32, distractors once, so that a million of them
+    need little memory. The scores do not depend on how the descriptors are spread over arrays. Equal similarities rank by
+    position, the lower first, hence a distractor behind the images of the benchmark.
+
+    Args:
+        queries: Descriptors [Q, D] in the order of `benchmark.query_names`, L2-normalised.
+        database: Descriptors [N, D] in the order of `benchmark.image_names`, L2-normalised; a tensor or NumPy array,
+            memory-mapped ones included (`open_descriptors`). Those behind the last image are distractors.
+        benchmark: The benchmark.
+        ks: Cut-offs of the mean precision.
+        name: What the report calls the system.
+        distractors: More descriptors [M, D], or a list of such arrays, which stand behind the database in this order.
+
+    Returns:
+        The scores.
+
+    Raises:
+        BadInput: The numbers of descriptors do not fit the benchmark, a cut-off is below 1, or descriptors cannot be compared
+            (NaN, another dimension, a length further from 1 than 1e-3 or, for float16, 2e-3); the message names the array and
+            the number there.
+
+    Source: Radenovic et al., "Revisiting Oxford and Paris", CVPR 2018.
     """
     _check_cuts(ks)
     q = check_descriptors(queries, "queries").detach().cpu()
     others = [] if distractors is None else each_named("distractors", distractors)
-    rows = Rows([named("database", database), *others], dim=q.shape[1])
+    stacked = StackedDescriptors([named("database", database), *others], dim=q.shape[1])
     if len(q) != len(benchmark.query_names) or len(database) < len(benchmark.image_names):
         raise BadInput(
             f"{benchmark.name} has {len(benchmark.query_names)} queries and {len(benchmark.image_names)} images, "
@@ -106,18 +138,31 @@ def evaluate(
         )
     wanted = [torch.from_numpy(np.concatenate([g[part] for part in LISTS])) for g in benchmark.ground_truth]
     ranks = []
-    for gnd, counted in zip(benchmark.ground_truth, count_ranks(q, rows, wanted), strict=True):
+    for gnd, counted in zip(benchmark.ground_truth, count_ranks(q, stacked, wanted), strict=True):
         ends = np.cumsum([len(gnd[part]) for part in LISTS])[:-1]
         ranks.append(dict(zip(LISTS, np.split(counted.numpy(), ends), strict=True)))
     return _report(benchmark, ranks, ks, name)
 
 
 def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1, 5, 10), name: str = "") -> Report:
-    """Scores of ranked lists made elsewhere: [Q, n] database positions, best first; n may be less than the database.
+    """Scores ranked lists made elsewhere, under the easy, medium and hard protocols.
 
-    Positions behind the last image of the benchmark are distractors; -1 at the end of a list, with which FAISS fills what it
-    did not find, is nothing. Positives that are not in a list count as not found. Raises BadInput when a list names an
-    image twice.
+    Args:
+        ranking: Positions in the database, whole numbers [Q, n], best first. n may be less than the database; positives that
+            are not listed count as not found. Positions behind the last image of the benchmark are distractors. -1 at the end
+            of a list, as FAISS fills it, is ignored.
+        benchmark: The benchmark.
+        ks: Cut-offs of the mean precision.
+        name: What the report calls the system.
+
+    Returns:
+        The scores.
+
+    Raises:
+        BadInput: The ranking has another shape, a list names an image twice or holds a negative position before its end, or a
+            cut-off is below 1.
+
+    Source: Radenovic et al., "Revisiting Oxford and Paris", CVPR 2018.
     """
     _check_cuts(ks)
     lists = np.asarray(ranking)

@@ -12,31 +12,42 @@ from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.parallel import gather, world_size
 from rdistill_helpers.score.ranks import order_keys
-from rdistill_helpers.score.rows import Array, Rows, each_named
+from rdistill_helpers.score.stacked import Array, StackedDescriptors, each_named
 
-LEARNED_FROM = 2**16  # rows, 512 MB of 2,048 dimensions
-ADDED_AT_ONCE = 2**15  # rows
+LEARNED_FROM = 2**16  # descriptors, 512 MB of 2,048 dimensions
+ADDED_AT_ONCE = 2**15  # descriptors
 
 
 def search(
     queries: Array, database: Array | Sequence[Array] | None, k: int = 10, index: Any = None
 ) -> tuple[Tensor, Tensor]:
-    """The k most similar database rows of each query, best first: (similarities [Q, k], positions int64 [Q, k]).
+    """Finds the k most similar descriptors of the database for each query.
 
-    queries [Q, D], database [N, D], rows L2-normalised; the database may be a list of arrays, one behind the other, and
-    memory-mapped. Exact, in blocks of the database; equal similarities rank by position, the lower first. Under
-    `parallel.processes` each process searches its own part of the blocks, and every process gets the whole result.
-    index: of `build_index`, or a list of them, one for each part of the database, one behind the other; then the database is
-    not needed and may be None. Where approximate indexes find fewer than k, position -1 fills the line.
+    Without an index the search is exact, in blocks of the database. Under `parallel.processes` each process searches its own
+    part of the blocks, and every process gets the whole result.
+
+    Args:
+        queries: Descriptors [Q, D], L2-normalised.
+        database: Descriptors [N, D], L2-normalised, or a list of such arrays, one behind the other; memory-mapped ones
+            included. None with an index.
+        k: Number of neighbours, from 1 to N.
+        index: An index of `build_index`, or a list of them, one for each part of the database, one behind the other.
+
+    Returns:
+        Similarities float32 [Q, k] and positions int64 [Q, k], best first; of equal similarities the lower position is first.
+        Where an approximate index finds fewer than k, position -1 fills the rest.
+
+    Raises:
+        BadInput: The descriptors cannot be compared, k of them cannot be found, or there is nothing to search.
     """
     q = check_descriptors(queries, "queries").detach().cpu()
     if index is not None:
         return _search_indexes(q, index if isinstance(index, list | tuple) else [index], k)
     if database is None:
         raise BadInput("There is neither a database nor an index to search: give one of them.")
-    rows = Rows(each_named("database", database), dim=q.shape[1])
-    check_count(k, len(rows))
-    return nearest(q, rows, k)
+    stacked = StackedDescriptors(each_named("database", database), dim=q.shape[1])
+    check_count(k, len(stacked))
+    return nearest(q, stacked, k)
 
 
 def _search_indexes(queries: Tensor, indexes: Sequence[Any], k: int) -> tuple[Tensor, Tensor]:
@@ -60,23 +71,43 @@ def _search_indexes(queries: Tensor, indexes: Sequence[Any], k: int) -> tuple[Te
 
 
 def check_count(k: int, size: int) -> None:
-    """Raise BadInput unless a database of this size has k rows to be found."""
+    """Checks a number of neighbours.
+
+    Args:
+        k: The number.
+        size: Number of descriptors among which they are.
+
+    Raises:
+        BadInput: k is not from 1 to `size`.
+    """
     if not 1 <= k <= size:
-        raise BadInput(f"{k} neighbours cannot be found among {size} database rows: give a number from 1 to {size}.")
+        raise BadInput(f"{k} neighbours cannot be found among {size} descriptors: give a number from 1 to {size}.")
 
 
-def nearest(queries: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
-    """What `search` gives, of checked queries."""
+def nearest(queries: Tensor, stacked: StackedDescriptors, k: int) -> tuple[Tensor, Tensor]:
+    """Finds the k most similar descriptors for each query, as `search` does.
+
+    Args:
+        queries: Checked descriptors, float32 [Q, D] on the CPU.
+        stacked: The database.
+        k: Number of neighbours, from 1 to N.
+
+    Returns:
+        Similarities float32 [Q, k] and positions int64 [Q, k], best first.
+
+    Raises:
+        BadInput: A descriptor of the database is not finite or not normalised.
+    """
     best = torch.empty(len(queries), 0, dtype=torch.int64)
     values = torch.empty(len(queries), 0)
-    mine = rows.own_part(len(queries))
-    for part, similarities in rows.similarities(queries, None, mine.stop, mine.start):
+    mine = stacked.own_part(len(queries))
+    for part, similarities in stacked.similarities(queries, None, mine.stop, mine.start):
         keys = order_keys(similarities, torch.arange(part.start, part.stop))
         found, places = keys.topk(min(k, keys.shape[1]), dim=1)
         best, order = torch.cat([best, found], 1).topk(min(k, best.shape[1] + found.shape[1]), dim=1)
         values = torch.cat([values, similarities.gather(1, places)], 1).gather(1, order)
     if world_size() > 1:
-        lacking = k - best.shape[1]  # the part of a process may have fewer than k rows
+        lacking = k - best.shape[1]  # the part of a process may have fewer than k
         best, values = F.pad(best, (0, lacking), value=torch.iinfo(best.dtype).min), F.pad(values, (0, lacking))
         best, order = torch.cat([*gather(best[None], world_size())], 1).topk(k, dim=1)
         values = torch.cat([*gather(values[None], world_size())], 1).gather(1, order)
@@ -84,16 +115,25 @@ def nearest(queries: Tensor, rows: Rows, k: int) -> tuple[Tensor, Tensor]:
 
 
 def build_index(database: Array | Sequence[Array], kind: str = "flat", seed: int = 0) -> Any:
-    """A FAISS index of L2-normalised rows [N, D] by inner product.
+    """Builds a FAISS index by inner product, reading the database in blocks.
 
-    database: one array or a list of shards, one behind the other, memory-mapped ones included; they are read in blocks.
-    kind: "flat" (exact) and "hnsw" (graph) keep all rows as float32; "ivfpq" keeps at most 64 bytes of each and learns its
-        codes from all rows, or from 65,536 random ones, but from 2,560 at least. seed: what these are drawn by.
+    Args:
+        database: Descriptors [N, D], L2-normalised, or a list of such arrays, one behind the other; memory-mapped ones
+            included.
+        kind: "flat" (exact) and "hnsw" (graph) keep all descriptors as float32. "ivfpq" keeps at most 64 bytes of each and
+            learns its codes from all of them, or from 65,536 random ones.
+        seed: Of these random ones.
+
+    Returns:
+        The index.
+
+    Raises:
+        BadInput: The descriptors cannot be compared, an ivfpq index would have fewer than 2,560, or the kind is unknown.
     """
     import faiss
 
-    rows = Rows(each_named("database", database))
-    count, dim = len(rows), rows.dim
+    stacked = StackedDescriptors(each_named("database", database))
+    count, dim = len(stacked), stacked.dim
     if kind == "flat":
         index: Any = faiss.IndexFlatIP(dim)
     elif kind == "hnsw":
@@ -102,20 +142,28 @@ def build_index(database: Array | Sequence[Array], kind: str = "flat", seed: int
         parts = next((m for m in (64, 32, 16, 8, 4, 2, 1) if dim % m == 0 and dim // m >= 4), 1)
         if count < 10 * 256:
             raise BadInput(
-                f"An ivfpq index cannot be learned from {count} rows: give at least 2560, or take kind='flat'."
+                f"An ivfpq index cannot be learned from {count} descriptors: give at least 2560, or take kind='flat'."
             )
         cells = max(1, min(count // 256, LEARNED_FROM // 64))
         index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, cells, parts, 8, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = 16
         drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:LEARNED_FROM].sort().values
-        index.train(rows.take(drawn).nan_to_num().numpy())  # a row that is not finite is named when it is added
+        index.train(stacked.take(drawn).nan_to_num().numpy())  # one that is not finite is reported when it is added
     else:
         raise BadInput(f"The index kind {kind!r} is not known: choose flat, hnsw or ivfpq.")
-    for block in rows.blocks(ADDED_AT_ONCE):
+    for block in stacked.blocks(ADDED_AT_ONCE):
         index.add(block.numpy())
     return index
 
 
 def recall(found: Tensor, exact: Tensor) -> float:
-    """Share of the exact neighbours that were found: positions [Q, k] of an index against those of exact search, in [0, 1]."""
+    """Measures which share of the exact neighbours an index found.
+
+    Args:
+        found: Positions [Q, k] from the index.
+        exact: Positions [Q, k] from exact search.
+
+    Returns:
+        A share in [0, 1].
+    """
     return float((found[:, :, None] == exact[:, None, :]).any(1).float().mean())

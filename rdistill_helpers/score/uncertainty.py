@@ -16,7 +16,13 @@ from rdistill_helpers.errors import BadInput
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the ends of its interval, as fractions."""
+    """A mean and its interval, as fractions.
+
+    Attributes:
+        mean: The mean.
+        low: The lower end.
+        high: The upper end.
+    """
 
     mean: float
     low: float
@@ -24,7 +30,7 @@ class Interval:
 
     @property
     def side(self) -> str:
-        """Of a difference: "above", "below" or "not told apart" from 0."""
+        """Where an interval of a difference lies: "above" or "below" zero, or "not told apart" from it."""
         return "above" if self.low > 0 else "below" if self.high < 0 else "not told apart"
 
     def __str__(self) -> str:
@@ -32,11 +38,24 @@ class Interval:
 
 
 def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
-    """The mean of [S, Q] values and its percentile interval, seeds and queries both drawn anew with replacement.
+    """Computes a mean and its percentile interval; seeds and queries are both drawn with replacement.
 
-    Says where the mean would lie with other seeds and other queries of the same kind; with a single seed it can only
-    speak of other queries. Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
-    Raises BadInput for values that are not [S, Q] or none at all, and for a level outside of (0, 1).
+    The interval says where the mean would lie with other seeds and other queries of the same kind; with a single seed, with
+    other queries only.
+
+    Args:
+        ap: Average precision of each query for each seed, float [S, Q].
+        level: Of the interval, between 0 and 1.
+        draws: Number of draws.
+        seed: Of the draws.
+
+    Returns:
+        The mean with its interval.
+
+    Raises:
+        BadInput: `ap` is not [S, Q], has no values or is nan for a query of some seeds; or the level is not in (0, 1).
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
     values = _known(ap)
     if not 0 < level < 1 or draws < 1:
@@ -56,20 +75,46 @@ def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 
 
 
 def paired_bootstrap(ap: Tensor, other: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
-    """The mean of ap - other, both [S, Q] with the same seeds and queries in the same order, and its interval.
+    """Computes the mean difference of two methods and its interval.
 
-    What a seed or a query does to both methods cancels, so this interval is narrower than the two intervals look.
-    Raises BadInput when the two do not pair.
+    What a seed or a query does to both methods cancels, so this interval is narrower than the two separate ones suggest.
+
+    Args:
+        ap: Average precision of each query for each seed, float [S, Q].
+        other: The same of the other method, with the same seeds and queries in the same order.
+        level: Of the interval, between 0 and 1.
+        draws: Number of draws.
+        seed: Of the draws.
+
+    Returns:
+        The mean of `ap - other` with its interval.
+
+    Raises:
+        BadInput: The two have different shapes, or as for `bootstrap`.
     """
     return bootstrap(_difference(ap, other), level, draws, seed)
 
 
 def sign_flip_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0) -> float:
-    """p-value, two-sided, of "neither method is better on any query": signs of the queries' differences drawn at random.
+    """Tests whether two methods differ, by drawing the signs of the queries' differences at random.
 
-    ap, other: [S, Q], paired. The seeds of a query are averaged first, so this asks about other queries for these
-    trainings; look at `paired_bootstrap` for both. Source: Fisher's randomisation test, as in Smucker, Allan and Carterette,
-    "A comparison of statistical significance tests for information retrieval evaluation", CIKM 2007.
+    The seeds of a query are averaged first, so the test asks about other queries for these trainings; `paired_bootstrap` asks
+    about other seeds too.
+
+    Args:
+        ap: Average precision of each query for each seed, float [S, Q].
+        other: The same of the other method, with the same seeds and queries in the same order.
+        draws: Number of draws.
+        seed: Of the draws.
+
+    Returns:
+        The two-sided p-value of "neither method is better on any query".
+
+    Raises:
+        BadInput: The two have different shapes, or as for `bootstrap`.
+
+    Source: Fisher's randomisation test, as in Smucker, Allan and Carterette, "A comparison of statistical significance tests
+    for information retrieval evaluation", CIKM 2007.
     """
     of_query = _known(_difference(ap, other)).mean(0)
     generator = torch.Generator().manual_seed(seed)

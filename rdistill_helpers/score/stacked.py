@@ -1,4 +1,4 @@
-"""Descriptors that need not fit into memory: arrays behind one another, read and multiplied block by block."""
+"""Descriptors that need not fit into memory: several arrays as one, read and multiplied block by block."""
 
 import math
 import mmap
@@ -14,23 +14,29 @@ from rdistill_helpers.parallel import own_share
 
 Array = Tensor | np.ndarray
 
-SIMILARITIES = 2**21  # of the queries with a range of rows, 8 MB: with all that is computed from them, about 60 MB
-NUMBERS = 2**21  # of a block of rows, 8 MB: conversion, check and product find it in the cache
-TILE = 64  # rows; products are made in whole tiles
+SIMILARITIES = (
+    2**21
+)  # of the queries with a range of descriptors, 8 MB: with all that is computed from them, about 60 MB
+NUMBERS = 2**21  # of a block of descriptors, 8 MB: conversion, check and product find it in the cache
+TILE = 64  # descriptors; products are computed in whole tiles
 
 
-class Rows:
-    """Arrays of descriptors behind one another, as one list of rows [N, D] whose float32 values are read in blocks.
+class StackedDescriptors:
+    """Several arrays of descriptors as one [N, D], read in blocks as float32. Values are checked when they are read.
 
     Each block is copied into a buffer of one shape, which is multiplied as a whole: how a product is rounded can depend on its
-    shape, and so similarities depend on the numbers of queries and rows alone, not on how the rows are spread over arrays.
+    shape, and so similarities depend on the numbers of queries and descriptors alone, not on how these are spread over arrays.
+
+    Args:
+        arrays: Pairs of a name, for errors, and an array [N_i, D], one behind the other.
+        dim: The D that they must have.
+        normalised: Whether every descriptor must have length 1.
+
+    Raises:
+        BadInput: The arrays are not descriptors by type and shape, or differ in D.
     """
 
     def __init__(self, arrays: Sequence[tuple[str, Array]], dim: int | None = None, normalised: bool = True) -> None:
-        """arrays: names, for errors, and [N_i, D] arrays; dim: the D they must have; normalised: whether rows have length 1.
-
-        The values are looked at when they are read. Raises BadInput for arrays that are none or differ in D.
-        """
         self.arrays = list(arrays)
         self.starts = [0]
         for name, array in self.arrays:
@@ -46,27 +52,49 @@ class Rows:
         return self.starts[-1]
 
     def block_length(self, most: int) -> int:
-        """How many rows are multiplied at a time, where it may be `most`: so few that they stay in the cache."""
+        """Chooses how many descriptors are multiplied at a time: so few that they stay in the cache.
+
+        Args:
+            most: The most that there may be.
+
+        Returns:
+            Whole tiles.
+        """
         step = min(most, whole_tiles(NUMBERS // self.dim, down=True))
         return min(step, whole_tiles(math.ceil(len(self) / math.ceil(len(self) / step))))  # blocks of nearly one length
 
     def own_part(self, queries: int, most: int | None = None) -> range:
-        """The rows that this process reads of all, whole blocks of `similarities`: see `parallel.own_share`."""
+        """Divides the descriptors among the processes, in whole blocks of `similarities`.
+
+        Args:
+            queries: Number of queries.
+            most: As for `similarities`.
+
+        Returns:
+            The numbers of those that this process reads, as of `parallel.own_share`.
+        """
         return own_share(len(self), self.block_length(most or _most(queries)))
 
     def similarities(
         self, queries: Tensor, most: int | None = None, end: int | None = None, start: int = 0
     ) -> Iterator[tuple[slice, Tensor]]:
-        """The dot products of the queries [Q, D] with ranges of rows: pairs (which rows, float32 [Q, how many]).
+        """Multiplies the queries with ranges of descriptors.
 
-        most: rows in a range, at most; by default what `SIMILARITIES` allows. start, end: begin with row `start`, which must be
-        the first of a block, as in `own_part`, and stop with the block of row end - 1.
-        The next range is written over the last one: copy what is to be kept.
-        Raises BadInput, with the array and the row in it, for rows that are not finite or not normalised.
+        Args:
+            queries: float32 [Q, D].
+            most: The most descriptors in a range; by default what `SIMILARITIES` allows.
+            end: Stop with the block that holds descriptor end - 1; by default with the last one.
+            start: Begin here, at the first of a block as in `own_part`.
+
+        Yields:
+            Pairs of a range and its dot products, float32 [Q, how many]. The next products overwrite them.
+
+        Raises:
+            BadInput: A descriptor is not finite or not normalised; the message names its array and its number there.
         """
         most = most or _most(len(queries))
         step = self.block_length(most)
-        # A product that ends within a tile may round its last columns otherwise, and equal rows would differ.
+        # A product that ends within a tile may round its last columns otherwise, and equal descriptors would differ.
         block = torch.zeros(whole_tiles(step), self.dim)
         length = step * min(most // step, math.ceil(len(self) / step))
         products = torch.empty(len(queries), length + len(block) - step)
@@ -80,7 +108,17 @@ class Rows:
             yield slice(first, last), products[:, : last - first]
 
     def blocks(self, most: int) -> Iterator[Tensor]:
-        """All rows in order, checked, as float32 [at most `most`, D]; the next block is written over the last one."""
+        """Reads all descriptors in order.
+
+        Args:
+            most: The most in a block.
+
+        Yields:
+            Blocks, float32 [at most `most`, D]. The next block overwrites the last one.
+
+        Raises:
+            BadInput: A descriptor is not finite or not normalised.
+        """
         buffer = torch.empty(min(most, len(self)), self.dim)
         for start in range(0, len(self), most):
             stop = min(start + most, len(self))
@@ -88,7 +126,14 @@ class Rows:
             yield buffer[: stop - start]
 
     def take(self, numbers: Tensor) -> Tensor:
-        """The rows with these numbers, int64 [M], as float32 [M, D]."""
+        """Reads single descriptors, unchecked.
+
+        Args:
+            numbers: int64 [M].
+
+        Returns:
+            float32 [M, D].
+        """
         taken = torch.empty(len(numbers), self.dim)
         for (_, array), start, stop in zip(self.arrays, self.starts, self.starts[1:], strict=False):
             inside = (numbers >= start) & (numbers < stop)
@@ -98,7 +143,7 @@ class Rows:
         return taken
 
     def _read(self, part: slice, buffer: Tensor) -> None:
-        """Copies the rows of `part`, checked, to the beginning of the buffer."""
+        """Copies the descriptors of `part`, checked, to the beginning of the buffer."""
         for (name, array), view, start in zip(self.arrays, self.views, self.starts, strict=False):
             first, last = max(part.start, start), min(part.stop, start + len(array))
             if first >= last:
@@ -110,24 +155,48 @@ class Rows:
 
 
 def named(name: str, array: Array) -> tuple[str, Array]:
-    """The array with the name that errors give it, which tells the file that it is mapped from."""
+    """Names an array for errors.
+
+    Args:
+        name: Its name.
+        array: Descriptors [N, D].
+
+    Returns:
+        The name, with the file that the array is mapped from, and the array.
+    """
     return (f"{name} ({array.filename})" if isinstance(array, np.memmap) and array.filename else name), array
 
 
 def each_named(name: str, arrays: Array | Sequence[Array]) -> list[tuple[str, Array]]:
-    """One array or a list of them, each with a name: `name`, or `name`[i]."""
+    """Names one array, or each of a list.
+
+    Args:
+        name: Their name.
+        arrays: Descriptors [N, D], or a list of such arrays.
+
+    Returns:
+        Pairs of a name, `name` or `name`[i], and an array.
+    """
     if isinstance(arrays, list | tuple):
         return [named(f"{name}[{i}]", array) for i, array in enumerate(arrays)]
     return [named(name, arrays)]  # type: ignore[arg-type]
 
 
-def whole_tiles(rows: int, down: bool = False) -> int:
-    """The number of rows rounded up to whole tiles, or down to at least one."""
-    return TILE * (max(1, rows // TILE) if down else math.ceil(rows / TILE))
+def whole_tiles(count: int, down: bool = False) -> int:
+    """Rounds a number of descriptors to whole tiles.
+
+    Args:
+        count: The number.
+        down: Round down, but to one tile at least, instead of up.
+
+    Returns:
+        The rounded number.
+    """
+    return TILE * (max(1, count // TILE) if down else math.ceil(count / TILE))
 
 
 def _most(queries: int) -> int:
-    """How many rows are multiplied by so many queries at a time, unless told."""
+    """The most descriptors that so many queries are multiplied with at a time, by default."""
     return whole_tiles(SIMILARITIES // queries, down=True)
 
 
@@ -138,22 +207,22 @@ def _needs_numpy(array: Array) -> bool:
     )
 
 
-def _as_tensor(rows: Array) -> Tensor:
-    """The rows as a tensor, copied only if PyTorch could not read them."""
-    if isinstance(rows, Tensor):
-        return rows.detach()
-    rows = np.require(rows, np.float16 if rows.dtype == np.float16 else np.float32, ["C", "A"])
+def _as_tensor(array: Array) -> Tensor:
+    """The array as a tensor, copied only if PyTorch could not read it."""
+    if isinstance(array, Tensor):
+        return array.detach()
+    array = np.require(array, np.float16 if array.dtype == np.float16 else np.float32, ["C", "A"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # it is only read
-        return torch.from_numpy(rows)
+        return torch.from_numpy(array)
 
 
-def _let_go(rows: Array) -> None:
+def _let_go(array: Array) -> None:
     """Takes the pages of a memory-mapped file that were just read out of this process's memory; the file is not changed.
 
     Else they would stay in it until the system runs short, and the whole file would count as this process's memory.
     """
-    mapped: object = rows
+    mapped: object = array
     mode = None
     while isinstance(mapped, np.ndarray):
         mode = getattr(mapped, "mode", None) or mode
@@ -161,8 +230,8 @@ def _let_go(rows: Array) -> None:
     # What was written to a copy-on-write mapping would be lost with its pages. Windows has no such call.
     if not isinstance(mapped, mmap.mmap) or mode not in ("r", "r+", "w+") or not hasattr(mapped, "madvise"):
         return
-    assert isinstance(rows, np.ndarray)
-    if rows.flags.c_contiguous:
-        offset = rows.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    assert isinstance(array, np.ndarray)
+    if array.flags.c_contiguous:
+        offset = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
         start = offset - offset % mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_DONTNEED, start, offset + rows.nbytes - start)
+        mapped.madvise(mmap.MADV_DONTNEED, start, offset + array.nbytes - start)
