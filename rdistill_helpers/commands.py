@@ -1,5 +1,4 @@
-"""The shell commands: `train` and `extract` do what the notebooks do by hand, alone or in the processes of torchrun;
-`serve-teacher` answers others over HTTP, with the keys that `teacher-key` makes."""
+"""The shell commands `train` and `extract`, which also run under torchrun, and `serve-teacher` and `teacher-key`."""
 
 import argparse
 import json
@@ -40,12 +39,12 @@ from rdistill_helpers.fetch.sources import PUBLISHED
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.parallel import broadcast, gather, own_device, own_share, processes, rank, world_size
 
-# those that need no projection beside the student
+# those that need no projection
 LOSSES = [
     "listwise", "similarity", "rkd_distance", "rkd_angle", "darkrank_hard", "darkrank_soft", "similarity_preserving", "pkt",
 ]  # fmt: skip
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-KEY = "RDISTILL_TEACHER_KEY"  # not an argument: everybody on a machine can read those of all processes
+KEY = "RDISTILL_TEACHER_KEY"  # no argument: all users of a machine can read the arguments of all processes
 NETWORK = "'teacher' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
 
 
@@ -60,7 +59,11 @@ SERVER_LIMITS = [
 
 
 def add_train(command: argparse.ArgumentParser) -> None:
-    """The arguments of `train`."""
+    """Adds the arguments of `train`.
+
+    Args:
+        command: Its parser.
+    """
     _add_training_images(command)
     command.add_argument("out", type=Path, help="folder for student.safetensors, history.json and checkpoint.pt")
     command.add_argument(
@@ -102,7 +105,17 @@ def add_train(command: argparse.ArgumentParser) -> None:
 
 
 def run_train(given: argparse.Namespace) -> None:
-    """Distil a student and write it; the same command goes on where it was interrupted."""
+    """Distils a student and writes it. After an interruption the same command resumes.
+
+    Args:
+        given: The arguments of `train`.
+
+    Raises:
+        BadInput: An argument, an image or the teacher's answer cannot be used.
+        DataMissing: The images or a network are not there.
+        BudgetExceeded: The teacher would be asked more often than the budget allows.
+        TeacherUnavailable: A served teacher does not answer.
+    """
     logger = None if given.tensorboard is None else TensorBoardLogger(given.tensorboard)
     with processes():
         device = _device(given)
@@ -135,7 +148,11 @@ def run_train(given: argparse.Namespace) -> None:
 
 
 def add_extract(command: argparse.ArgumentParser) -> None:
-    """The arguments of `extract`."""
+    """Adds the arguments of `extract`.
+
+    Args:
+        command: Its parser.
+    """
     _add_training_images(command, f", or the benchmark {' or '.join(REVISITED)}")
     command.add_argument("out", type=Path, help="the .npy file; FILE.names.json says which image each row is of")
     command.add_argument(
@@ -156,7 +173,16 @@ def add_extract(command: argparse.ArgumentParser) -> None:
 
 
 def run_extract(given: argparse.Namespace) -> None:
-    """Describe images and write the descriptors to a file; the same command goes on where it was interrupted."""
+    """Describes images and writes the descriptors to a file. After an interruption the same command resumes.
+
+    Args:
+        given: The arguments of `extract`.
+
+    Raises:
+        BadInput: An argument or an image cannot be used, or the file exists.
+        DataMissing: The images or a network are not there.
+        InUse: Another process is writing the file.
+    """
     with processes():
         device = _device(given)
         images, names = _images(given)
@@ -173,7 +199,11 @@ def run_extract(given: argparse.Namespace) -> None:
 
 
 def add_serve_teacher(command: argparse.ArgumentParser) -> None:
-    """The arguments of `serve-teacher`."""
+    """Adds the arguments of `serve-teacher`.
+
+    Args:
+        command: Its parser.
+    """
     usual = {name: parameter.default for name, parameter in signature(TeacherServer).parameters.items()}
     command.add_argument("keys", type=Path, help="the file of keys and budgets that teacher-key writes")
     command.add_argument("ledgers", type=Path, metavar="FOLDER", help="for ledger-NAME.sqlite of each key")
@@ -192,7 +222,15 @@ def add_serve_teacher(command: argparse.ArgumentParser) -> None:
 
 
 def run_serve_teacher(given: argparse.Namespace) -> None:
-    """Answer until SIGTERM or Ctrl-C; what is being described then is finished first."""
+    """Answers until SIGTERM or Ctrl-C; requests in progress are finished first.
+
+    Args:
+        given: The arguments of `serve-teacher`.
+
+    Raises:
+        BadInput: The file of keys, the network, the address or a limit cannot be used.
+        DataMissing: The file of keys or the network is not there.
+    """
     keys = read_keys(given.keys)
     embed, name = _teacher(given.net, given.root, _device(given), given.scales)
     if tuple(given.scales) != (1,):
@@ -211,14 +249,25 @@ def run_serve_teacher(given: argparse.Namespace) -> None:
 
 
 def add_teacher_key(command: argparse.ArgumentParser) -> None:
-    """The arguments of `teacher-key`."""
+    """Adds the arguments of `teacher-key`.
+
+    Args:
+        command: Its parser.
+    """
     command.add_argument("keys", type=Path, help="the file of keys and budgets, made when it is not there")
     command.add_argument("name", help="whose key it is: small letters, digits, - and _")
     command.add_argument("--budget", type=int, required=True, help="different images that it may ask about, ever")
 
 
 def run_teacher_key(given: argparse.Namespace) -> None:
-    """Make a key, write down its hash and its budget, and show it this once."""
+    """Makes a key, records its hash and its budget, and prints it this once.
+
+    Args:
+        given: The arguments of `teacher-key`.
+
+    Raises:
+        BadInput: The name or the budget cannot be used, or the name has a key already.
+    """
     print(new_key(given.keys, given.name, given.budget))
 
 
