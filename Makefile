@@ -2,7 +2,7 @@
 # make check: linter, types and fast tests, two minutes              make lint: linter and types only
 # make lab: open the notebooks in JupyterLab
 # make student: the notebooks with stubs in place of the solutions, in build/student    make student-check: executes them too
-# make torture: kill processes, lose requests and feed hostile files, half an hour at most, and write docs/reliability.md
+# make torture: kill processes, lose requests and read hostile files, half an hour at most; writes docs/reliability.md
 # make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
 # make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
 # make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit

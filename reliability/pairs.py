@@ -24,7 +24,7 @@ from reliability.works import ANSWERS, ASKED, BATCH, KEYS, answer, make, paid, s
 
 
 def run_half(part: slice, budget: int, folder: Path) -> None:
-    """Questions about some of the photographs with a budget for fewer."""
+    """Asks about some of the photographs with a budget for fewer."""
     with BlackBoxTeacher(partial(answer, folder), budget, folder / "ledger", batch_size=BATCH) as teacher:
         try:
             teacher.query(ASKED[part], progress=False)
@@ -33,7 +33,7 @@ def run_half(part: slice, budget: int, folder: Path) -> None:
 
 
 def unless_in_use(run: Callable[[Path], None], folder: Path) -> None:
-    """Work that another process may be doing: then it goes on when that one is done or dead."""
+    """Does work that another process may be doing, once that one is done or dead."""
     for _ in range(1000):
         try:
             return run(folder)
@@ -43,7 +43,7 @@ def unless_in_use(run: Callable[[Path], None], folder: Path) -> None:
 
 
 def together(port: int, rounds: int, rng: random.Random, folder: Path, failures: Counter) -> Counter:
-    """Two processes at the same things, in every second round one of them killed; counts of rounds and kills."""
+    """Runs two processes at the same work and kills one in every second round; returns counts of rounds and kills."""
     counts: Counter = Counter()
     shared = [work for work in works(port) if work.name != "teacher queries"]
     for work in shared:
@@ -82,7 +82,7 @@ CLIENTS = slice(0, 80), slice(40, 120)  # of the photographs
 
 
 def serve_teacher(port: int, place: Path, address: Any) -> None:
-    """A served teacher's process, which sends the port that it listens on."""
+    """Serves a teacher in its process and sends the port that it listens on."""
     torch.set_num_threads(1)
     keys = {OWNER: Key(hashlib.sha256(KEY.encode()).hexdigest(), len(ASKED))}
     limits: dict[str, Any] = {"max_images": BATCH, "requests_per_minute": 10**9, "log": lambda line: None}
@@ -92,7 +92,7 @@ def serve_teacher(port: int, place: Path, address: Any) -> None:
 
 
 def start_teacher(port: int, place: Path) -> tuple[BaseProcess, int]:
-    """The process of a served teacher, once it listens, and its port."""
+    """Starts a served teacher; returns its process and, once it listens, its port."""
     assert FORK is not None
     receiver, sender = FORK.Pipe(duplex=False)
     process = FORK.Process(target=serve_teacher, args=(port, place, sender), daemon=True)
@@ -101,7 +101,7 @@ def start_teacher(port: int, place: Path) -> tuple[BaseProcess, int]:
 
 
 def disturb(port: int, seed: int, line: Any) -> None:
-    """The process of a faulty proxy: sends its address, and when it is told to end, what it did."""
+    """Runs a faulty proxy in its process; sends its address, and what it did when it is told to end."""
     rng = random.Random(seed)
     with FaultyProxy(port, iter(lambda: rng.choice(FAULTS) if rng.random() < 0.4 else PASSED, None)) as proxy:
         line.send(proxy.url)
@@ -110,7 +110,7 @@ def disturb(port: int, seed: int, line: Any) -> None:
 
 
 def run_client(part: slice, url: str, folder: Path) -> None:
-    """Questions about some of the photographs to a served teacher, with a ledger of one's own."""
+    """Asks a served teacher about some of the photographs, with a ledger of its own."""
     settings: dict[str, Any] = {
         "tries": 100,
         "pause": 0.005,
@@ -124,9 +124,9 @@ def run_client(part: slice, url: str, folder: Path) -> None:
 
 
 def check_served(folder: Path, failures: Counter, killed: int) -> None:
-    """All answers are in the server's ledger, none of them asked for twice, and each client's are in its own.
+    """Counts answers that are missing in the server's or the client's ledger, and images that were charged twice.
 
-    killed: how often the server was: it may have been asking the teacher then, about one request, which it had not charged.
+    killed: How often the server was killed. Each time it may have lost one request that it had not charged yet.
     """
     right = dict(zip(KEYS, ANSWERS.numpy(), strict=True))
     ledger, notes = paid(folder, f"ledger-{OWNER}.sqlite"), sent(folder)
@@ -140,7 +140,7 @@ def check_served(folder: Path, failures: Counter, killed: int) -> None:
 
 
 def network(rounds: int, rng: random.Random, folder: Path, failures: Counter) -> Counter:
-    """Two processes ask a served teacher through a faulty proxy; counts of what was done to requests, and of kills."""
+    """Lets two processes ask a served teacher through a faulty proxy; returns counts of faults and of kills."""
     assert FORK is not None
     counts: Counter = Counter()
     for turn in range(rounds):

@@ -36,7 +36,7 @@ FAILURES = (
 
 @dataclass
 class Work:
-    """Something that a process does in a folder, and what must be true of the folder whenever that process dies.
+    """What a process does in a folder, and what must be true of the folder whenever the process dies.
 
     Attributes:
         name: What it is called in the report.
@@ -56,7 +56,7 @@ class Work:
 
 
 def start(run: Callable[[Path], None], folder: Path, die_at: int | None = None) -> BaseProcess:
-    """A process that does the work; it kills itself at its file operation number `die_at`, counted in that folder."""
+    """Starts a process that does the work and kills itself at its file operation number `die_at` in the folder."""
     assert FORK is not None
     process = FORK.Process(target=_child, args=(run, folder, die_at), daemon=True)
     process.start()
@@ -64,7 +64,7 @@ def start(run: Callable[[Path], None], folder: Path, die_at: int | None = None) 
 
 
 def _child(run: Callable[[Path], None], folder: Path, die_at: int | None) -> None:
-    """What a process does: the work, counting file operations in the folder; its failure is left in a file."""
+    """Does the work in its process and counts file operations in the folder; an error is written to a file."""
     torch.set_num_threads(1)
     count, place = 0, os.fspath(folder)
 
@@ -88,7 +88,7 @@ def _child(run: Callable[[Path], None], folder: Path, die_at: int | None) -> Non
 
 
 def ended(process: BaseProcess, folder: Path, failures: Counter) -> bool:
-    """Waits for a process; whether it came to its end, False when it was killed."""
+    """Waits for a process; returns whether it finished, False when it was killed."""
     process.join(120)
     if process.exitcode is None:
         process.kill()
@@ -103,7 +103,7 @@ def ended(process: BaseProcess, folder: Path, failures: Counter) -> bool:
 
 
 def measure(work: Work, folder: Path) -> None:
-    """How long undisturbed work takes, and how many file operations it has."""
+    """Measures how long undisturbed work takes and how many file operations it has."""
     failures: Counter = Counter()
     work.prepare(folder)
     begun = time.perf_counter()
@@ -116,7 +116,7 @@ def measure(work: Work, folder: Path) -> None:
 
 
 def kill(work: Work, kills: int, rng: random.Random, folder: Path, failures: Counter) -> Counter:
-    """Kills the work so often, letting it go on each time, and at last to its end; counts of kills and of ends."""
+    """Kills the work so often, resumes it each time, and lets it finish at last; returns counts of kills and ends."""
     measure(work, folder / "undisturbed")
     counts: Counter = Counter()
     place, begun = folder / "0", False

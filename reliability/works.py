@@ -44,7 +44,7 @@ class Colours(nn.Module):
 
 
 def expected_descriptors(images: Tensor) -> np.ndarray:
-    """What the file of an undisturbed extraction holds, computed at once."""
+    """Computes at once what an undisturbed extraction writes."""
     mean = (images.float() / 255).mean(dim=(2, 3))
     return F.normalize(torch.cat([mean, mean**2], dim=1)).numpy()
 
@@ -53,7 +53,7 @@ EXTRACTED = photographs(120, SIZE)
 
 
 def run_extraction(folder: Path) -> None:
-    """Descriptors of 120 photographs, ten at a time."""
+    """Writes descriptors of 120 photographs, ten at a time."""
     try:
         extract_to_file(
             Colours(), EXTRACTED, folder / "descriptors.npy", "float32", batch_size=5, at_once=10, progress=False
@@ -65,7 +65,7 @@ def run_extraction(folder: Path) -> None:
 
 
 def check_extraction(folder: Path, failures: Counter, done: bool) -> None:
-    """All descriptors that count as finished are right; the file has its name only when it is whole."""
+    """Counts wrong ones among the finished descriptors; the file has its name only when it is whole."""
     path, wrong = folder / "descriptors.npy", 0
     part, counted = (folder / f"descriptors.npy.part{end}" for end in ("", ".rows"))
     expected = expected_descriptors(EXTRACTED)
@@ -87,7 +87,7 @@ def check_extraction(folder: Path, failures: Counter, done: bool) -> None:
 
 
 def make(folder: Path) -> None:
-    """An empty folder."""
+    """Makes an empty folder."""
     folder.mkdir(parents=True)
 
 
@@ -107,19 +107,19 @@ def answer(folder: Path, images: Tensor) -> Tensor:
 
 
 def run_queries(folder: Path) -> None:
-    """Questions about 120 photographs, with just enough budget."""
+    """Asks about 120 photographs with just enough budget."""
     with BlackBoxTeacher(partial(answer, folder), len(ASKED), folder / "ledger", batch_size=BATCH) as teacher:
         teacher.query(ASKED, progress=False)
 
 
 def sent(folder: Path) -> list[bytes]:
-    """The images that the teacher was sent, in their order, as it noted them."""
+    """Reads which images the teacher was sent, in their order, as it noted them."""
     notes = (folder / "sent").read_bytes() if (folder / "sent").exists() else b""
     return [notes[start : start + 32] for start in range(0, len(notes), 32)]
 
 
 def paid(folder: Path, name: str = "ledger") -> dict[bytes, np.ndarray]:
-    """What a ledger holds, read without the package."""
+    """Reads a ledger without the package."""
     if not (folder / name).exists():
         return {}
     database = sqlite3.connect(folder / name, timeout=60)
@@ -132,7 +132,7 @@ def paid(folder: Path, name: str = "ledger") -> dict[bytes, np.ndarray]:
 
 
 def check_queries(folder: Path, failures: Counter, done: bool) -> None:
-    """Nothing that was paid is gone or was sent again; every answer in the ledger is right."""
+    """Counts paid answers that are gone, wrong or were asked for again."""
     ledger, notes = paid(folder), sent(folder)
     seen = folder.parent / f"{folder.name}.seen"  # how much was sent, and what was paid, when it was looked at last
     before, already = pickle.loads(seen.read_bytes()) if seen.exists() else (0, set())
@@ -149,7 +149,7 @@ def check_queries(folder: Path, failures: Counter, done: bool) -> None:
 
 
 class Student(nn.Module):
-    """A small convolutional student with dropout: its noise must go on where it stopped as well."""
+    """A small convolutional student with dropout, whose noise must resume too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ TRAINED = photographs(40, SIZE, seed=2)
 
 
 def run_training(folder: Path) -> None:
-    """A training of 30 steps, with a checkpoint after every third; the weights that it ends with are written down."""
+    """Trains for 30 steps with a checkpoint after every third, and writes the last weights."""
     checkpoint.EVERY = 3
     teacher_rows = F.normalize(TRAINED.float().mean(dim=(2, 3)) - 120)
     student, _ = distill(
@@ -183,7 +183,7 @@ def run_training(folder: Path) -> None:
 
 
 def check_training(folder: Path, failures: Counter, done: bool) -> None:
-    """A checkpoint that is there is whole; at the end the weights are those of the undisturbed run, bit for bit."""
+    """Counts damaged checkpoints, and last weights that differ from the undisturbed run's in any bit."""
     if (folder / "student.ckpt").exists():
         try:
             state = torch.load(folder / "student.ckpt", weights_only=True)
@@ -202,15 +202,15 @@ NETWORK = b"\x80" + np.random.default_rng(0).bytes(1_500_000)
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves one file, whole or from a byte on, slowly."""
+    """Serves one file slowly, whole or from a byte on."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def do_GET(self) -> None:
-        """The answer to a request."""
+        """Answers a request."""
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         first = int(asked[1]) if asked else 0
         self.send_response(206 if asked and first < len(NETWORK) else 416 if asked else 200)
@@ -225,7 +225,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 def serve(address: Any) -> None:
-    """The server's process; sends the port that it listens on."""
+    """Runs the server in its process and sends the port that it listens on."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     server.handle_error = lambda *arguments: None  # type: ignore[method-assign]  # the other side was killed
     address.send(server.server_port)
@@ -233,7 +233,7 @@ def serve(address: Any) -> None:
 
 
 def run_download(port: int, folder: Path) -> None:
-    """One published network."""
+    """Downloads one published network."""
     file = sources.network_file(f"gl18/torture-{hashlib.sha256(NETWORK).hexdigest()[:7]}.pth")
     sources.SOURCES["torture"] = [replace(file, url=f"http://127.0.0.1:{port}/{file.path}")]
     transfer.PAUSE = 0.05
@@ -241,7 +241,7 @@ def run_download(port: int, folder: Path) -> None:
 
 
 def check_download(folder: Path, failures: Counter, done: bool) -> None:
-    """The file is there whole or not at all, and what there is of it is its beginning."""
+    """Counts files that are not whole, and unfinished ones that are not its beginning."""
     files = [path for path in folder.rglob("torture-*") if path.suffix == ".pth"]
     failures["wrong or unfinished files in place"] += sum(path.read_bytes() != NETWORK for path in files)
     failures["wrong or unfinished files in place"] += done and len(files) != 1
@@ -254,7 +254,7 @@ SHOWN = {f"paris_{i:03d}.jpg": np.random.default_rng(i).bytes(20_000) for i in r
 
 
 def offer_set(folder: Path) -> None:
-    """A folder, and beside it one that offers a small set as RParis6k."""
+    """Makes a folder, and beside it one that offers a small set as RParis6k."""
     make(folder)
     offered = folder.with_name(f"{folder.name}.offered") / "rparis6k"
     offered.mkdir(parents=True)
@@ -271,12 +271,12 @@ def offer_set(folder: Path) -> None:
 
 
 def run_set(folder: Path) -> None:
-    """A benchmark with two archives, which are unpacked."""
+    """Downloads and unpacks a benchmark of two archives."""
     download("rparis6k", folder, mirrors=[folder.with_name(f"{folder.name}.offered")], progress=False)
 
 
 def check_set(folder: Path, failures: Counter, done: bool) -> None:
-    """The folder of photographs is there with all of them, or not at all."""
+    """Counts photographs that are missing, wrong or too many; the folder has its name only when it is whole."""
     photos = folder / "rparis6k" / "jpg"
     if photos.exists() or done:
         found = {path.name: path.read_bytes() for path in photos.iterdir()} if photos.exists() else {}
@@ -288,7 +288,7 @@ def check_set(folder: Path, failures: Counter, done: bool) -> None:
 
 
 def works(port: int) -> list[Work]:
-    """All that is killed. port: of the server."""
+    """Lists all that is killed; `port` is the server's."""
     return [
         Work("extraction to a file", make, run_extraction, check_extraction),
         Work("teacher queries", make, run_queries, check_queries),

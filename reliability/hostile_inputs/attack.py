@@ -27,7 +27,7 @@ MEMORY_GIB = 3  # above what the process holds already
 
 
 def files_in(folder: Path) -> set[str]:
-    """What is in a folder, links not followed."""
+    """Lists a folder, links not followed."""
     return {path.name for path in folder.iterdir()}
 
 
@@ -79,7 +79,7 @@ def attack(reader: Reader, inputs: int, start: int) -> tuple[int, int]:
 
 @contextmanager
 def limited_memory(gib: float = MEMORY_GIB) -> Iterator[None]:
-    """So much memory above what is taken now, where the system can limit it."""
+    """Limits memory to so much above what is taken now, where the system can."""
     status = Path("/proc/self/statm")
     if not status.is_file():
         yield

@@ -44,7 +44,7 @@ SFM = {"train": {"cids": ["abcdef1", "abcdef2", "abcdef3"], "cluster": [0, 0, 1]
 
 
 def picture(kind: str, mode: str = "RGB") -> bytes:
-    """A small picture as a file."""
+    """Makes a small picture as a file."""
     buffer = io.BytesIO()
     pixels = photographs(1, (16, 24))[0].permute(1, 2, 0).numpy()
     Image.fromarray(pixels).convert(mode).save(buffer, kind)
@@ -52,14 +52,14 @@ def picture(kind: str, mode: str = "RGB") -> bytes:
 
 
 def read_truth(content: bytes, folder: Path) -> object:
-    """A ground truth beside its photographs."""
+    """Reads a ground truth beside its photographs."""
     for name in ("a", "b", "d/c", "q"):
         put(folder, f"{name}.jpg", b"")
     return Benchmark.from_pickle(put(folder, "gnd.pkl", content), folder)
 
 
 def read_truth_json(content: bytes, folder: Path) -> object:
-    """One's own photographs with a ground truth."""
+    """Reads a folder of one's own photographs with a ground truth."""
     put(folder, "gnd.json", content)
     for name in ("a", "b", "d/c", "q"):
         put(folder, f"{name}.jpg", b"")
@@ -67,20 +67,20 @@ def read_truth_json(content: bytes, folder: Path) -> object:
 
 
 def read_pairs(content: bytes, folder: Path) -> object:
-    """The list of training photographs."""
+    """Reads the list of training photographs."""
     put(folder, "train/dbs/retrieval-SfM-120k.pkl", content)
     found = SfMImages.load("train", folder)
     return found.missing(), found.draw(1), found.pairs_within(torch.tensor([0]))
 
 
 def read_photograph(content: bytes, folder: Path) -> object:
-    """A photograph, turned or not."""
+    """Reads a photograph and turns it upright."""
     return read_image(content, upright=True)
 
 
 @st.composite
 def tar_archives(draw: Callable[..., Any]) -> tuple[bytes, bool]:
-    """A .tar.gz of photographs with entries of any kind, name and length, or with changed bytes."""
+    """Makes a .tar.gz of photographs with entries of any kind, name and length, or with changed bytes."""
     buffer = io.BytesIO()
     form = draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
     kinds = st.sampled_from(
@@ -112,7 +112,7 @@ def tar_archives(draw: Callable[..., Any]) -> tuple[bytes, bool]:
 
 
 def unpack_archive(content: tuple[bytes, bool], folder: Path) -> object:
-    """An archive of a benchmark, and of training photographs."""
+    """Unpacks it as an archive of training photographs and as one of a benchmark."""
     packed, flat = content
     archive = put(folder, "in/a.tar.gz", packed)
     try:
@@ -125,7 +125,7 @@ def unpack_archive(content: tuple[bytes, bool], folder: Path) -> object:
 
 @functools.cache
 def rooms() -> bytes:
-    """A rooms set of one photograph."""
+    """Makes a rooms set of one photograph."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train.txt", "one\n")
@@ -135,7 +135,7 @@ def rooms() -> bytes:
 
 
 def read_rooms(content: tuple[bytes, bytes], folder: Path) -> object:
-    """The embedded set, whose archive, checksum and labels somebody exchanged."""
+    """Reads the embedded set, whose archive, checksum and labels somebody replaced."""
     put(folder, "rooms.zip", content[0])
     put(folder, "rooms.zip.sha256", f"{hashlib.sha256(content[0]).hexdigest()}  rooms.zip\n".encode())
     put(folder, "rooms_train_labels.csv", content[1])
@@ -156,7 +156,7 @@ LOCK = {"networks/a.pth": {"sha256": "00", "size": 5}}
 
 @dataclass
 class Answer:
-    """What a server sends: so much of a response as the package looks at."""
+    """What a server sends: the part of a response that the package reads."""
 
     status_code: int
     headers: dict[str, str]
@@ -164,11 +164,11 @@ class Answer:
 
     @property
     def raw(self) -> "Answer":
-        """The stream."""
+        """Itself."""
         return self
 
     def stream(self, size: int, decode_content: bool) -> Iterator[bytes]:
-        """The content in pieces."""
+        """Gives the content in pieces."""
         for start in range(0, len(self.content), 100):
             yield self.content[start : start + 100]
 
@@ -200,19 +200,19 @@ STATE = {"url": "http://here/a", "validator": '"tag"', "total": 5}
 
 
 class Session:
-    """A server's answers, one after another, the last one for ever."""
+    """Gives a server's answers, one after another, and then the last one again."""
 
     def __init__(self, answers: list[Answer]) -> None:
         self.answers = list(answers)
 
     def get(self, url: str, headers: dict[str, str], **settings: Any) -> Answer:
-        """The next answer, to a request that the library itself would make."""
+        """Checks the request as the library would, and gives the next answer."""
         requests.Request("GET", url, headers=headers).prepare()
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 def read_answers(content: tuple[list[Answer], bytes, bytes, bytes], folder: Path) -> object:
-    """A download in which server, the notes of an earlier one and the record of checksums all lie."""
+    """Downloads a file; the server, the notes of an earlier download and the record of checksums all lie."""
     served, beginning, state, lock = content
     put(folder, "networks/a.pth.part", beginning)
     put(folder, "networks/a.pth.state.part", state)

@@ -23,7 +23,7 @@ from reliability.samples import Student, photographs
 
 @functools.cache
 def array_file(dtype: str) -> bytes:
-    """A .npy file."""
+    """Makes a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, F.normalize(torch.arange(1.0, 13.0).view(4, 3)).numpy().astype(dtype))
     return buffer.getvalue()
@@ -31,7 +31,7 @@ def array_file(dtype: str) -> bytes:
 
 @st.composite
 def array_files(draw: Callable[..., Any]) -> bytes:
-    """A .npy file with changed bytes, or with a header that lies."""
+    """Makes a .npy file with changed bytes, or with a header that lies."""
     if draw(st.booleans()):
         return draw(changed(array_file(draw(st.sampled_from(["float16", "float32"])))))
     shape = draw(st.one_of(st.tuples(numbers, numbers), st.lists(numbers, max_size=3).map(tuple)))
@@ -44,21 +44,21 @@ def array_files(draw: Callable[..., Any]) -> bytes:
 
 
 def read_descriptors(content: bytes, folder: Path) -> object:
-    """A file of descriptors, which are then used."""
-    return check_descriptors(open_descriptors(put(folder, "rows.npy", content)), "rows")
+    """Reads a file of descriptors and uses them."""
+    return check_descriptors(open_descriptors(put(folder, "descriptors.npy", content)), "descriptors")
 
 
 def resume_extraction(content: tuple[bytes, bytes], folder: Path) -> object:
-    """An extraction that was interrupted."""
-    put(folder, "rows.npy.part", content[0])
-    put(folder, "rows.npy.part.rows", content[1])
-    extract_to_file(Student(), photographs(4), folder / "rows.npy", "float32", progress=False)
-    return check_descriptors(open_descriptors(folder / "rows.npy"), "rows", normalised=False)
+    """Resumes an extraction that was interrupted."""
+    put(folder, "descriptors.npy.part", content[0])
+    put(folder, "descriptors.npy.part.rows", content[1])
+    extract_to_file(Student(), photographs(4), folder / "descriptors.npy", "float32", progress=False)
+    return check_descriptors(open_descriptors(folder / "descriptors.npy"), "descriptors", normalised=False)
 
 
 @st.composite
 def arrays(draw: Callable[..., Any]) -> Any:
-    """Arrays of any type and shape, and values of other types."""
+    """Makes arrays of any type and shape, and values of other types."""
     if not draw(st.integers(0, 9)):
         return draw(values)
     dtype = draw(st.sampled_from(["f2", "f4", "f8", "i4", "u1", "?", "O", "U2", "c8"]))

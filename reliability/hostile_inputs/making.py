@@ -46,7 +46,7 @@ json_values = st.recursive(
 
 
 def json_text(value: Any) -> bytes:
-    """JSON that Python's reader takes, numbers of any length and lone surrogates included."""
+    """Writes JSON that Python reads, with numbers of any length and lone surrogates."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**4000:
         return b"9" * 5000  # more digits than Python prints
     if isinstance(value, list):
@@ -58,7 +58,7 @@ def json_text(value: Any) -> bytes:
 
 @st.composite
 def changed(draw: Callable[..., Any], whole: bytes, most: int = 6) -> bytes:
-    """A file with a few changes: bytes, pieces of it moved or repeated, tokens written over or put in, the end cut off."""
+    """Makes a few changes to a file: bytes, pieces moved or repeated, tokens put in, the end cut off."""
     content = bytearray(whole)
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, max(0, len(content) - 1)))
@@ -80,7 +80,7 @@ def changed(draw: Callable[..., Any], whole: bytes, most: int = 6) -> bytes:
 
 @st.composite
 def altered(draw: Callable[..., Any], whole: Any, inside: SearchStrategy[Any]) -> Any:
-    """Nested dicts and lists with some parts replaced by other values, left out or repeated."""
+    """Replaces or leaves out parts of nested dicts and lists, or adds some."""
     if isinstance(whole, dict):
         kept = {name: draw(altered(part, inside)) for name, part in whole.items() if draw(st.integers(0, 15))}
         return kept if draw(st.integers(0, 15)) else {**kept, draw(names): draw(inside)}
@@ -90,18 +90,18 @@ def altered(draw: Callable[..., Any], whole: Any, inside: SearchStrategy[Any]) -
 
 
 def pickled(whole: Any) -> SearchStrategy[bytes]:
-    """Pickles of all protocols with changed bytes, or of changed values."""
+    """Makes pickles of several protocols with changed bytes, or of changed values."""
     old = st.sampled_from([0, 2, 4]).flatmap(lambda protocol: changed(pickle.dumps(whole, protocol)))
     return st.one_of(old, altered(whole, values).map(pickle.dumps))
 
 
 def jsoned(whole: Any) -> SearchStrategy[bytes]:
-    """JSON with changed bytes, or of changed values."""
+    """Makes JSON with changed bytes, or of changed values."""
     return st.one_of(changed(json.dumps(whole).encode()), altered(whole, json_values).map(json_text))
 
 
 def put(folder: Path, name: str, content: bytes) -> Path:
-    """A file in a folder, with the folders above it."""
+    """Writes a file in a folder, with the folders above it."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -123,7 +123,7 @@ class Reader:
 
 
 def check_message(error: RDistillError) -> None:
-    """AssertionError unless the error is one short line."""
+    """Raises AssertionError unless the error is one short line."""
     text = str(error)
     assert text and "\n" not in text and len(text) <= LONGEST_MESSAGE, f"not one sentence: {text[:300]!r}"
     text.encode()  # lone surrogates could not be printed

@@ -37,21 +37,21 @@ from reliability.samples import Student, colours, photographs
 
 @functools.cache
 def network() -> RetrievalNet:
-    """The smallest network."""
+    """Makes the smallest network."""
     torch.manual_seed(0)
     return RetrievalNet(weights=None)
 
 
 @functools.cache
 def architecture() -> dict[str, Any]:
-    """What a saved network says of itself."""
+    """Describes a network as its file does."""
     mean = [0.5, 0.5, 0.5]
     return {"backbone": "squeezenet1_1", "pooling": "gem", "dim": None, "mean": mean, "std": mean, "scale": 1.0}
 
 
 @st.composite
 def network_files(draw: Callable[..., Any]) -> bytes:
-    """A safetensors file of few weights: its bytes changed, its lengths lying, or its description."""
+    """Makes a safetensors file of few weights with changed bytes, or with a length or a description that lies."""
     weights = {"whiten.weight": torch.ones(3, 2), "pool.p": torch.ones(1)}
     header = {name: draw(st.one_of(st.just(value), json_values)) for name, value in architecture().items()}
     header = {name: value for name, value in header.items() if draw(st.integers(0, 30))}
@@ -66,13 +66,13 @@ def network_files(draw: Callable[..., Any]) -> bytes:
 
 
 def read_network(content: bytes, folder: Path) -> object:
-    """A network that save_network should have written."""
+    """Reads a network that `save_network` should have written."""
     return load_network(put(folder, "net.safetensors", content))
 
 
 @st.composite
 def checkpoints(draw: Callable[..., Any]) -> bytes:
-    """A published checkpoint: its description changed, tensors that are views of less, or the bytes of the file changed."""
+    """Makes a published checkpoint with another description, tensors larger than their storage, or changed bytes."""
     whole = {"architecture": "squeezenet1_1", "pooling": "gem", "whitening": False, "mean": [0.5] * 3, "std": [0.5] * 3}
     meta = draw(altered({**whole, "Lw": {"train": {"ss": {"m": [0.0], "P": [[1.0]]}}}}, values))
     tensors = st.sampled_from(
@@ -95,7 +95,7 @@ def checkpoints(draw: Callable[..., Any]) -> bytes:
 
 
 def read_checkpoint(content: bytes, folder: Path) -> object:
-    """A published network, or whitening."""
+    """Reads a published network, and a published whitening."""
     path = put(folder, "net.pth", content)
     try:
         load_whitening(path)
@@ -108,7 +108,7 @@ TRAINING = Training(steps=4, augment=False, progress=False)
 
 
 def training(folder: Path) -> object:
-    """A training of four steps that goes on from folder/ckpt."""
+    """Trains for four steps, from folder/ckpt on."""
     images = photographs(8)
     return distill(
         Student(), images, colours(images), anchors=2, neighbours=1, training=TRAINING, checkpoint=folder / "ckpt"
@@ -117,7 +117,7 @@ def training(folder: Path) -> object:
 
 @functools.cache
 def trained() -> bytes:
-    """The checkpoint of this training."""
+    """Makes the checkpoint of this training."""
     with tempfile.TemporaryDirectory() as folder:
         training(Path(folder))
         return (Path(folder) / "ckpt").read_bytes()
@@ -125,7 +125,7 @@ def trained() -> bytes:
 
 @st.composite
 def training_checkpoints(draw: Callable[..., Any]) -> bytes:
-    """A checkpoint with changed bytes or values."""
+    """Makes a checkpoint with changed bytes or values."""
     if draw(st.booleans()):
         return draw(changed(trained(), 3))
     state = torch.load(io.BytesIO(trained()), weights_only=True)
@@ -136,7 +136,7 @@ def training_checkpoints(draw: Callable[..., Any]) -> bytes:
 
 
 def resume_training(content: bytes, folder: Path) -> object:
-    """A training that was interrupted."""
+    """Resumes a training that was interrupted."""
     put(folder, "ckpt", content)
     return training(folder)
 
@@ -145,7 +145,7 @@ HISTORY = {"step": [0, 1], "loss": [0.5, 0.4], "lr": [0.1, 0.1], "seconds": [1.0
 
 
 def read_history(content: bytes, folder: Path) -> object:
-    """A saved history, drawn."""
+    """Reads a saved history."""
     history = History.load(put(folder, "history.json", content))
     return list(map(float, history.loss))
 

@@ -30,7 +30,7 @@ from reliability.samples import colours, photographs
 
 @functools.cache
 def ledger() -> bytes:
-    """A ledger of three answers."""
+    """Makes a ledger of three answers."""
     with tempfile.TemporaryDirectory() as folder:
         with BlackBoxTeacher(colours, 9, Path(folder) / "ledger") as teacher:
             teacher.query(photographs(3), progress=False)
@@ -49,14 +49,14 @@ LEDGER_LIES = [
 
 @st.composite
 def ledgers(draw: Callable[..., Any]) -> tuple[bytes, list[str]]:
-    """A ledger with changed bytes, and statements that someone ran on it."""
+    """Makes a ledger with changed bytes, or statements that someone ran on it."""
     if draw(st.booleans()):
         return draw(changed(ledger())), []
     return ledger(), draw(st.lists(st.sampled_from(LEDGER_LIES), min_size=1, max_size=3))
 
 
 def ask_with_ledger(content: tuple[bytes, list[str]], folder: Path) -> object:
-    """A teacher whose answers are in a ledger of somebody else."""
+    """Asks a teacher with a ledger of somebody else."""
     path = put(folder, "ledger", content[0])
     if content[1]:
         database = sqlite3.connect(path)
