@@ -41,17 +41,43 @@ class _ReportLike(Protocol):
 
 
 def score_row(name: str, report: _ReportLike) -> ScoreRow:
-    """The row of one method, taken from the Report that `evaluate` gave for it."""
+    """The row of one method.
+
+    Args:
+        name: how tables and figures call it.
+        report: what `evaluate` gave for it.
+
+    Returns:
+        Its name and mAP, as fractions.
+
+    Raises:
+        BadInput: a score that is no fraction, as of a protocol without positives.
+    """
     return _checked({"name": name, "easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP})
 
 
 def course_scores_path() -> Path:
-    """Where notebook 04 leaves the table and `make course` reads it: `runs/course/scores.json`."""
+    """Where notebook 04 leaves the table and `make course` reads it.
+
+    Returns:
+        `runs/course/scores.json`.
+    """
     return runs_root() / "course" / "scores.json"
 
 
 def write_scores(rows: Sequence[ScoreRow], path: str | Path | None = None) -> Path:
-    """Writes the rows, at once or not at all, and gives the path (`course_scores_path()` unless another is named)."""
+    """Writes the rows, at once or not at all.
+
+    Args:
+        rows: one for each method.
+        path: the file, `course_scores_path()` unless another is named.
+
+    Returns:
+        The path.
+
+    Raises:
+        BadInput: a row that is none, or a path that cannot be written.
+    """
     path = course_scores_path() if path is None else Path(path)
     text = json.dumps([_checked(row) for row in rows], indent=1)
     with written_whole(path) as unfinished:
@@ -62,7 +88,15 @@ def write_scores(rows: Sequence[ScoreRow], path: str | Path | None = None) -> Pa
 def read_scores(path: str | Path | None = None) -> list[ScoreRow]:
     """The rows of a file that `write_scores` wrote.
 
-    Raises DataMissing when there is no such file, BadInput when it is not a list of rows.
+    Args:
+        path: the file, `course_scores_path()` unless another is named.
+
+    Returns:
+        One row for each method.
+
+    Raises:
+        DataMissing: there is no such file.
+        BadInput: the file holds no list of rows.
     """
     path = course_scores_path() if path is None else Path(path)
     if not path.is_file():
@@ -74,7 +108,14 @@ def read_scores(path: str | Path | None = None) -> list[ScoreRow]:
 
 
 def format_scores(rows: Sequence[ScoreRow]) -> str:
-    """The rows as a text table, mAP in percent, one method a line."""
+    """The rows as a text table, mAP in percent.
+
+    Args:
+        rows: one for each method.
+
+    Returns:
+        A head and one line for each method.
+    """
     head = "mAP in percent"
     width = max([len(head), *(len(row["name"]) for row in rows)])
     lines = [f"{head:<{width}}  {'Easy':>6}  {'Medium':>6}  {'Hard':>6}", "-" * (width + 24)]

@@ -21,7 +21,11 @@ INK = "0.3"
 
 
 def course_map() -> "Figure":
-    """The stages from a photograph to a score, each with the notebooks that treat it."""
+    """The stages from a photograph to a score, each with the notebooks that treat it.
+
+    Returns:
+        The figure.
+    """
     fig, ax = _canvas((8.4, 3.3), (-0.5, 5.2), (-0.15, 2.4))
     stages = [
         ("photographs", 0, 1, "sky", "notebook 0"),
@@ -57,7 +61,11 @@ def course_map() -> "Figure":
 
 
 def ledger_diagram() -> "Figure":
-    """The way of a photograph through the ledger of a teacher that costs."""
+    """The way of a photograph through the ledger of a teacher that costs.
+
+    Returns:
+        The figure.
+    """
     fig, ax = _canvas((8.4, 2.2), (-0.5, 5.1), (-0.2, 1.2))
     _boxes(
         ax,
@@ -94,7 +102,15 @@ def ledger_diagram() -> "Figure":
 def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
     """Two descriptors on the circle, their mixture on the chord between them, and the same brought back to length 1.
 
-    weight: lambda of a, between 0 and 1; degrees: the angle between a and b, more than 0 and less than 180.
+    Args:
+        weight: lambda of a, between 0 and 1.
+        degrees: the angle between a and b, more than 0 and less than 180.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: another weight or angle.
     """
     if not 0 <= weight <= 1 or not 0 < degrees < 180:
         raise BadInput(
@@ -135,7 +151,14 @@ def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
 def joint_space_diagram(weight: float = 0.65) -> "Figure":
     """The same photographs and the same mixtures in two spaces, and what a loss compares.
 
-    weight: lambda of the mixture drawn with its numbers, between 0 and 1.
+    Args:
+        weight: lambda of the mixture drawn with its numbers, between 0 and 1.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: another weight.
     """
     if not 0 <= weight <= 1:
         raise BadInput(f"A mixture with lambda {weight} cannot be drawn: give a number from 0 to 1.")
@@ -182,7 +205,14 @@ def joint_space_diagram(weight: float = 0.65) -> "Figure":
 def protocol_diagram(ranked: str = "EJ-HE-JH--E-") -> "Figure":
     """One ranked list under the three protocols: what is right, wrong or taken out, and the ranks that are left.
 
-    ranked: a letter for each result, best first: E easy, H hard, J junk, - for another place.
+    Args:
+        ranked: a letter for each result, best first: E easy, H hard, J junk, - for another place.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: an empty list, or another letter.
     """
     names = {"E": "easy", "H": "hard", "J": "junk", "-": "other"}
     if not ranked or set(ranked) - set(names):

@@ -32,9 +32,14 @@ OURS = "rdistill"  # the distribution that says how new the others must be
 
 
 def doctor(root: str | Path | None = None, runs: str | Path | None = None) -> bool:
-    """Checks the installation, prints [OK] or [FAIL] with the fix for each part, and tells whether all are well.
+    """Checks the installation and prints [OK] or [FAIL] with the fix for each part; it never raises.
 
-    root: the data folder, runs: the folder of computed files; by default those that the package uses. Never raises.
+    Args:
+        root: the data folder; by default the one that the package uses.
+        runs: the folder of computed files; by default the one that the package uses.
+
+    Returns:
+        Whether all parts are well.
     """
     checks: dict[str, Callable[[], str]] = {
         "Python": _python,

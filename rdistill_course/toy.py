@@ -38,11 +38,24 @@ def toy_figure(
 ) -> "Figure":
     """The teacher's points, the student's with an arrow for the pull on each, and the loss while one point goes round.
 
-    teacher: [B, D], student: [B, 2], both L2-normalised; groups: [B] whole numbers; point: the one that goes round.
-    losses: by name, each loss(student, teacher), with `temperature=` where it takes one; loss: the name of the one drawn.
-    The teacher's circle is turned or mirrored to where it fits the student's points best: losses leave that free.
-    Arrows are minus the gradient along the circle; the longest always has the same length.
-    Raises BadInput where these do not fit together, or for another loss or point.
+    The teacher's circle is turned or mirrored to where it fits the student's points best: losses leave that free. Arrows are
+    minus the gradient along the circle; the longest always has the same length.
+
+    Args:
+        teacher: [B, D], L2-normalised.
+        student: [B, 2], L2-normalised.
+        groups: [B] whole numbers.
+        losses: by name, each loss(student, teacher), with `temperature=` where it takes one.
+        loss: the name of the one that is drawn.
+        temperature: of the loss, where it takes one.
+        point: the one that goes round.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: points and groups that do not fit together, or a loss or point that does not exist.
     """
     toy = Toy(teacher, student, groups, losses)
     drawing = ToyDrawing(toy)
@@ -52,15 +65,25 @@ def toy_figure(
 
 
 class Toy:
-    """Points of teacher and student, and what a loss says of them."""
+    """Points of teacher and student, and what a loss says of them.
+
+    Args:
+        teacher: [B, D], L2-normalised.
+        student: [B, 2], L2-normalised.
+        groups: [B] whole numbers.
+        losses: by name, each loss(student, teacher), with `temperature=` where it takes one.
+
+    Raises:
+        BadInput: points and groups that do not fit together.
+    """
 
     def __init__(self, teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss]) -> None:
-        self.teacher = check_descriptors(teacher, "rows of the toy's teacher")
-        start = check_descriptors(student, "rows of the toy's student")
+        self.teacher = check_descriptors(teacher, "the toy's teacher")
+        start = check_descriptors(student, "the toy's student")
         if start.shape[1] != 2 or not len(start) == len(self.teacher) == len(groups) > 2:
             raise BadInput(
-                f"A toy of {len(self.teacher)} teacher rows, student rows {list(start.shape)} and {len(groups)} groups "
-                "cannot be drawn: give at least three rows on both sides, the student's of dimension 2, and a group for each."
+                f"A toy of {len(self.teacher)} points of the teacher, {list(start.shape)} of the student and {len(groups)} "
+                "groups cannot be drawn: give at least 3 points on both sides, the student's of dimension 2, a group for each."
             )
         self.groups = torch.as_tensor(groups)
         self.start = torch.atan2(start[:, 1], start[:, 0])
@@ -78,20 +101,51 @@ class Toy:
         self.angle = self.start.clone()
 
     def degrees(self, point: int) -> int:
-        """The direction of a point in whole degrees, 0 to 359."""
+        """The direction of a point.
+
+        Args:
+            point: its number.
+
+        Returns:
+            Whole degrees, 0 to 359.
+        """
         return round(float(self.angle[point].rad2deg())) % 360
 
     def takes_temperature(self, name: str) -> bool:
-        """Whether this loss has a temperature to choose."""
+        """Whether a loss has a temperature to choose.
+
+        Args:
+            name: the loss.
+
+        Returns:
+            True where it takes `temperature=`.
+        """
         return name in self._with_temperature
 
     def value(self, name: str, temperature: float, angle: Tensor) -> Tensor:
-        """The loss of the student whose points have these directions."""
+        """The loss of the student whose points have these directions.
+
+        Args:
+            name: the loss.
+            temperature: of the loss, where it takes one.
+            angle: [B] radians.
+
+        Returns:
+            A scalar, with its gradient.
+        """
         settings = {"temperature": temperature} if self.takes_temperature(name) else {}
         return self.losses[name](_circle(angle), self.teacher, **settings)
 
     def pull(self, name: str, temperature: float) -> tuple[float, np.ndarray]:
-        """The loss, and minus its gradient along the circle for each point, anticlockwise positive: [B]."""
+        """How strongly, and which way, a loss pulls each point along the circle.
+
+        Args:
+            name: the loss.
+            temperature: of the loss, where it takes one.
+
+        Returns:
+            The loss, and minus its gradient for each point, anticlockwise positive: [B].
+        """
         angle = self.angle.clone().requires_grad_()
         loss = self.value(name, temperature, angle)
         loss.backward()
@@ -99,7 +153,16 @@ class Toy:
         return float(loss.detach()), -angle.grad.numpy()
 
     def round_trip(self, name: str, temperature: float, point: int) -> tuple[np.ndarray, np.ndarray]:
-        """The loss while one point goes round and the others stay: degrees and losses, [DIRECTIONS] each."""
+        """The loss while one point goes round and the others stay.
+
+        Args:
+            name: the loss.
+            temperature: of the loss, where it takes one.
+            point: the one that goes round.
+
+        Returns:
+            Degrees and losses, [DIRECTIONS] each.
+        """
         turns = np.linspace(0, 360, DIRECTIONS)
         angle = self.angle.clone()
         angle[point] = 0
@@ -114,7 +177,12 @@ class Toy:
         return turns, self._trip[4]
 
     def descend(self, name: str, temperature: float) -> None:
-        """A few steps of Adam on the points, as notebook 3 trains them."""
+        """A few steps of Adam on the points, as notebook 3 trains them.
+
+        Args:
+            name: the loss.
+            temperature: of the loss, where it takes one.
+        """
         points = _circle(self.angle).requires_grad_()
         optimizer = torch.optim.Adam([points], lr=RATE)
         for _ in range(STEPS):
@@ -126,7 +194,11 @@ class Toy:
 
 
 class ToyDrawing:
-    """The three panels on one canvas. What stays is drawn once and kept; an update draws only what moves, above it."""
+    """The three panels on one canvas. What stays is drawn once and kept; an update draws only what moves, above it.
+
+    Args:
+        toy: what is drawn.
+    """
 
     def __init__(self, toy: Toy) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -184,7 +256,19 @@ class ToyDrawing:
         return drawn
 
     def update(self, name: str, temperature: float, point: int) -> str:
-        """Moves points, arrows and curve to the toy's state, and describes the picture."""
+        """Moves points, arrows and curve to the toy's state.
+
+        Args:
+            name: the loss.
+            temperature: of the loss, where it takes one.
+            point: the one that is ringed and goes round.
+
+        Returns:
+            A description of the picture.
+
+        Raises:
+            BadInput: a loss or point that does not exist.
+        """
         if name not in self.toy.losses:
             raise BadInput(f"The toy has no loss {name!r}: choose {', '.join(self.toy.losses)}.")
         if not 0 <= point < len(self.toy.angle):
@@ -219,7 +303,11 @@ class ToyDrawing:
         )
 
     def picture(self) -> Image.Image:
-        """What the canvas shows now."""
+        """What the canvas shows now.
+
+        Returns:
+            The picture.
+        """
         if self.kept is None:
             for artist in self.moving:
                 artist.set_visible(False)

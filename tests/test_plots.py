@@ -153,7 +153,7 @@ def test_filmstrip_puts_the_ends_where_lambda_says(benchmark):
         (lambda b, r: history_plot({}), "no loss to draw"),
         (lambda b, r: scores_plot([]), "no score to draw"),
         (lambda b, r: map_figure(np.zeros((3, 2)), ["a"]), "for 1 groups"),
-        (lambda b, r: umap_map(unit_rows(3, 4)), "at least 5 rows"),
+        (lambda b, r: umap_map(unit_rows(3, 4)), "at least 5 descriptors"),
         (lambda b, r: umap_map(torch.full((9, 4), torch.nan)), "NaN"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

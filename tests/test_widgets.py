@@ -393,7 +393,7 @@ def test_a_mixture_on_the_map_shows_both_of_its_photographs():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (1, 1), torch.ones(1)), "two different rows"),
+        (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (1, 1), torch.ones(1)), "two different ones"),
         (lambda b, r: nearest_to_mixtures(unit_rows(9, 4), (0, 1), torch.ones(1), k=8), "no 8 neighbours"),
         (lambda b, r: lambda_slider({}, colour, (0, 1)), "0 spaces"),
         (lambda b, r: protocol_explorer(b, r[:, :5], k=6), "no first 6 results"),

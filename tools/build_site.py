@@ -40,7 +40,7 @@ REFERENCE = {
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
          "score.runs_table"],
     ),
-    "plots": ("Plots", ["plots.figures", "plots.study_figures", "plots.maps", "plots.style"]),
+    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.study_figures", "plots.maps", "plots.style"]),
     "course": (
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",

@@ -19,7 +19,7 @@ def gem_per_channel(answer: Answer) -> None:
         answer: (features [B, C, H, W], p [C]) -> descriptors [B, C] of length 1.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     # As many columns as channels, so that exponents along the wrong axis give a wrong number and no error.
     features = torch.randn(2, 4, 3, 4, generator=torch.Generator().manual_seed(0)) + 0.5
@@ -109,7 +109,7 @@ def what_fits(answer: Answer) -> None:
         answer: (embed, images, paid, budget) -> (positions [A], answers [A, D]) of the photographs that have an answer.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     teacher, paid = _Service(), dict[Any, Any]()
 
@@ -199,7 +199,7 @@ def search_in_blocks(answer: Answer) -> None:
         answer: (queries [Q, D], database [N, D], k, block) -> (similarities [Q, k], positions [Q, k]), best first.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(1)
     queries = normalize(torch.randn(7, 4, generator=generator), dim=1)
@@ -256,7 +256,7 @@ def only_the_teacher_finds(answer: Answer) -> None:
         answer: (teacher_list [N], student_list [N], truth, k) -> photographs, in the order of the teacher's list.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     # Chosen so that each of the mistakes below gives another list.
     truth = {"easy": np.array([4, 11, 2, 14]), "hard": np.array([7, 9, 13, 5]), "junk": np.array([1, 6, 12])}

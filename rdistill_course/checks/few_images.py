@@ -22,7 +22,7 @@ def photographs_needed(answer: Answer) -> None:
             never.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     images = torch.tensor([25, 50, 100, 300])
     curve, dip = torch.tensor([[0.15, 0.21, 0.25, 0.31], [0.15, 0.27, 0.24, 0.31]], dtype=torch.float64)
@@ -80,7 +80,7 @@ def paired_interval(answer: Answer) -> None:
             95 %, as fractions; seeds and queries are drawn anew with replacement in each of the draws.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     first, second = _two_methods()
     difference = second - first
@@ -208,7 +208,7 @@ def choose_more(answer: Answer) -> None:
             photograph whose most similar one among the paid and the chosen is least similar.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     # Descriptors of six places with ten photographs each; three photographs are paid for.
     generator = torch.Generator().manual_seed(2)

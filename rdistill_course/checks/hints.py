@@ -24,7 +24,7 @@ def passed(message: str) -> None:
     """Prints the one line of an answer that is right.
 
     Args:
-        message: What is right about it.
+        message: what is right about it.
     """
     print(f"[OK] {message}")
 
@@ -33,8 +33,8 @@ def ask(answer: Callable[..., Any], *inputs: Any) -> Any:
     """Calls a learner's function and gives what it returns.
 
     Args:
-        answer: The learner's function.
-        inputs: What it is called with. Tensors, arrays and lists are passed as copies, so that a function that changes them
+        answer: the learner's function.
+        inputs: what it is called with. Tensors, arrays and lists are passed as copies, so that a function that changes them
             cannot disturb the check; a tensor that requires a gradient and any other object, such as a ledger to fill, as
             they are.
 
@@ -42,7 +42,7 @@ def ask(answer: Callable[..., Any], *inputs: Any) -> Any:
         What the function returns.
 
     Raises:
-        Hint: The answer is no function, still the stub (a bare NotImplementedError), stops with an error, or returns nothing.
+        Hint: the answer is no function, still the stub (a bare NotImplementedError), stops with an error, or returns nothing.
     """
     if not callable(answer):
         raise Hint("Hand the function itself to the check, without brackets behind its name.")
@@ -88,14 +88,14 @@ def tensor(value: Any, shape: Sequence[int | None], what: str, nan: str = "") ->
     Args:
         value: A tensor, whose gradient is kept, an array, a number or a list of these.
         shape: None where any size will do, () for one number.
-        what: Names the value in a hint, such as "the mixture".
-        nan: Where nan comes from in this exercise, for the hint.
+        what: names the value in a hint, such as "the mixture".
+        nan: where nan comes from in this exercise, for the hint.
 
     Returns:
         The tensor.
 
     Raises:
-        Hint: The value has another type or shape, or holds nan or infinity.
+        Hint: the value has another type or shape, or holds nan or infinity.
     """
     try:
         if isinstance(value, list | tuple) and value and all(isinstance(one, Tensor) for one in value):
@@ -126,7 +126,7 @@ def alike(value: Any, other: Any, tolerance: float = 1e-4) -> bool:
     Args:
         value: A tensor, or a list of whole numbers, which is compared exactly.
         other: A tensor of the same shape, a number, or a list.
-        tolerance: The largest difference, as a share of the size; a tenth of it where the size is 0.
+        tolerance: the largest difference, as a share of the size; a tenth of it where the size is 0.
 
     Returns:
         Whether the two have the same shape and are close enough.
@@ -143,14 +143,14 @@ def numbers(value: Any, what: str) -> list[int]:
     """The learner's list, tensor or array of whole numbers as a list.
 
     Args:
-        value: What the function returns.
-        what: Names the value in a hint.
+        value: what the function returns.
+        what: names the value in a hint.
 
     Returns:
         The numbers.
 
     Raises:
-        Hint: The value is anything else.
+        Hint: the value is anything else.
     """
     found = tensor(value, (None,), what)
     if found.is_floating_point() and not torch.equal(found, found.round()):

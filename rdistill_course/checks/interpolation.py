@@ -17,7 +17,7 @@ def similarity_to_mixture(answer: Answer) -> None:
             x with a and with b -> [K], the similarity of x with the renormalised mixture.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(2)
     a, b, x = F.normalize(torch.randn(3, 7, 6, generator=generator), dim=2)
@@ -54,7 +54,7 @@ def three_parts(answer: Answer) -> None:
             both spaces, [K, Dt] and [K, Ds].
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(3)
     spaces = {
@@ -131,7 +131,7 @@ def comparable(answer: Answer) -> None:
             -> bool [N, N]: which rows have no photograph in common.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     mixtures = [
         [0.7, 0.3, 0.0, 0.0, 0.0, 0.0],
@@ -175,7 +175,7 @@ def bill(answer: Answer) -> None:
             (queries, seconds) for mixed photographs, as two tuples.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     n, steps, k, query, mixing = 300, 500, 48, 0.02, 0.0001
     made = steps * k

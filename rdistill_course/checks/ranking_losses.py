@@ -22,7 +22,7 @@ def listwise(answer: Answer) -> None:
             temperature) -> scalar: the mean over the queries that have something to be compared with.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(5)
     own, wanted = (
@@ -160,7 +160,7 @@ def predictions(answer: Answer) -> None:
             "near" or "far".
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     two_dicts = "Return two dicts, `notices` and `prefers`."
     notices, prefers = parts(ask(answer), 2, two_dicts)
@@ -243,7 +243,7 @@ def gradient(answer: Answer) -> None:
         answer: (student [B, Ds], teacher [B, Dt], temperature) -> [B, Ds].
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(7)
     student = torch.randn(7, 4, generator=generator) / 2  # of any length, as the exercise says
@@ -289,7 +289,7 @@ def mixed_similarities(answer: Answer) -> None:
             of the renormalised mixtures.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(8)
     rows = F.normalize(torch.randn(6, 9, generator=generator), dim=1)

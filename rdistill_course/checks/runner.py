@@ -24,20 +24,20 @@ def examine(
     """Calls a learner's function and compares what it gives with the right value, then with typical mistakes.
 
     Args:
-        answer: The learner's function.
-        inputs: What it is called with.
-        read: Brings its result into the form that is compared, or raises Hint, as `tensor` and `numbers` do.
-        right: The right value.
-        mistakes: By hint, what gives a mistake away; entries that are right for these inputs do no harm.
-        otherwise: The hint where no mistake is recognised.
-        tolerance: How far values may differ, as in `alike`.
-        around: Entered while the function is called and its result read, as `rephrased` is.
+        answer: the learner's function.
+        inputs: what it is called with.
+        read: brings its result into the form that is compared, or raises Hint, as `tensor` and `numbers` do.
+        right: the right value.
+        mistakes: by hint, what gives a mistake away; entries that are right for these inputs do no harm.
+        otherwise: the hint where no mistake is recognised.
+        tolerance: how far values may differ, as in `alike`.
+        around: entered while the function is called and its result read, as `rephrased` is.
 
     Returns:
         The value, which is right.
 
     Raises:
-        Hint: The first mistake that shows, or `otherwise`.
+        Hint: the first mistake that shows, or `otherwise`.
     """
     with around or nullcontext():
         given = read(ask(answer, *inputs))
@@ -49,14 +49,14 @@ def judge(given: Any, right: Any, mistakes: Mistakes, otherwise: str, tolerance:
     """Raises the hint of the first mistake that a value shows, or `otherwise`, unless the value is right.
 
     Args:
-        given: The learner's value.
-        right: The right value.
-        mistakes: By hint, what gives a mistake away.
-        otherwise: The hint where no mistake is recognised.
-        tolerance: How far values may differ, as in `alike`.
+        given: the learner's value.
+        right: the right value.
+        mistakes: by hint, what gives a mistake away.
+        otherwise: the hint where no mistake is recognised.
+        tolerance: how far values may differ, as in `alike`.
 
     Raises:
-        Hint: The value is not right.
+        Hint: the value is not right.
     """
     if not alike(given, right, tolerance):
         tell(mistakes, given, tolerance)
@@ -67,9 +67,9 @@ def tell(mistakes: Mistakes, given: Any = None, tolerance: float = 1e-4) -> None
     """Raises the hint of the first mistake that shows, if any does.
 
     Args:
-        mistakes: By hint, what gives a mistake away.
-        given: The learner's value; not needed where all mistakes are bools.
-        tolerance: How far values may differ, as in `alike`.
+        mistakes: by hint, what gives a mistake away.
+        given: the learner's value; not needed where all mistakes are bools.
+        tolerance: how far values may differ, as in `alike`.
 
     Raises:
         Hint: A mistake shows.
@@ -90,11 +90,14 @@ def rephrased(form: str, *errors: type[Exception]) -> Iterator[None]:
     """Says hints that are raised inside in other words.
 
     Args:
-        form: The new hint, with "{hint}" where the old one is to stand.
-        errors: Only hints about a function that stops with one of these errors; without any, all hints.
+        form: the new hint, with "{hint}" where the old one is to stand.
+        errors: only hints about a function that stops with one of these errors; without any, all hints.
+
+    Yields:
+        Nothing.
 
     Raises:
-        Hint: In place of the one raised inside.
+        Hint: in place of the one raised inside.
     """
     try:
         yield
@@ -108,15 +111,15 @@ def parts(value: Any, count: int, hint: str) -> Sequence[Any]:
     """The things that a function returns together.
 
     Args:
-        value: What it returns.
-        count: How many things there must be.
-        hint: Says what to return.
+        value: what it returns.
+        count: how many things there must be.
+        hint: says what to return.
 
     Returns:
         The value.
 
     Raises:
-        Hint: It is no tuple or list of so many things.
+        Hint: it is no tuple or list of so many things.
     """
     if not isinstance(value, tuple | list) or len(value) != count:
         raise Hint(hint)

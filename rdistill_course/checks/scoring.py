@@ -21,7 +21,7 @@ def protocol_ranks(answer: Answer) -> None:
         answer: (ranking [N], truth, protocol) -> ascending 0-based ranks.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     ranking = np.array([8, 3, 12, 5, 0, 9, 2, 7, 11, 1, 6, 10, 4])
     truth = {"easy": np.array([11, 5]), "hard": np.array([10, 3, 9]), "junk": np.array([12, 2, 8])}
@@ -60,7 +60,7 @@ def cut_average_precision(answer: Answer) -> None:
         answer: (places, ignored, positives) -> AP of a list with positives at these places, of so many in all.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     places, ignored, positives = [0, 4, 9], [1, 3, 12], 5
     ranks = [int(rank) for rank in remove_ignored(np.array(places), np.array(ignored))]
@@ -116,7 +116,7 @@ def mean_precision(answer: Answer) -> None:
         answer: (ranks_of_queries, k) -> mP@k, a fraction.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     queries: list[list[int]] = [[0, 2, 5, 11, 13, 14], [1, 3], [], [4, 5, 6, 30], [1]]
     kept, k = [ranks for ranks in queries if ranks], 5
@@ -159,7 +159,7 @@ def weighted_expansion(answer: Answer) -> None:
         answer: (queries [Q, D], database [N, D], n, alpha) -> expanded queries [Q, D] of length 1.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(3)
     queries = normalize(torch.randn(4, 6, generator=generator), dim=1)

@@ -25,7 +25,7 @@ def batch(answer: Answer) -> None:
             anchors, then k photographs for each of them in turn.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(9)
     labels = torch.arange(40) // 8
@@ -112,7 +112,7 @@ def training_step(answer: Answer) -> None:
             the listwise loss of the photographs and that of the joint space, before its weight.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     weights, seen, drawn, counts = _three_steps(lambda *inputs: ask(answer, *inputs))
     right, terms, expected, _ = _three_steps(_step)
@@ -236,7 +236,7 @@ def verdict(answer: Answer) -> None:
             standard error of second - first in points, and whether the mean is more than three errors away from 0.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     first = 0.31 + torch.tensor([0.021, -0.018, 0.003, -0.011, 0.014])
     gain = torch.tensor([0.007, 0.004, 0.008, 0.006, 0.005])
@@ -304,7 +304,7 @@ def layer_cost(answer: Answer) -> None:
             for one photograph.
 
     Raises:
-        Hint: The answer is not right.
+        Hint: the answer is not right.
     """
     layers = {
         "1 × 1": nn.Conv2d(16, 24, 1),

@@ -18,8 +18,20 @@ TEMPERATURES = (0.01, 0.02, 0.04, 0.07, 0.1, 0.2, 0.5, 1.0)
 def loss_explorer(teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapping[str, Loss]) -> "ipywidgets.VBox":
     """Choose a loss and a temperature, move any point of the student along the circle, or let all of them follow the pull.
 
-    Arguments as for `toy_figure`, whose picture it redraws. The widget's children are the controls (loss; temperature,
-    point and its direction; two buttons), picture, words and keys.
+    The widget redraws the picture of `toy_figure`. Its children are the controls (loss; temperature, point and its direction;
+    two buttons), picture, words and keys.
+
+    Args:
+        teacher: [B, D], L2-normalised.
+        student: [B, 2], L2-normalised.
+        groups: [B] whole numbers.
+        losses: by name, each loss(student, teacher), with `temperature=` where it takes one.
+
+    Returns:
+        The widget.
+
+    Raises:
+        BadInput: points and groups that do not fit together.
     """
     import ipywidgets
 

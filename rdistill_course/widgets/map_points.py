@@ -35,9 +35,19 @@ def map_explorer(
 ) -> "ipywidgets.VBox":
     """A map with the photograph of one point beside it: click a point, or step through them with the slider.
 
-    points, groups, background: as for `map_figure`, one map [N, 2] or several by their titles; the point is ringed in all.
-    image(i) gives the photograph of point i, or several with a caption each, such as the two that a mixture is made of.
     The widget's children are the slider, the row of map and photograph, words, keys and a hidden field for clicks.
+
+    Args:
+        points: one map [N, 2], or several by their titles; the point is ringed in all.
+        groups: [N] names or numbers.
+        image: gives the photograph of point i, or several with a caption each, such as the two that a mixture is made of.
+        background: the group that is drawn small and grey below the others.
+
+    Returns:
+        The widget.
+
+    Raises:
+        BadInput: a map that does not have one point for each group.
     """
     import ipywidgets
 

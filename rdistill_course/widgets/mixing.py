@@ -19,20 +19,34 @@ if TYPE_CHECKING:
     import ipywidgets
 
 
-def nearest_to_mixtures(rows: Tensor, pair: tuple[int, int], weights: Tensor, k: int = 3) -> Tensor:
-    """The k rows most similar to each mixture weight * first + (1 - weight) * second: int64 [W, k], nearest first.
+def nearest_to_mixtures(descriptors: Tensor, pair: tuple[int, int], weights: Tensor, k: int = 3) -> Tensor:
+    """The k descriptors most similar to each mixture weight * first + (1 - weight) * second.
 
-    rows: [N, D] L2-normalised; pair: the two mixed rows, which are left out of the result, for near its ends a mixture is
-    always nearest to them; weights: [W], lambda of the first. k is at most N - 2.
+    Args:
+        descriptors: [N, D], L2-normalised.
+        pair: positions of the two that are mixed. They are left out of the result: near its ends a mixture is always nearest to
+            them.
+        weights: [W], lambda of the first.
+        k: how many, at most N - 2.
+
+    Returns:
+        int64 [W, k] positions, nearest first.
+
+    Raises:
+        BadInput: unusable descriptors, or a pair or a k that there is not.
     """
-    rows = check_descriptors(rows, "rows")
+    descriptors = check_descriptors(descriptors, "descriptors")
     first, second = pair
-    if not (0 <= first < len(rows) and 0 <= second < len(rows)) or first == second:
-        raise BadInput(f"Rows {first} and {second} cannot be mixed: give two different rows from 0 to {len(rows) - 1}.")
-    if not 1 <= k <= len(rows) - 2:
-        raise BadInput(f"There are no {k} neighbours among {len(rows)} rows without the mixed two: give less.")
-    mixtures = mix(rows, torch.tensor([pair]).expand(len(weights), 2), weights)
-    similarity = mixtures @ rows.T
+    if not (0 <= first < len(descriptors) and 0 <= second < len(descriptors)) or first == second:
+        raise BadInput(
+            f"Descriptors {first} and {second} cannot be mixed: give two different ones from 0 to {len(descriptors) - 1}."
+        )
+    if not 1 <= k <= len(descriptors) - 2:
+        raise BadInput(
+            f"There are no {k} neighbours among {len(descriptors)} descriptors without the mixed two: give fewer."
+        )
+    mixtures = mix(descriptors, torch.tensor([pair]).expand(len(weights), 2), weights)
+    similarity = mixtures @ descriptors.T
     similarity[:, list(pair)] = -torch.inf
     return similarity.topk(k, dim=1).indices
 
@@ -46,15 +60,27 @@ def lambda_slider(
 ) -> "ipywidgets.VBox":
     """A slider over lambda: the k photographs nearest to the mixture of two, one row for each space.
 
-    spaces: descriptors [N, D] by name, such as {"teacher": ..., "student": ...}, of the same N photographs; image(i) gives
-    photograph i, as `benchmark.image` does; pair: positions of the two mixed photographs. All `steps` pictures are made
-    beforehand, so that moving the slider costs nothing. The widget's children are slider, picture, words and keys.
+    All pictures are made beforehand, so that moving the slider costs nothing. The widget's children are slider, picture, words
+    and keys.
+
+    Args:
+        spaces: descriptors [N, D] by name, such as {"teacher": ..., "student": ...}, of the same N photographs.
+        image: gives photograph i, as `benchmark.image` does.
+        pair: positions of the two mixed photographs.
+        k: photographs in a row.
+        steps: positions of the slider, at least two.
+
+    Returns:
+        The widget.
+
+    Raises:
+        BadInput: no space, fewer than two steps, or a pair or a k that there is not.
     """
     import ipywidgets
 
     if not spaces or steps < 2:
         raise BadInput(
-            f"A slider over {len(spaces)} spaces in {steps} steps is none: give a space and two steps or more."
+            f"A slider over {len(spaces)} spaces in {steps} steps cannot be made: give a space and two steps or more."
         )
     weights = torch.linspace(0, 1, steps)
     found = {name: nearest_to_mixtures(rows, pair, weights, k).tolist() for name, rows in spaces.items()}

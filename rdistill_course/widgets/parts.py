@@ -21,8 +21,15 @@ KEYS = {
 def img(picture: Image.Image, alt: str, *, photographs: bool = True, scale: float = 1.0, click: str = "") -> str:
     """An HTML image that carries its own bytes and its description, and shrinks on a narrow page.
 
-    photographs: JPEG, a sixth of the size; else PNG, which keeps lines sharp. scale: pixels of the picture for one of the
-    page. click: JavaScript that runs when the picture is clicked.
+    Args:
+        picture: the image.
+        alt: its description.
+        photographs: True for JPEG, a sixth of the size; False for PNG, which keeps lines sharp.
+        scale: pixels of the picture for one of the page.
+        click: JavaScript that runs when the picture is clicked.
+
+    Returns:
+        The HTML.
     """
     stream, kind = io.BytesIO(), "jpeg" if photographs else "png"
     if photographs:
@@ -38,26 +45,57 @@ def img(picture: Image.Image, alt: str, *, photographs: bool = True, scale: floa
 
 
 def view(value: str = "") -> "ipywidgets.HTML":
-    """A place for a picture or for words."""
+    """A place for a picture or for words.
+
+    Args:
+        value: its HTML.
+
+    Returns:
+        The widget.
+    """
     import ipywidgets
 
     return ipywidgets.HTML(value=value)
 
 
 def said(words: str) -> str:
-    """Words below a picture, as HTML."""
+    """Words below a picture.
+
+    Args:
+        words: plain text.
+
+    Returns:
+        The HTML.
+    """
     return f"<div>{html.escape(words)}</div>"
 
 
 def keys(*kinds: str) -> "ipywidgets.HTML":
-    """The line that says how to work these kinds of controls without a mouse."""
+    """The line that says how to work some kinds of controls without a mouse.
+
+    Args:
+        kinds: keys of `KEYS`.
+
+    Returns:
+        The widget.
+    """
     parts = ["Tab goes from control to control", *(KEYS[kind] for kind in kinds)]
     # A font of the usual colour: pale small print is what those who need this line cannot read.
     return view(f'<div style="font-size: 85%">Keyboard: {"; ".join(parts)}.</div>')
 
 
 def slider(values: range, value: int, label: str, width: str = "420px") -> "ipywidgets.IntSlider":
-    """A slider over whole numbers that shows what it stands for."""
+    """A slider over whole numbers that shows what it stands for.
+
+    Args:
+        values: the numbers.
+        value: the first one shown.
+        label: what it stands for.
+        width: as CSS.
+
+    Returns:
+        The widget.
+    """
     import ipywidgets
 
     return ipywidgets.IntSlider(
@@ -72,7 +110,14 @@ def slider(values: range, value: int, label: str, width: str = "420px") -> "ipyw
 
 
 def column(children: Sequence[Any]) -> "ipywidgets.VBox":
-    """The parts of a widget below each other; a page without a kernel shows its one sentence instead."""
+    """The parts of a widget below each other; a page without a kernel shows one sentence instead.
+
+    Args:
+        children: the parts.
+
+    Returns:
+        The widget.
+    """
     import ipywidgets
 
     class Column(ipywidgets.VBox):

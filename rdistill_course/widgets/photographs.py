@@ -14,7 +14,14 @@ Place = tuple[str, Image.Image, str | None]  # caption, tile, and the outcome or
 
 
 def tile_of(image: Image.Image) -> Image.Image:
-    """The photograph, fitted into a tile on a white ground."""
+    """A photograph, fitted into a tile on a white ground.
+
+    Args:
+        image: the photograph; a JPEG that is not decoded yet is decoded small.
+
+    Returns:
+        An image of the size `TILE`.
+    """
     image.draft("RGB", TILE)  # a large JPEG is decoded at an eighth of its size where that is enough
     small = image.convert("RGB")
     scale = min(TILE[0] / small.width, TILE[1] / small.height)
@@ -25,7 +32,15 @@ def tile_of(image: Image.Image) -> Image.Image:
 
 
 def query_tile(benchmark: Benchmark, query: int) -> Image.Image:
-    """The whole query photograph with its box."""
+    """The whole query photograph with its box.
+
+    Args:
+        benchmark: the queries and their ground truth.
+        query: number of the query.
+
+    Returns:
+        An image of the size `TILE`.
+    """
     full = benchmark.query(query, crop=False)
     tile = tile_of(full)
     box = benchmark.ground_truth[query]["bbx"]
@@ -41,7 +56,14 @@ def query_tile(benchmark: Benchmark, query: int) -> Image.Image:
 
 
 def sheet(lines: Sequence[Sequence[Place | None]]) -> Image.Image:
-    """Rows of places; None leaves one empty."""
+    """Rows of framed tiles with captions.
+
+    Args:
+        lines: the places of each row; None leaves one empty.
+
+    Returns:
+        The sheet.
+    """
     width, height = TILE[0] + GAP + 2 * FRAME, TILE[1] + CAPTION + GAP + 2 * FRAME
     paper = Image.new("RGB", (max(map(len, lines)) * width, len(lines) * height), PAPER)
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(14)

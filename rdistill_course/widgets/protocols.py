@@ -9,7 +9,7 @@ from PIL import Image
 from rdistill_course.widgets.parts import column, img, keys, said, slider, view
 from rdistill_course.widgets.photographs import Place, query_tile, sheet, tile_of
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.plots.figures import first_of_list, outcomes
+from rdistill_helpers.plots.photographs import first_of_list, outcomes
 from rdistill_helpers.plots.style import MARKS, PALETTE
 from rdistill_helpers.score.ranks import average_precision, precision_at, remove_ignored
 from rdistill_helpers.score.report import PROTOCOLS, evaluate_ranking
@@ -25,12 +25,22 @@ LETTERS = {"easy": "E", "hard": "H", "junk": "J"}
 def protocol_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywidgets.VBox":
     """The first k results of any query under any protocol, framed by what they are, with the query's average precision.
 
-    ranking: [Q, n] database positions, best first, as `search` gives them. The AP shown is that of these lists: give
-    whole lists, n = N, for the AP of the report. Letters above the results are the ground truth's (E easy, H hard, J junk,
-    none for another place) and stay; frames and signs are what the protocol makes of them, and change. With the tick at
-    junk taken away, junk counts as wrong: what a measure without the ignored part would say.
+    Letters above the results are the ground truth's (E easy, H hard, J junk, none for another place) and stay; frames and signs
+    are what the protocol makes of them, and change. With the tick at junk taken away, junk counts as wrong: what a measure
+    without the ignored part would say. The widget's children are the controls (query, protocol, junk and k), picture, words and
+    keys.
 
-    The widget's children are the controls (query, protocol, junk and k), picture, words and keys.
+    Args:
+        benchmark: the queries, their images and their ground truth.
+        ranking: [Q, n] database positions, best first, as `search` gives them. The AP shown is that of these lists: give whole
+            lists, n = N, for the AP of the report.
+        k: results shown at first.
+
+    Returns:
+        The widget.
+
+    Raises:
+        BadInput: a ranking that does not fit the benchmark.
     """
     import ipywidgets
 
@@ -99,9 +109,18 @@ def protocol_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywi
 def list_scores(
     benchmark: Benchmark, query: int, ranked: np.ndarray, protocol: str, k: int, junk_ignored: bool = True
 ) -> tuple[float, float]:
-    """AP and precision at k of one ranked list [n] under a protocol, nan where the query has no positives.
+    """AP and precision at k of one ranked list under a protocol.
 
-    junk_ignored: as the protocol says; False leaves junk in the list, where it counts as wrong.
+    Args:
+        benchmark: the queries and their ground truth.
+        query: number of the query.
+        ranked: [n] database positions, best first.
+        protocol: easy, medium or hard.
+        k: of the precision.
+        junk_ignored: as the protocol says; False leaves junk in the list, where it counts as wrong.
+
+    Returns:
+        Both as fractions, nan where the query has no positives.
     """
     truth, (positive, ignored) = benchmark.ground_truth[query], PROTOCOLS[protocol]
     wanted = np.concatenate([truth[part] for part in positive])

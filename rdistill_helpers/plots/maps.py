@@ -13,24 +13,37 @@ from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots.style import COLOURS, GREY, MARKERS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEWEST = 5  # rows below which there is no neighbourhood to draw
+FEWEST = 5  # descriptors below which there is no neighbourhood to draw
 
 
-def umap_map(rows: Any, seed: int = 0, neighbours: int = 15, min_dist: float = 0.1) -> np.ndarray:
-    """Places in the plane for descriptors [N, D], so that those similar by cosine lie together: float32 [N, 2].
+def umap_map(descriptors: Any, seed: int = 0, neighbours: int = 15, min_dist: float = 0.1) -> np.ndarray:
+    """Places in the plane for descriptors, so that those similar by cosine lie together.
 
-    neighbours: how many nearest rows each keeps near; min_dist: how tightly they may be packed. The same seed gives the
-    same map on the same machine, not on every machine. Only neighbourhoods carry meaning: distances between groups,
-    directions and axes carry none. Source: McInnes, Healy and Melville, UMAP, 2018.
-    Raises BadInput for fewer than five rows or unusable ones.
+    The same seed gives the same map on the same machine, not on every machine. Only neighbourhoods carry meaning: distances
+    between groups, directions and axes carry none.
+
+    Args:
+        descriptors: [N, D], L2-normalised, at least five.
+        seed: decides between maps that are equally good.
+        neighbours: how many nearest descriptors each keeps near.
+        min_dist: how tightly points may be packed, in units of the map.
+
+    Returns:
+        float32 [N, 2].
+
+    Raises:
+        BadInput: fewer than five descriptors, fewer than two neighbours, or unusable descriptors.
+
+    Source: McInnes, Healy and Melville, UMAP, 2018.
     """
-    values = check_descriptors(rows, "rows of the map").detach().cpu().numpy()
+    values = check_descriptors(descriptors, "descriptors of the map").detach().cpu().numpy()
     if len(values) < FEWEST or neighbours < 2:
         raise BadInput(
-            f"A map of {len(values)} rows with {neighbours} neighbours each cannot be drawn: "
-            f"give at least {FEWEST} rows and 2 neighbours."
+            f"A map of {len(values)} descriptors with {neighbours} neighbours each cannot be drawn: "
+            f"give at least {FEWEST} descriptors and 2 neighbours."
         )
     if "umap" not in sys.modules:
         print(f"Laying out {len(values)} descriptors with UMAP; its first call compiles for about 10 s.")
@@ -60,10 +73,19 @@ def map_figure(
     background: str | None = None,
     alt: str | None = None,
 ) -> "Figure":
-    """Points [N, 2] in the plane, each group with a colour and a marker of its own.
+    """Points in the plane, each group with a colour and a marker of its own.
 
-    points: one map, or several by their titles, drawn side by side with the same groups. groups: [N] names or numbers.
-    background: the group, such as the mixtures, drawn small and grey below the others.
+    Args:
+        points: one map [N, 2], or several by their titles, drawn side by side with the same groups.
+        groups: [N] names or numbers.
+        background: the group, such as the mixtures, that is drawn small and grey below the others.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: a map that does not have one point for each group.
     """
     from matplotlib.figure import Figure
 
@@ -76,25 +98,10 @@ def map_figure(
                 "give one point [x, y] and one group for each row."
             )
     names = list(dict.fromkeys(labels.tolist()))
-    shown = [name for name in names if name != background]
     fig = Figure(figsize=(3.6 * len(panels), 3.9), layout="constrained")
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, places) in zip(axes, panels.items(), strict=True):
-        if background in names:
-            chosen = labels == background
-            ax.scatter(*np.asarray(places)[chosen].T, s=7, color=GREY, marker="o", linewidths=0, label=background)
-        for number, name in enumerate(shown):
-            chosen = labels == name
-            ax.scatter(
-                *np.asarray(places)[chosen].T,
-                s=26,
-                color=COLOURS[number % len(COLOURS)],
-                # Colours repeat after eight groups; from there on another marker tells a group from its namesake.
-                marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
-                edgecolors="white",
-                linewidths=0.4,
-                label=name,
-            )
+        _scatter(ax, np.asarray(places), labels, names, background)
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
         ax.set_aspect("equal", adjustable="datalim")
@@ -107,3 +114,23 @@ def map_figure(
     maps = "A map" if len(panels) == 1 else f"{len(panels)} maps"
     fig.set_label(alt or f"{maps} of {len(labels)} descriptors in {len(names)} groups{said}.")
     return fig
+
+
+def _scatter(ax: "Axes", places: np.ndarray, labels: np.ndarray, names: list[str], background: str | None) -> None:
+    """Draws each group of points; the background first, small and grey."""
+    if background in names:
+        x, y = places[labels == background].T
+        ax.scatter(x, y, s=7, color=GREY, marker="o", linewidths=0, label=background)
+    for number, name in enumerate(name for name in names if name != background):
+        x, y = places[labels == name].T
+        ax.scatter(
+            x,
+            y,
+            s=26,
+            color=COLOURS[number % len(COLOURS)],
+            # Colours repeat after eight groups; from there on another marker tells a group from its namesake.
+            marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
+            edgecolors="white",
+            linewidths=0.4,
+            label=name,
+        )

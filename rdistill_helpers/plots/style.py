@@ -76,8 +76,12 @@ def use_style() -> None:
 def show_figure(fig: "Figure", alt: str | None = None) -> None:
     """Shows a figure in a notebook once, with a description for those who do not see it.
 
-    alt: the description; without it the one that the figure's maker gave it (its label). Charts are kept as PNG, figures
-    with photographs as JPEG, a sixth of the size. Outside a notebook the description alone is printed.
+    Charts are kept as PNG, figures with photographs as JPEG, a sixth of the size. Outside a notebook the description alone is
+    printed.
+
+    Args:
+        fig: the figure.
+        alt: the description; without it, the one that the figure's maker gave it (its label).
     """
     import io
 

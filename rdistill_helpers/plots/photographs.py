@@ -1,9 +1,6 @@
-"""Figures of the course. Each function gives a matplotlib Figure with a description; `show_figure` shows both.
+"""Figures of photographs: grids, examples of a query, ranked lists and filmstrips, each with a description as its label."""
 
-`alt` is the description; without it one is made from what the figure holds. Nothing here depends on pyplot's state.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,9 +8,8 @@ from PIL import Image
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import LISTS
-from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, GREY, HATCHES, LINES, MARKS, PALETTE
+from rdistill_helpers.plots.style import GREY, MARKS, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -34,9 +30,19 @@ PLACES: tuple[tuple[str, str, Literal["-", "--", ":"]], ...] = (
 def outcomes(
     benchmark: Benchmark, query: int, images: Sequence[int] | np.ndarray, protocol: str = "medium"
 ) -> list[str]:
-    """What each of these database images is for a query: "positive", "negative" or "ignored" under a protocol.
+    """What each of some database images is for a query under a protocol.
 
-    Raises BadInput for another protocol than easy, medium or hard, or a query that does not exist.
+    Args:
+        benchmark: the queries, their images and their ground truth.
+        query: number of the query.
+        images: [n] database positions.
+        protocol: easy, medium or hard.
+
+    Returns:
+        For each image "positive", "negative" or "ignored".
+
+    Raises:
+        BadInput: another protocol, or a query that does not exist.
     """
     _check_query(benchmark, query)
     if protocol not in PROTOCOLS:
@@ -54,7 +60,20 @@ def image_grid(
     columns: int = 6,
     alt: str | None = None,
 ) -> "Figure":
-    """Photographs in rows of `columns`, each under its title."""
+    """Photographs in rows.
+
+    Args:
+        images: at least one photograph.
+        titles: one for each photograph, drawn above it.
+        columns: photographs in a row, at most.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: no photograph, no column, or another number of titles.
+    """
     if not images or columns < 1:
         raise BadInput(f"{len(images)} images cannot be laid out in {columns} columns: give at least one of each.")
     if titles is not None and len(titles) != len(images):
@@ -72,7 +91,20 @@ def image_grid(
 
 
 def protocol_examples(benchmark: Benchmark, query: int = 0, per_row: int = 5, alt: str | None = None) -> "Figure":
-    """A query with its box, and beside it examples of its easy, hard and junk images, one row each of up to `per_row`."""
+    """A query with its box, and beside it examples of its easy, hard and junk images, a row of each.
+
+    Args:
+        benchmark: the queries, their images and their ground truth.
+        query: number of the query.
+        per_row: examples in a row, at most.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: a query that does not exist.
+    """
     _check_query(benchmark, query)
     truth = benchmark.ground_truth[query]
     per_row = max(1, min(per_row, max(len(truth[part]) for part in LISTS)))
@@ -114,9 +146,23 @@ def ranked_list(
 ) -> "Figure":
     """A query and the first k images of its ranked list, framed by what they are.
 
-    ranking: [Q, n] database positions, best first, of all queries, as `search` gives them. Right: green solid frame and
-    a tick; wrong: red dashed frame and a cross; ignored by the protocol: grey dotted frame and a bar. The key below
-    names those that occur.
+    Right: green solid frame and a tick; wrong: red dashed frame and a cross; ignored by the protocol: grey dotted frame and a
+    bar. The key below names those that occur.
+
+    Args:
+        benchmark: the queries, their images and their ground truth.
+        query: number of the query.
+        ranking: [Q, n] database positions of all queries, best first, as `search` gives them.
+        protocol: easy, medium or hard.
+        k: how many results are drawn.
+        title: stands above all photographs.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: another protocol, a query that does not exist, or a ranking that does not fit.
     """
     order = first_of_list(benchmark, query, ranking, k)
     kinds = outcomes(benchmark, query, order, protocol)
@@ -156,10 +202,20 @@ def filmstrip(
 ) -> "Figure":
     """What lies between two photographs: for each mixing weight, its nearest photographs in a column, the nearest on top.
 
-    weights: lambda of the first photograph for each column; neighbours: the photographs of each column, nearest first;
-    ends: the two mixed photographs, (first, second), drawn at the sides where lambda is 1 and 0; places: what each
-    neighbour shows, 0 the place of the first photograph, 1 that of the second, 2 another one. It gets a frame by it, and
-    so do the ends.
+    Args:
+        weights: lambda of the first photograph for each column.
+        neighbours: the photographs of each column, nearest first.
+        ends: the two mixed photographs, (first, second), drawn at the sides where lambda is 1 and 0.
+        places: what each neighbour shows, 0 the place of the first photograph, 1 that of the second, 2 another one. It gets a
+            frame by it, and so do the ends.
+        title: stands above all photographs.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: columns or places that do not fit the weights.
     """
     if not weights or len(weights) != len(neighbours) or not all(neighbours):
         raise BadInput(
@@ -193,62 +249,21 @@ def filmstrip(
     )
 
 
-def history_plot(
-    histories: Mapping[str, History], window: int = 25, log: bool = False, alt: str | None = None
-) -> "Figure":
-    """Loss against step of several trainings: every step faintly, the mean over `window` steps in full colour.
-
-    log: logarithmic losses, for trainings whose losses have different scales.
-    """
-    from matplotlib.figure import Figure
-
-    if not histories or any(not history.loss for history in histories.values()):
-        raise BadInput("There is no loss to draw: give at least one history, each of at least one step.")
-    fig = Figure(figsize=(7.0, 3.6), layout="constrained")
-    ax = fig.subplots()
-    for number, (name, history) in enumerate(histories.items()):
-        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
-        loss, wide = np.asarray(history.loss, np.float64), min(window, len(history.loss))
-        mean = np.convolve(loss, np.full(wide, 1 / wide), mode="valid")
-        ax.plot(history.step, loss, color=colour, linestyle="-", linewidth=0.6, alpha=0.3)
-        ax.plot(history.step[wide - 1 :], mean, color=colour, linestyle=line, label=name)
-    ax.set(xlabel="step", ylabel="loss", yscale="log" if log else "linear")
-    ax.legend(title=f"mean of {window} steps", frameon=False)
-    ends = "; ".join(f"{name} from {h.loss[0]:.3g} to {h.loss[-1]:.3g}" for name, h in histories.items())
-    return _described(fig, alt, f"Loss against training step: {ends}.")
-
-
-def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "Figure":
-    """mAP of several methods under the easy, medium and hard protocol, side by side, in percent."""
-    from matplotlib.figure import Figure
-
-    if not rows:
-        raise BadInput("There is no score to draw: give at least one row.")
-    fig = Figure(figsize=(7.0, 0.8 + 0.36 * len(rows)), layout="constrained")
-    panels = fig.subplots(1, 3, sharex=True, sharey=True)
-    places = np.arange(len(rows))[::-1]
-    most = max(100 * row[level] for row in rows for level in PROTOCOLS)
-    for ax, level in zip(panels, PROTOCOLS, strict=True):
-        values = [100 * row[level] for row in rows]
-        bars = ax.barh(
-            places, values, height=0.7, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))], edgecolor="white"
-        )
-        for number, (bar, value) in enumerate(zip(bars, values, strict=True)):
-            bar.set_hatch(HATCHES[number % len(HATCHES)])
-            ax.text(value + most / 50, bar.get_y() + bar.get_height() / 2, f"{value:.1f}", va="center", fontsize=8)
-        ax.set_title(level)
-        ax.grid(axis="y", visible=False)
-    panels[0].set_yticks(places, [row["name"] for row in rows])
-    panels[0].set_xlim(0, most * 1.2)
-    panels[1].set_xlabel("mAP in %")
-    said = "; ".join(
-        f"{row['name']} " + ", ".join(f"{level} {100 * row[level]:.1f}" for level in PROTOCOLS) for row in rows
-    )
-    return _described(fig, alt, f"mAP in percent of {len(rows)} methods: {said}.")
-
-
 def first_of_list(benchmark: Benchmark, query: int, ranking: Any, k: int) -> list[int]:
-    """The first k database positions of one query's list in a ranking [Q, n], checked."""
+    """The first k database positions of one query's list.
+
+    Args:
+        benchmark: the queries, their images and their ground truth.
+        query: number of the query.
+        ranking: [Q, n] database positions of all queries, best first.
+        k: how many, 1 to n.
+
+    Returns:
+        [k] positions.
+
+    Raises:
+        BadInput: a query that does not exist, or a ranking that does not fit the benchmark.
+    """
     _check_query(benchmark, query)
     lists = np.asarray(ranking)
     if lists.ndim != 2 or len(lists) != len(benchmark.query_names) or not 1 <= k <= lists.shape[1]:
