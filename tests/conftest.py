@@ -1,4 +1,4 @@
-"""No test may reach the network: only loopback and sockets between processes stay open. And how tests load a script."""
+"""No test may reach the network: only loopback and sockets between processes stay open. A browser, a loader of scripts."""
 
 import importlib.util
 import ipaddress
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from lab_page import chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +27,20 @@ def load_script() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium for the tests of a file, which are skipped where there is none."""
+    if chromium() is None:
+        pytest.skip("no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api", reason="not installed: pip install --editable '.[dev]'")
+    with playwright.sync_playwright() as driver:
+        # Without a sandbox, which containers and root do not have; without /dev/shm, which is small in containers.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        running = driver.chromium.launch(executable_path=chromium(), args=arguments)
+        yield running
+        running.close()
 
 
 class NetworkCut(ConnectionRefusedError):

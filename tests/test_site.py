@@ -10,7 +10,6 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from lab_page import chromium
 
 import rdistill_course
 import rdistill_helpers
@@ -20,9 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NEEDED = ["sphinx", "myst_nb", "furo", "ziamath"]
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-CHROMIUM = chromium()
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the extra `site` is not installed: {', '.join(MISSING)}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"the extra `site` is not installed: {', '.join(MISSING)}"),
+]
 
 # Elements that a browser fetches when it shows a page. A link to follow (a href) is none of them.
 FETCHED = {
@@ -80,17 +81,6 @@ def site(load_script, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def pages(site) -> list[Page]:
     return [Page(path) for path in sorted(site.rglob("*.html"))]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(params=[(1280, "light"), (360, "dark")], ids=["wide-light", "narrow-dark"])

@@ -2,17 +2,16 @@
 
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
-from lab_page import chromium
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MISSING = [name for name in ("ziamath", "sphinx_revealjs") if importlib.util.find_spec(name) is None]
-CHROMIUM = chromium()
 PICTURE = new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Two <arrows>."}})
 QUIZ = """## Quiz
 **1.** Why $x$?
@@ -21,6 +20,7 @@ QUIZ = """## Quiz
 **2.** How?
 <details><summary>Answer</summary>So.</details>"""
 
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the extra `site` is not installed: {', '.join(MISSING)}")
 
 
@@ -111,37 +111,46 @@ def test_pictures_keep_their_alt_text_and_formulas_are_drawn(slides):
     )
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_slides_of_a_notebook_fetch_nothing_and_fit_the_screen(slides, path, tmp_path):
-    file = tmp_path / "slides.html"
-    file.write_text(slides.page(nbformat.read(path, as_version=4)), encoding="utf-8")
-    markup = re.sub(r"<script>.*?</script>", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.fixture(scope="module")
+def file_of(slides, tmp_path_factory):
+    """Gives the slides of a notebook, written once."""
+
+    @cache
+    def written(path: Path) -> Path:
+        file = tmp_path_factory.mktemp("slides") / "slides.html"
+        file.write_text(slides.page(nbformat.read(path, as_version=4)), encoding="utf-8")
+        return file
+
+    return written
+
+
+@each_notebook
+def test_slides_of_a_notebook_fetch_nothing(file_of, path):
+    markup = re.sub(r"<script>.*?</script>", "", file_of(path).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert "<script" not in markup
     assert re.findall(r"<(?:img|iframe)[^>]*\ssrc=\"(?!data:)|<link\b|@import|url\((?!data:)", markup) == []
-    if CHROMIUM is None:
-        pytest.skip(
-            "no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM: the slides were not looked at"
-        )
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        window = browser.new_page(viewport={"width": 1280, "height": 720})
-        asked = []
-        window.on("request", lambda request: asked.append(request.url))
-        window.goto(file.as_uri())
-        window.wait_for_function("window.Reveal && Reveal.isReady()")
-        count, too_large = window.evaluate(
-            """() => {
-                const tooLarge = [];
-                for (const slide of Reveal.getSlides()) {
-                    const at = Reveal.getIndices(slide);
-                    Reveal.slide(at.h, at.v);
-                    if (slide.scrollHeight > 720 || slide.scrollWidth > 1320) tooLarge.push([at.h, at.v, slide.innerText]);
-                }
-                return [Reveal.getSlides().length, tooLarge];
-            }"""
-        )
-        browser.close()
+
+
+@pytest.mark.slow
+@each_notebook
+def test_slides_of_a_notebook_fit_the_screen(file_of, browser, path):
+    window = browser.new_page(viewport={"width": 1280, "height": 720})
+    asked = []
+    window.on("request", lambda request: asked.append(request.url))
+    window.goto(file_of(path).as_uri())
+    window.wait_for_function("window.Reveal && Reveal.isReady()")
+    count, too_large = window.evaluate(
+        """() => {
+            const tooLarge = [];
+            for (const slide of Reveal.getSlides()) {
+                const at = Reveal.getIndices(slide);
+                Reveal.slide(at.h, at.v);
+                if (slide.scrollHeight > 720 || slide.scrollWidth > 1320) tooLarge.push([at.h, at.v, slide.innerText]);
+            }
+            return [Reveal.getSlides().length, tooLarge];
+        }"""
+    )
+    window.close()
     assert count > 10
     assert too_large == []
     assert [address for address in asked if not address.startswith(("file:", "data:"))] == []

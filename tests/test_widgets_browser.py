@@ -5,18 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab_page import RUN, chromium, lab, write_notebook
+from lab_page import RUN, lab, write_notebook
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install --editable '.[dev]'")
-from playwright.sync_api import Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Error, Locator, Page, expect
 
 ROOT = Path(__file__).resolve().parents[1]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 WAIT = 30_000  # milliseconds for a widget to answer; how fast it should be is measured in benchmarks/widgets.py
 
-pytestmark = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium here: install it, or name it in the variable RDISTILL_CHROMIUM"
-)
+pytestmark = pytest.mark.slow
 
 # Descriptors without a network: each photograph shrunk to a few pixels, which finds rooms by their colours.
 SETUP = """
@@ -69,22 +67,12 @@ display(map_explorer(places, torch.arange(60) // 10, rooms.image))
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def address(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     for name, cell in CELLS.items():
         write_notebook(folder / f"{name}.ipynb", SETUP, cell)
     with lab(folder, [ROOT]) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        # Without a sandbox, which containers and root do not have; without /dev/shm, which is small in containers.
-        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
-        running = driver.chromium.launch(executable_path=chromium(), args=arguments)
-        yield running
-        running.close()
 
 
 class Opened:
