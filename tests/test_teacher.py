@@ -148,8 +148,7 @@ def test_a_failure_keeps_finished_batches_and_charges_none_of_the_unfinished(led
 def test_a_process_killed_in_the_middle_leaves_a_whole_ledger(ledger):
     program = f"""
         import os, torch
-        from rdistill_helpers.embed import black_box
-from rdistill_helpers.embed.black_box import BlackBoxTeacher
+        from rdistill_helpers.embed.black_box import BlackBoxTeacher
         asked = []
         def embed(batch):
             asked.append(batch)

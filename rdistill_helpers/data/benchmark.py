@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from PIL import Image
 from tqdm.auto import tqdm
@@ -178,9 +178,8 @@ class Benchmark:
             DataMissing: as in `query`.
             BadInput: as in `query`.
         """
-        return [
-            self.query(i, imsize=imsize) for i in tqdm(range(len(self.query_names)), "queries", disable=not progress)
-        ]
+        numbers = tqdm(range(len(self.query_names)), "queries", disable=not progress)
+        return [self.query(i, imsize=imsize) for i in numbers]
 
     def images(self, imsize: int | None = None, progress: bool = False) -> list[Image.Image]:
         """All database photographs, decoded once; for sets that do not fit into memory see `lazy_images`.
@@ -225,11 +224,7 @@ class LazyImages(Sequence[Image.Image]):
     def __len__(self) -> int:
         return len(self.benchmark.image_names)
 
-    @overload
-    def __getitem__(self, i: int) -> Image.Image: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Image.Image]: ...
-    def __getitem__(self, i: int | slice) -> Image.Image | list[Image.Image]:
+    def __getitem__(self, i: Any) -> Any:
         """Photograph i, or a list of them; IndexError after the last."""
         chosen = range(len(self))[i]
         if isinstance(chosen, range):

@@ -75,15 +75,8 @@ class SfMImages:
         if len(clusters) != len(names) or len(queries) != len(positives):
             raise BadInput(f"{path}: its lists differ in length, {split} is damaged: get the file again.")
         same = queries == positives
-        return cls(
-            name=f"retrieval-SfM-120k {split}",
-            names=names,
-            clusters=clusters,
-            queries=queries[~same],
-            positives=positives[~same],
-            dropped=int(same.sum()),
-            root=folder,
-        )
+        split_name = f"retrieval-SfM-120k {split}"
+        return cls(split_name, names, clusters, queries[~same], positives[~same], int(same.sum()), folder)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -120,10 +113,8 @@ class SfMImages:
         """
         path = self.path(i)
         if not path.is_file():
-            raise DataMissing(
-                f"Photograph {self.names[i]} of {self.name} is not at {path}: fetch it with "
-                f"download('sfm120k', parts=[{self.names[i]!r}])."
-            )
+            call = f"download('sfm120k', parts=[{self.names[i]!r}])"
+            raise DataMissing(f"Photograph {self.names[i]} of {self.name} is not at {path}: fetch it with {call}.")
         return read_image(path, self.names[i])
 
     def missing(self, indices: Sequence[int] | Tensor | None = None) -> list[str]:

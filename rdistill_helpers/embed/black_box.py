@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -26,7 +25,7 @@ Embed = Callable[[Any], Tensor]
 
 # Written into the file's header, so that no other SQLite file is taken for a ledger.
 LEDGER_ID = 0x52446C31
-SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS = 120
+SECONDS_TO_WAIT = 120  # for another process that pays
 
 
 class BlackBoxTeacher:
@@ -60,9 +59,7 @@ class BlackBoxTeacher:
         self.batch_size = batch_size
         try:
             self.ledger.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                self.ledger, timeout=SECONDS_TO_WAIT_FOR_ANOTHER_PROCESS, isolation_level=None
-            )
+            self._database = sqlite3.connect(self.ledger, timeout=SECONDS_TO_WAIT, isolation_level=None)
         except (sqlite3.Error, OSError) as error:
             raise BadInput(f"The ledger {self.ledger} cannot be opened ({error}): give the path of a file.") from error
         try:
@@ -144,9 +141,7 @@ class BlackBoxTeacher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -170,10 +165,8 @@ class BlackBoxTeacher:
             raise self._damaged("it holds statements of its own, which no ledger does")
         owner = self._owner()[0]
         if owner != self.name:
-            raise BadInput(
-                f"The ledger {self.ledger} was made by the teacher {owner!r}, not by {self.name!r}: "
-                "give each teacher a ledger of its own."
-            )
+            whose = f"made by the teacher {owner!r}, not by {self.name!r}"
+            raise BadInput(f"The ledger {self.ledger} was {whose}: give each teacher a ledger of its own.")
 
     def _owner(self) -> tuple[str, int | None]:
         """Whose descriptors the ledger holds, and of which dimension."""
@@ -202,10 +195,8 @@ class BlackBoxTeacher:
         try:
             descriptors = torch.as_tensor(answer).detach().to("cpu", torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise BadInput(
-                f"The teacher {self.name!r} answered with {type(answer).__name__}, which is not an array of numbers: "
-                "embed must return [B, D]."
-            ) from error
+            kind = type(answer).__name__
+            raise BadInput(f"{self.name!r} answered with {kind}, not an array of numbers: return [B, D].") from error
         check_descriptors(descriptors, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
         if len(descriptors) != count:
             raise BadInput(f"{self.name!r} answered {count} images with {len(descriptors)} descriptors: give one each.")
@@ -215,10 +206,8 @@ class BlackBoxTeacher:
         """Raise BudgetExceeded when `count` new images are more than what is left."""
         left = self.left
         if count > left:
-            raise BudgetExceeded(
-                f"{self.name!r} was never asked about {count} of these images, more than the {left} left of its budget "
-                f"of {self.budget}: ask about fewer new images, or open the teacher with a larger budget."
-            )
+            what = f"{self.name!r} was never asked about {count} of these images, beyond the {left} left of its budget"
+            raise BudgetExceeded(f"{what} of {self.budget}: ask about fewer new images, or raise the budget.")
 
     def _is_paid(self, key: bytes) -> bool:
         return bool(self._execute("SELECT 1 FROM paid WHERE image = ?", (key,)))
@@ -249,20 +238,14 @@ class BlackBoxTeacher:
         """Run one statement on the ledger; its failures become BadInput."""
         try:
             return self._database.execute(statement, values).fetchall()
-        except sqlite3.ProgrammingError as error:
-            raise BadInput(f"The ledger {self.ledger} cannot be used ({error}): open a new BlackBoxTeacher.") from error
-        except sqlite3.OperationalError as error:
-            raise BadInput(
-                f"The ledger {self.ledger} cannot be used ({error}): close other programs that use it, and see that "
-                "it can be written and the disk is not full."
-            ) from error
+        except (sqlite3.ProgrammingError, sqlite3.OperationalError) as error:
+            advice = "see that it can be written and no other program holds it, and open a new BlackBoxTeacher"
+            raise BadInput(f"The ledger {self.ledger} cannot be used ({error}): {advice}.") from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
 
     def _damaged(self, reason: str) -> BadInput:
-        return BadInput(
-            f"The ledger {self.ledger} is damaged ({reason}): restore a copy of it, or give another path and pay again."
-        )
+        return BadInput(f"The ledger {self.ledger} is damaged ({reason}): restore it, or pay again into another file.")
 
 
 def image_key(image: Photo | Tensor) -> bytes:

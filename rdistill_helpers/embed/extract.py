@@ -172,10 +172,8 @@ def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None
     if isinstance(images, str | Path | Image.Image):
         raise BadInput(f"{takes} many images, but got a single one: put it into a list.")
     if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
-        raise BadInput(
-            f"{takes} uint8 images [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
-            "give the pixels as they come from to_tensor, 0 to 255."
-        )
+        got = f"{images.dtype} {list(images.shape)}"
+        raise BadInput(f"{takes} uint8 images [N, 3, H, W], but got {got}: give pixels from 0 to 255, as of to_tensor.")
     if len(images) == 0:
         raise BadInput(f"There are no images to {use}: give at least one.")
 

@@ -152,10 +152,8 @@ class RetrievalNet(nn.Module):
         directions = whitening.projection[: self.dim]
         wanted, given = list(self.whiten.weight.shape), list(directions.shape)
         if given != wanted:
-            raise BadInput(
-                f"The whitening gives directions {given}, the network needs {wanted}: learn it from more descriptors than "
-                f"{wanted[0]}, of this backbone without a whitening layer."
-            )
+            advice = f"learn it from more than {wanted[0]} descriptors of this backbone without such a layer"
+            raise BadInput(f"The whitening gives directions {given}, the network needs {wanted}: {advice}.")
         self.whiten.weight.copy_(directions)
         self.whiten.bias.copy_(-(directions @ whitening.mean))
         return self
@@ -214,10 +212,8 @@ class RetrievalNet(nn.Module):
     def _input(self, images: Tensor) -> Tensor:
         """Images as the first convolution takes them: enlarged by `scale`, normalised."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise BadInput(
-                f"A network takes float images [B, 3, H, W] in [0, 1], but got {images.dtype} "
-                f"{list(images.shape)}: divide uint8 images by 255, or call extract(net, images)."
-            )
+            got = f"{images.dtype} {list(images.shape)}"
+            raise BadInput(f"A network takes float images [B, 3, H, W] in [0, 1], not {got}: divide uint8 by 255.")
         if self.scale != 1:
             images = F.interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
         return (images - self.mean) / self.std
@@ -246,16 +242,9 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
     """
     from safetensors.torch import save
 
-    header = {
-        "backbone": net.backbone,
-        "pooling": net.pooling,
-        "dim": None if net.whiten is None else net.dim,
-        "mean": net.mean.flatten().tolist(),
-        "std": net.std.flatten().tolist(),
-        "scale": net.scale,
-        "channels": net.channels,
-        **metadata,
-    }
+    header = {name: getattr(net, name) for name in ("backbone", "pooling", "scale", "channels")}
+    header |= {name: getattr(net, name).flatten().tolist() for name in ("mean", "std")}
+    header |= {"dim": None if net.whiten is None else net.dim, **metadata}
     state = {
         name: (value.half() if half and value.is_floating_point() and value.ndim >= 2 else value).cpu().contiguous()
         for name, value in net.state_dict().items()

@@ -120,8 +120,6 @@ def _published_path(source: str | Path) -> Path:
         raise DataMissing(f"{path} is neither a file nor a published network: known are {', '.join(PUBLISHED)}.")
     path = data_root() / "networks" / Path(PUBLISHED[name]).name
     if not path.exists():
-        raise DataMissing(
-            f"{path} is not there: run `python -m rdistill_helpers download {name}`, or download "
-            f"{PUBLISHED_URL}{PUBLISHED[name]} to that place."
-        )
+        advice = f"run `python -m rdistill_helpers download {name}`, or download {PUBLISHED_URL}{PUBLISHED[name]} to it"
+        raise DataMissing(f"{path} is not there: {advice}.")
     return path

@@ -121,10 +121,8 @@ def _join(parts: Sequence[Path], path: Path, total: int) -> None:
     """Write the descriptors of all parts, one behind the other, to the one file, and remove the parts."""
     shares = [open_descriptors(part) for part in parts]
     if sum(map(len, shares)) != total or len({share.shape[1] for share in shares}) != 1:
-        raise DataMissing(
-            f"{path.parent} has {sum(map(len, shares))} of the {total} descriptors of {path.name}: give all processes one "
-            "folder, and the same command."
-        )
+        count = sum(map(len, shares))
+        raise DataMissing(f"{path.parent} has {count} of {total} descriptors of {path.name}: use one folder for all.")
     with written_whole(path) as unfinished:
         joined = np.lib.format.open_memmap(unfinished, "w+", shares[0].dtype, (total, shares[0].shape[1]))
         np.concatenate(shares, out=joined)
@@ -151,20 +149,16 @@ def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[i
     except Exception as error:  # a damaged file fails in any way
         raise BadInput(f"{part} was not written by extract_to_file ({error}): delete it to start again.") from error
     if shape[0] != total or begun != dtype:
-        raise BadInput(
-            f"{part} was begun for {shape[0]} descriptors of {begun}, not for {total} of {dtype}: "
-            "go on with the same images and dtype, or delete it to start again."
-        )
+        begun_for = f"{shape[0]} descriptors of {begun}, not for {total} of {dtype}"
+        raise BadInput(f"{part} was begun for {begun_for}: go on with the same, or delete it to start again.")
     return count, torch.from_numpy(last)
 
 
 def _check_same(before: Tensor, now: Tensor, part: Path, number: int) -> None:
     """Raise BadInput when the descriptor of an image is not what it was."""
     if before.shape != now.shape or bool(torch.linalg.vector_norm(before - now) > SAME_DESCRIPTOR):
-        raise BadInput(
-            f"{part} was begun with another network, other settings or other images, since its descriptor {number} is not "
-            "what it was: go on with the same, or delete the file to start again."
-        )
+        why = f"another network, other settings or other images, for descriptor {number} is not what it was"
+        raise BadInput(f"{part} was begun with {why}: go on with the same, or delete it to start again.")
 
 
 def _write(part: Path, start: int, block: np.ndarray, total: int) -> None:

@@ -87,8 +87,7 @@ def learn_whitening(
     if bool(_varies((unseen.T @ overall @ unseen).diagonal(), descriptors).any()) or not bool(seen.any()):
         raise BadInput(
             f"The {len(queries)} pairs differ in {int(seen.sum())} directions only, the descriptors in more "
-            f"(D = {descriptors.shape[1]}): give at least as many different pairs as dimensions, or take "
-            "pca_whitening(descriptors)."
+            f"(D = {descriptors.shape[1]}): give at least as many pairs as dimensions, or take pca_whitening."
         )
     # Any square root of S^-1 does: they differ by a rotation, which U undoes.
     whiten = (vectors[:, seen] / values[seen].sqrt()).T
@@ -172,10 +171,8 @@ def _pairs(queries: Tensor | Sequence[int], positives: Tensor | Sequence[int], c
     if bool(alone.all()):
         raise BadInput("All pairs match an image with itself, which says nothing: give pairs of different images.")
     if bool(alone.any()):
-        warnings.warn(
-            f"{int(alone.sum())} of {len(alone)} pairs match an image with itself: they say nothing and are left out.",
-            stacklevel=3,
-        )
+        some = f"{int(alone.sum())} of {len(alone)} pairs match an image with itself"
+        warnings.warn(f"{some}: they say nothing and are left out.", stacklevel=3)
     return queries[~alone], positives[~alone]
 
 
@@ -183,13 +180,9 @@ def _indices(values: Tensor | Sequence[int], name: str, count: int) -> Tensor:
     """Positions among `count` descriptors, int64 on the CPU."""
     indices = torch.as_tensor(values, device="cpu")
     if indices.ndim != 1 or len(indices) == 0 or indices.dtype == torch.bool or indices.is_floating_point():
-        raise BadInput(
-            f"{name} must be a list of whole numbers with at least one entry, but got {indices.dtype} of shape "
-            f"{list(indices.shape)}: give positions in the descriptors."
-        )
+        got = f"{indices.dtype} of shape {list(indices.shape)}"
+        raise BadInput(f"{name} must be a list of whole numbers, at least one, but got {got}: give positions.")
     if not 0 <= int(indices.min()) <= int(indices.max()) < count:
-        raise BadInput(
-            f"{name} hold positions from {int(indices.min())} to {int(indices.max())}, but there are {count} descriptors: "
-            f"give numbers from 0 to {count - 1}."
-        )
+        span = f"{int(indices.min())} to {int(indices.max())}"
+        raise BadInput(f"{name} hold positions from {span}, but there are {count} descriptors: give 0 to {count - 1}.")
     return indices.long()

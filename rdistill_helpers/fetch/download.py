@@ -126,10 +126,9 @@ def _benchmark(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep
         missing = sorted(names - {n for path in photographs.iterdir() for n in (path.name, path.stem)})
         if missing:
             where = f"in {photographs}" if photographs == folder / "jpg" else "in its archives"
-            raise DownloadFailed(
-                f"{len(missing)} photographs of {folder.name} are not {where} ({', '.join(missing[:3])}...): delete these "
-                "and download again."
-            )
+            first = f"({', '.join(missing[:3])}...)"
+            what = f"{len(missing)} photographs of {folder.name} are not {where} {first}"
+            raise DownloadFailed(f"{what}: delete these and download again.")
 
     return _photographs(archives, folder / "jpg", root, get, keep, flat=True, check=complete) or changed
 
@@ -167,10 +166,8 @@ def _training_set(files: Sequence[File], root: Path, get: Fetch, keep: bool, pro
             if not (keep or in_place):
                 (root / archive.path).unlink()
         if missing:
-            raise DownloadFailed(
-                f"{len(missing)} photographs are not in {archive.path} ({', '.join(missing[:3])}...): check their ids; what "
-                "else was asked for is in place."
-            )
+            what = f"{len(missing)} photographs are not in {archive.path} ({', '.join(missing[:3])}...)"
+            raise DownloadFailed(f"{what}: check their ids; the others are in place.")
     return changed
 
 

@@ -140,10 +140,8 @@ def need_space(folder: Path, needed: int, purpose: str) -> None:
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise DownloadFailed(
-            f"{purpose} needs {needed / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are free: free some space or "
-            "choose another data folder."
-        )
+        sizes = f"{needed / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are free"
+        raise DownloadFailed(f"{purpose} needs {sizes}: free some space or choose another data folder.")
 
 
 def read_lock(root: Path) -> dict[str, dict[str, Any]]:
@@ -258,9 +256,8 @@ def start_and_total(response: requests.Response) -> tuple[int | None, int | None
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if re.fullmatch("[0-9]{1,15}", length) else None
     if code in (206, 416):
-        found = re.match(
-            r"bytes (?:([0-9]{1,15})-[0-9]+|\*)/([0-9]{1,15})(?![0-9])", response.headers.get("Content-Range", "")
-        )
+        stated = response.headers.get("Content-Range", "")
+        found = re.match(r"bytes (?:([0-9]{1,15})-[0-9]+|\*)/([0-9]{1,15})(?![0-9])", stated)
         return (int(found[1]) if found and found[1] else None), (int(found[2]) if found else None)
     if code in (408, 429) or code >= 500:
         raise _Broken(f"HTTP {code}")
