@@ -35,35 +35,25 @@ def gem_per_channel(answer: Answer) -> None:
         "The root is missing: after the mean, each channel takes its own p-th root.": gem(root=1),
         "The exponents run along the columns of the map, not along the channels: give p two axes of size one at its "
         "end.": gem(power=p),
-        "This is a sum over the places. GeM takes their mean, or else the size of the map changes the descriptor.": gem(
-            pool=torch.sum
-        ),
+        "This is a sum over the places. GeM takes their mean, or else the size of the map changes the "
+        "descriptor.": gem(pool=torch.sum),
         "The mean runs over the wrong axes: pool over rows and columns of the map, the last two of [B, C, H, W], and keep "
         "the channels.": gem(dim=(1, 2)),
         "The absolute value lets a strong negative number count as a strong find. A channel that is negative has found "
         "nothing: clamp it.": gem(features.abs()),
         "Every channel is pooled with p = 3: use the exponents that are given.": gem(power=3, root=1 / 3),
-        "This is the plain mean of each channel: the power comes before the mean, the root after it.": gem(
-            power=1, root=1
-        ),
+        "This is the plain mean of each channel: the power comes before the mean, the root after it.": gem(power=1, root=1),
         "This is the maximum of each channel: GeM with a finite p lies below it.": positive.amax(dim=(2, 3)),
-    }
-    examine(
-        answer,
-        (features, p),
-        lambda value: tensor(
-            value, (2, 4), "the result", nan="a negative number to the power 4.5 is nan. Features can be negative: lift them "
-            "to a small positive number first.",
-        ),
-        normalize(gem(), dim=1),
-        {
-            "The pooled values are right, but a descriptor has length one: divide each row by its length.": gem(),
-            "Each channel was divided by its length over the batch: the length of a descriptor runs over its "
-            "channels.": normalize(gem(), dim=0),
-            **{hint: (wrong, normalize(wrong, dim=1)) for hint, wrong in mistakes.items()},
-        },
-        "Not GeM yet. For one channel with exponent p: clamp, power p, mean over all places, root; then the length of the row.",
-    )  # fmt: skip
+    }  # fmt: skip
+    nan = "a negative number to the power 4.5 is nan. Features can be negative: lift them to a small positive number first."
+    right = normalize(gem(), dim=1)
+    examine(answer, (features, p), lambda value: tensor(value, (2, 4), "the result", nan), right, {
+        "The pooled values are right, but a descriptor has length one: divide each row by its length.": gem(),
+        "Each channel was divided by its length over the batch: the length of a descriptor runs over its "
+        "channels.": normalize(gem(), dim=0),
+        **{hint: (wrong, normalize(wrong, dim=1)) for hint, wrong in mistakes.items()},
+    }, "Not GeM yet. For one channel with exponent p: clamp, power p, mean over all places, root; then the length of the "
+       "row.")  # fmt: skip
     passed("Each channel is pooled with its own exponent, and every descriptor has length one.")
 
 

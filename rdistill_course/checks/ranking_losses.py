@@ -87,19 +87,10 @@ def _finite(value: Any) -> bool:
 
 
 def _listwise(
-    own: Tensor,
-    wanted: Tensor,
-    counted: Tensor,
-    temperature: float,
-    *,
-    own_temperature: float | None = None,
-    wanted_temperature: float | None = None,
-    dim: int = 1,
-    filler: float = -1e9,
-    late: bool = False,
-    entropy: bool = True,
+    own: Tensor, wanted: Tensor, counted: Tensor, temperature: float, *, own_temperature: float | None = None,
+    wanted_temperature: float | None = None, dim: int = 1, filler: float = -1e9, late: bool = False, entropy: bool = True,
     divide: str = "lists",
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The listwise loss of tables, and its typical mistakes: each keyword makes one."""
     scaled = (own / (own_temperature or temperature), wanted / (wanted_temperature or temperature))
     log_q, log_p = ((x if late else x.masked_fill(~counted, filler)).log_softmax(dim) for x in scaled)

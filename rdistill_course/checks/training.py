@@ -197,22 +197,10 @@ def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Coun
 
 
 def _step(
-    student: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pixels: Tensor,
-    target: Tensor,
-    mixtures: int,
-    joint_weight: float,
-    generator: torch.Generator,
-    *,
-    zero: bool = True,
-    weight: float | None = None,
-    both: bool = False,
-    swapped: bool = False,
-    real: float = 1.0,
-    mask: bool = True,
-    turned: bool = False,
-) -> tuple[Tensor, Tensor]:
+    student: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, target: Tensor, mixtures: int,
+    joint_weight: float, generator: torch.Generator, *, zero: bool = True, weight: float | None = None, both: bool = False,
+    swapped: bool = False, real: float = 1.0, mask: bool = True, turned: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One step as the package takes it, and its typical mistakes: each keyword makes one."""
     rows = student(pixels)
     own = losses.listwise(rows, target)
@@ -260,24 +248,16 @@ def verdict(answer: Answer) -> None:
         "The error is that of the first student alone.": 100 * first.std() / root,
         "The error is that of the second student alone.": 100 * second.std() / root,
     }, "The error is not the standard error of the differences: their spread divided by the root of S.", 1e-3)  # fmt: skip
-    tell(
-        {
-            "The mean is more than three errors away from 0 in this case: the seeds support the difference.": not supported
-        }
-    )
-    tell({
-        "A second student that is worse is a difference as well: compare the size of the mean, without its "
-        "sign.": not _verdict(answer, second, first)[2],
-    })  # fmt: skip
     # A mean of 0.6 points again, but an error of 0.25: between two and three errors.
     loose = torch.tensor([0.013, -0.001, 0.009, 0.006, 0.003])
     tell({
+        "The mean is more than three errors away from 0 in this case: the seeds support the difference.": not supported,
+        "A second student that is worse is a difference as well: compare the size of the mean, without its "
+        "sign.": lambda _: not _verdict(answer, second, first)[2],
         f"With a mean of {100 * loose.mean():.2f} and an error of {100 * loose.std() / root:.2f} points the seeds do not "
-        "support the difference: it takes more than three errors.": _verdict(answer, first, first + loose)[2],
-    })  # fmt: skip
-    tell({
+        "support the difference: it takes more than three errors.": lambda _: _verdict(answer, first, first + loose)[2],
         "With a single seed nothing is known about the error, so no difference is supported: give "
-        "False.": _verdict(answer, first[:1], second[:1], alone=True)[2],
+        "False.": lambda _: _verdict(answer, first[:1], second[:1], alone=True)[2],
     })  # fmt: skip
     passed(
         f"{mean:.2f} points with an error of {error:.2f} are a difference, the same mean with a larger error is none."
@@ -361,21 +341,10 @@ def layer_cost(answer: Answer) -> None:
 
 
 def _cost(
-    conv: nn.Conv2d,
-    height: int,
-    width: int,
-    *,
-    bias: bool | None = None,
-    grouped: bool = True,
-    area: bool = True,
-    inputs: bool = True,
-    strided: bool = True,
-    doubled: bool = False,
-    added: bool = False,
-    places: bool = True,
-    bytes_each: int = 4,
-    result: bool = True,
-) -> Tensor:
+    conv: nn.Conv2d, height: int, width: int, *, bias: bool | None = None, grouped: bool = True, area: bool = True,
+    inputs: bool = True, strided: bool = True, doubled: bool = False, added: bool = False, places: bool = True,
+    bytes_each: int = 4, result: bool = True,
+) -> Tensor:  # fmt: skip
     """(parameters, multiply-adds, bytes) [3], and typical mistakes: each keyword makes one. Kernels are square."""
     shape: Sequence[int] = (1, conv.out_channels, height, width)
     if strided:
