@@ -17,11 +17,6 @@ def tool(load_script):
     return load_script("tools/normalise_notebooks.py")
 
 
-def run(path: Path, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "tools" / "normalise_notebooks.py", *options, path]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 @pytest.fixture
 def noisy(tmp_path) -> Path:
     cell = new_code_cell(
@@ -45,14 +40,13 @@ def noisy(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_notebook_is_normalised(path):
-    done = run(path, "--check")
-    assert done.returncode == 0, done.stdout
+def test_every_notebook_is_normalised(tool, path):
+    assert tool.main([path], check=True) == 0
 
 
-def test_what_changes_with_every_run_goes_and_the_rest_stays(noisy):
+def test_what_changes_with_every_run_goes_and_the_rest_stays(tool, noisy):
     before = nbformat.read(noisy, as_version=4)
-    assert run(noisy).returncode == 1
+    assert tool.main([noisy], check=False) == 1
     after = nbformat.read(noisy, as_version=4)
     assert after.metadata == {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -77,16 +71,17 @@ def test_what_was_printed_in_a_row_becomes_one_output(tool):
     ]  # fmt: skip
 
 
-def test_a_second_time_changes_nothing(noisy):
-    run(noisy)
+def test_a_second_time_changes_nothing(tool, noisy):
+    tool.main([noisy], check=False)
     once = noisy.read_bytes()
-    assert run(noisy).returncode == 0
+    assert tool.main([noisy], check=False) == 0
     assert noisy.read_bytes() == once
 
 
 def test_check_names_the_file_and_leaves_it(noisy):
     before = noisy.read_bytes()
-    done = run(noisy, "--check")
+    command = [sys.executable, ROOT / "tools" / "normalise_notebooks.py", "--check", noisy]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and str(noisy) in done.stdout
     assert noisy.read_bytes() == before
 
