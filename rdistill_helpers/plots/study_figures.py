@@ -4,7 +4,7 @@ Each takes what `rdistill_helpers.score.runs_table` makes of a table of runs; mA
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rdistill_helpers.score.uncertainty import Interval
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SEEDS = 5  # of a point that is drawn filled; one with fewer is drawn hollow
@@ -34,9 +35,18 @@ def efficiency_plot(
 ) -> "Figure":
     """mAP of several methods against the number of photographs, on a logarithmic axis, with a band for each interval.
 
-    curves: by the name in the key, a frame with columns images, seeds, mean, low, high; empty ones are passed over.
-    levels: mAP of what does not depend on photographs, such as the teacher, as horizontal lines. bands: False for many
-    curves, whose bands would hide each other. Raises BadInput when no curve has a point.
+    Args:
+        curves: by the name in the key, a frame with columns images, seeds, mean, low, high; empty ones are passed over.
+        levels: mAP of what does not depend on photographs, such as the teacher, by name; drawn as horizontal lines.
+        xlabel: what the horizontal axis counts.
+        bands: False for many curves, whose bands would hide each other.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: no curve has a point.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
@@ -47,17 +57,7 @@ def efficiency_plot(
     fig = Figure(figsize=(8.2, 4.4), layout="constrained")
     ax = fig.subplots()
     for number, (name, frame) in enumerate(drawn.items()):
-        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
-        marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
-        sizes, mean = frame["images"].to_numpy(float), 100 * frame["mean"].to_numpy()
-        low, high = 100 * frame["low"].to_numpy(), 100 * frame["high"].to_numpy()
-        if bands and len(sizes) > 1:
-            ax.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)
-        elif bands:  # a single point has no band
-            ax.vlines(sizes, low, high, color=colour, linewidth=1.2, alpha=0.6)
-        ax.plot(sizes, mean, color=colour, linestyle=line, marker=marker, markersize=5, label=name)
-        few = frame["seeds"].to_numpy() < SEEDS
-        ax.plot(sizes[few], mean[few], color=colour, linestyle="none", marker=marker, markersize=5, mfc="white")
+        _curve(ax, number, name, frame, bands)
     for number, (name, value) in enumerate((levels or {}).items()):
         ax.axhline(100 * value, color=GREY, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, zorder=0)
         ax.annotate(
@@ -84,11 +84,37 @@ def efficiency_plot(
     return fig
 
 
+def _curve(ax: "Axes", number: int, name: str, frame: "pandas.DataFrame", bands: bool) -> None:
+    """One method: its points, hollow where seeds are few, and its intervals."""
+    colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+    marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+    sizes, mean = frame["images"].to_numpy(float), 100 * frame["mean"].to_numpy()
+    low, high = 100 * frame["low"].to_numpy(), 100 * frame["high"].to_numpy()
+    if bands and len(sizes) > 1:
+        ax.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)
+    elif bands:  # a single point has no band
+        ax.vlines(sizes, low, high, color=colour, linewidth=1.2, alpha=0.6)
+    ax.plot(sizes, mean, color=colour, linestyle=line, marker=marker, markersize=5, label=name)
+    few = frame["seeds"].to_numpy() < SEEDS
+    ax.plot(sizes[few], mean[few], color=colour, linestyle="none", marker=marker, markersize=5, mfc="white")
+
+
 def gain_map(gains: "pandas.DataFrame", columns: int = 5, alt: str | None = None) -> "Figure":
     """Paired gains: a panel for each method, a row for each number of photographs, a point with its interval, a line at 0.
 
-    gains: as `runs_table.gains` gives it, columns method (the title), images, seeds, mean, low, high. Green and pointing up:
-    the whole interval lies above 0; red and pointing down: below; grey and round: 0 lies in it. Hollow: fewer than 5 seeds.
+    Green and pointing up: the whole interval lies above 0; red and pointing down: below; grey and round: 0 lies in it. Hollow:
+    fewer than 5 seeds.
+
+    Args:
+        gains: as `runs_table.gains` gives it, with columns method (the title), images, seeds, mean, low, high.
+        columns: panels beside each other, at most.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: there is no gain.
     """
     from matplotlib.figure import Figure
 
@@ -111,15 +137,10 @@ def gain_map(gains: "pandas.DataFrame", columns: int = 5, alt: str | None = None
     for ax, name in zip(panels.flat, names, strict=False):
         ax.axvline(0, color="black", linewidth=1)
         for row in gains[gains["method"] == name].itertuples():
-            side = Interval(row.mean, row.low, row.high).side
-            seen.add(side)
-            colour, marker, meaning = SIDES[side]
-            place = len(sizes) - 1 - sizes.index(row.images)
-            ax.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linestyle="-", linewidth=1.6)
-            face = "white" if row.seeds < SEEDS else colour
-            ax.plot(100 * row.mean, place, color=colour, marker=marker, markersize=6.5, mfc=face, linestyle="none")
+            seen.add(side := Interval(row.mean, row.low, row.high).side)
+            _gain(ax, len(sizes) - 1 - sizes.index(row.images), row, side)
             ends = f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
-            said.append(f"{' '.join(name.split())}, {row.images:,}: {100 * row.mean:+.1f} ({ends}), {meaning}")
+            said.append(f"{' '.join(name.split())}, {row.images:,}: {100 * row.mean:+.1f} ({ends}), {SIDES[side][2]}")
         ax.set_title(name, fontsize=9)
         ax.set_yticks(range(len(sizes)), [f"{size:,}" for size in sizes[::-1]])
         ax.set_ylim(-0.6, len(sizes) - 0.4)
@@ -132,10 +153,28 @@ def gain_map(gains: "pandas.DataFrame", columns: int = 5, alt: str | None = None
     return fig
 
 
+def _gain(ax: "Axes", place: int, row: Any, side: str) -> None:
+    """One gain with its interval, by the side of 0 on which that lies."""
+    colour, marker, _ = SIDES[side]
+    ax.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linestyle="-", linewidth=1.6)
+    face = "white" if row.seeds < SEEDS else colour
+    ax.plot(100 * row.mean, place, color=colour, marker=marker, markersize=6.5, mfc=face, linestyle="none")
+
+
 def seed_gains(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
     """Gains of single seeds: a row for each name, a mark for each seed, a bar at their mean, a line at 0.
 
-    gains: columns name, seed, gain (mAP, a fraction). For searches with too few seeds for an interval.
+    For searches with too few seeds for an interval.
+
+    Args:
+        gains: a frame with columns name, seed, gain (mAP, a fraction).
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: there is no gain.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -175,7 +214,16 @@ def seed_gains(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
 def choice_figure(points: np.ndarray, chosen: Mapping[str, np.ndarray], alt: str | None = None) -> "Figure":
     """Which points of the plane are chosen, a panel for each way of choosing; numbers give the order.
 
-    points: [N, 2]; chosen: by title, int positions [K] in the order of choosing.
+    Args:
+        points: [N, 2].
+        chosen: by title, int positions [K] in the order of choosing.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: points of another shape, or no choice.
     """
     from matplotlib.figure import Figure
 
