@@ -206,7 +206,7 @@ class BlackBoxTeacher:
         """Raise BudgetExceeded when `count` new images are more than what is left."""
         left = self.left
         if count > left:
-            what = f"{self.name!r} was never asked about {count} of these images, beyond the {left} left of its budget"
+            what = f"{self.name!r} was not asked about {count} of these images, more than the {left} left of its budget"
             raise BudgetExceeded(f"{what} of {self.budget}: ask about fewer new images, or raise the budget.")
 
     def _is_paid(self, key: bytes) -> bool:

@@ -1,7 +1,8 @@
 """Descriptors of more photographs than fit into memory or into one sitting: written to a file as they are made."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -64,15 +65,15 @@ def extract_to_file(
     if at_once < 1:
         raise BadInput(f"{at_once} images at once are not usable: give a positive number.")
     path, world = Path(path), world_size()
-    parts = [
-        path.with_name(path.name + (f".{turn}-of-{world}.part" if world > 1 else ".part")) for turn in range(world)
-    ]
+    endings = [f".{turn}-of-{world}.part" for turn in range(world)] if world > 1 else [".part"]
+    parts = [path.with_name(path.name + ending) for ending in endings]
     share, part = own_share(len(images), at_once), parts[rank()]
+    describe = partial(described, net, images, scales=scales, batch_size=batch_size)
     with only_writer(part), ready(net, device):
         if path.exists():
             raise BadInput(f"{path} is there already: delete it, or write to another path.")
         if share:
-            _write_share(net, images, share, part, np.dtype(dtype), scales, batch_size, at_once, progress)
+            _write_share(describe, share, part, np.dtype(dtype), at_once, progress)
         if world == 1:
             with writing(path):
                 part.replace(path)
@@ -84,31 +85,24 @@ def extract_to_file(
 
 
 def _write_share(
-    net: nn.Module,
-    images: Tensor | Sequence[Photo],
-    share: range,
-    part: Path,
-    dtype: np.dtype,
-    scales: Sequence[float],
-    batch_size: int,
-    at_once: int,
-    progress: bool,
+    describe: Callable[..., Tensor], share: range, part: Path, dtype: np.dtype, at_once: int, progress: bool
 ) -> None:
     """Write the descriptors of the images `share` to the file `part`, behind those that are finished."""
     total, counted = len(share), _count_of(part)
     finished, last = _finished(part, counted, total, dtype)
     if last is not None:
-        image = share[finished - 1]
-        _check_same(last, described(net, images, range(image, image + 1), scales, 1)[0], part, finished - 1)
+        now = describe(share[finished - 1 : finished])[0]
+        if last.shape != now.shape or bool(torch.linalg.vector_norm(last - now) > SAME_DESCRIPTOR):
+            why = f"another network, other settings or other images, for descriptor {finished - 1} is not what it was"
+            raise BadInput(f"{part} was begun with {why}: go on with the same, or delete it to start again.")
     shown = progress and rank() == 0
     with tqdm(total=total, initial=finished, desc="descriptors", unit="image", disable=not shown) as bar:
         for start in range(finished, total, at_once):
-            which = share[start : start + at_once]
-            block = described(net, images, which, scales, batch_size, bar).numpy().astype(dtype)
+            block = describe(share[start : start + at_once], bar=bar).numpy().astype(dtype)
             with writing(part):
                 _write(part, start, block, total)
                 new = counted.with_name(counted.name + ".new")
-                new.write_text(f"{start + len(which)}\n", encoding="utf-8")
+                new.write_text(f"{start + len(block)}\n", encoding="utf-8")
                 new.replace(counted)
 
 
@@ -152,13 +146,6 @@ def _finished(part: Path, counted: Path, total: int, dtype: np.dtype) -> tuple[i
         begun_for = f"{shape[0]} descriptors of {begun}, not for {total} of {dtype}"
         raise BadInput(f"{part} was begun for {begun_for}: go on with the same, or delete it to start again.")
     return count, torch.from_numpy(last)
-
-
-def _check_same(before: Tensor, now: Tensor, part: Path, number: int) -> None:
-    """Raise BadInput when the descriptor of an image is not what it was."""
-    if before.shape != now.shape or bool(torch.linalg.vector_norm(before - now) > SAME_DESCRIPTOR):
-        why = f"another network, other settings or other images, for descriptor {number} is not what it was"
-        raise BadInput(f"{part} was begun with {why}: go on with the same, or delete it to start again.")
 
 
 def _write(part: Path, start: int, block: np.ndarray, total: int) -> None:

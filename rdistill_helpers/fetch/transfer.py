@@ -250,7 +250,19 @@ def _request(url: str, file: File, part: Path, session: requests.Session, progre
 
 
 def start_and_total(response: requests.Response) -> tuple[int | None, int | None]:
-    """The byte of the file that an answer starts with (None: the range asked for is past the end), and its length."""
+    """What an answer holds of a file.
+
+    Args:
+        response: the answer to a request for a file or for its end.
+
+    Returns:
+        The byte of the file that the answer starts with, None where the range asked for is past the end; and the length of
+        the whole file, None where the answer does not say it.
+
+    Raises:
+        _Broken: the server cannot answer now; ask again.
+        _Absent: it gives no such file.
+    """
     code = response.status_code
     if code == 200:  # the whole file: none or no range was asked for, or the file is another one by now
         length = response.headers.get("Content-Length", "")
