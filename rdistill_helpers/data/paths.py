@@ -10,7 +10,7 @@ DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The data folder: `root` where given, else $RDISTILL_DATA, else data/ beside the package or above the working folder.
+    """The data folder: `root` where given, else $RDISTILL_DATA, else data/ next to the package or above the working folder.
 
     Args:
         root: the folder; None looks for it.

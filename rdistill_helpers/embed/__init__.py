@@ -1,1 +1,1 @@
-"""Stage 2, embed: photographs become descriptors, by a network of one's own or by a teacher that costs."""
+"""Stage 2, embed: photographs become descriptors, by your own network or by a teacher that costs."""

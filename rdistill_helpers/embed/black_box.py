@@ -235,7 +235,7 @@ class BlackBoxTeacher:
         self._execute("COMMIT")
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement on the ledger; its failures become BadInput."""
+        """Run one statement on the ledger; BadInput where it fails."""
         try:
             return self._database.execute(statement, values).fetchall()
         except (sqlite3.ProgrammingError, sqlite3.OperationalError) as error:

@@ -51,7 +51,7 @@ class RetrievalNet(nn.Module):
         pool: the pooling, a module.
         whiten: the whitening layer, nn.Linear or None.
         dim: size of the descriptor, a number.
-        metadata: what `load_network` found beside the weights.
+        metadata: what else `load_network` found in the file.
         learned_whitening: what `load_published` found, by "ss" and "ms".
 
     Raises:
@@ -90,7 +90,7 @@ class RetrievalNet(nn.Module):
         self.pool = POOLINGS[pooling]()
         self.whiten = None if dim is None else nn.Linear(pooled, dim)
         default_mean, default_std = input_statistics(backbone)
-        # Not persistent: published state dicts hold no such entries; save_network writes them beside the weights.
+        # Not persistent: published state dicts hold no such entries; save_network stores them with the weights.
         self.register_buffer("mean", _per_channel(mean or default_mean, "mean"), persistent=False)
         self.register_buffer("std", _per_channel(std or default_std, "std"), persistent=False)
         self.backbone = backbone

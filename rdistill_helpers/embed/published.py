@@ -19,7 +19,7 @@ def load_published(source: str | Path) -> RetrievalNet:
     """A network of cnnimageretrieval-pytorch (cirtorch), or of a project with its checkpoint format, in eval mode.
 
     No code in the file is run. Students of asymmetric metric learning (AML; MobileNetV2 and EfficientNet-B3, .pth.tar)
-    load by path. Learned whitening beside the weights is kept as `net.learned_whitening["ss"]` (single scale) and
+    load by path. Learned whitening stored with the weights is kept as `net.learned_whitening["ss"]` (single scale) and
     `["ms"]`: apply it to the finished descriptors,
     `net.learned_whitening["ms"](extract(net, images, scales=recommended_scales(net)))`.
 

@@ -18,7 +18,7 @@ ROUNDING = 1e-13
 
 @dataclass(frozen=True)
 class LearnedWhitening:
-    """Whitening learned after training and applied to finished descriptors, as published beside some checkpoints.
+    """Whitening learned after training and applied to finished descriptors, as some published checkpoints bring it.
 
     Attributes:
         mean: the mean m, [D].

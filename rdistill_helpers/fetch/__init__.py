@@ -1,1 +1,1 @@
-"""Beside the stages, fetch: downloads that fill the data folder."""
+"""Downloads that fill the data folder."""

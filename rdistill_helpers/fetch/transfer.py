@@ -88,7 +88,7 @@ def fetch(
     reasons = []
     failure: type[DownloadFailed] = NotOffered
     try:
-        with alone(root / file.path.replace("/", "-")):  # not beside the file: no folder is made for what nobody has
+        with alone(root / file.path.replace("/", "-")):  # not next to the file: no folder is made for what nobody has
             for source in [*(_below(mirror, file.path) for mirror in mirrors), file.url]:
                 try:
                     _transfer(source, file, part, session, progress)
@@ -233,7 +233,7 @@ def _request(url: str, file: File, part: Path, session: requests.Session, progre
                 _forget(part)
                 raise _Broken("the file there changes")
             if not start:
-                _forget(part)  # first of all: old bytes beside a new state would be taken for a beginning
+                _forget(part)  # first of all: old bytes with a new state would be taken for a beginning
             part.parent.mkdir(parents=True, exist_ok=True)
             state = {"url": url, "validator": _validator(response), "total": total}
             _state_path(part).write_text(json.dumps(state), encoding="utf-8")

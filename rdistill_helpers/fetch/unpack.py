@@ -1,4 +1,4 @@
-"""Archives of photographs unpacked safely: nothing but photographs, nothing outside the folder, none of them half."""
+"""Archives of photographs unpacked safely: nothing but photographs, nothing outside the folder, every one whole."""
 
 import gzip
 import shutil
