@@ -20,6 +20,7 @@ from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.settings import Training
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
+from rdistill_helpers.memory import keep_freed_memory
 from rdistill_helpers.parallel import (
     all_reduce,
     average_gradients,
@@ -77,6 +78,7 @@ def fit(
             the number of processes, and a checkpoint of another training.
         RDistillError: when the loss is not finite.
     """
+    keep_freed_memory()
     device = device_of(student) if training.device is None else torch.device(training.device)
     forward = forward or (lambda inputs: (student(inputs), None))
     state = _prepared(student, extra, generator, training, device, settings or {})
@@ -144,7 +146,7 @@ def _prepared(
         "autocast": str(training.autocast), "start_weight": training.start_weight, "student": of_network(student),
     }  # fmt: skip
     start = {name: value.clone() for name, value in student.state_dict().items()} if training.start_weight else {}
-    optimizer = torch.optim.AdamW(parameter_groups(student, extra, training.lr))
+    optimizer = torch.optim.AdamW(parameter_groups(student, extra, training.lr), fused=device.type in ("cpu", "cuda"))
     return checkpoints.State(student, extra, optimizer, generator, start, History(settings={**own, **settings}))
 
 

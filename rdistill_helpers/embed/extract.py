@@ -10,11 +10,17 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.data.images import to_tensor
+from rdistill_helpers.data.read_ahead import read_ahead
+from rdistill_helpers.embed.folding import folded
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.memory import keep_freed_memory
 
 Photo = Image.Image | Path | str
+
+WORTH_FOLDING = 16  # images; folding a network takes the time of two or three
+CPU_CHUNK = 8  # images at once in a processor's caches: more of them are slower
 
 
 def extract(
@@ -33,7 +39,7 @@ def extract(
         images: uint8 [N, 3, H, W], or a sequence of N PIL images and paths. Images of a sequence keep their own size,
             those of equal size share batches.
         scales: factors of the image size; with several, the descriptors are averaged as `multi_scale` says.
-        batch_size: how many images go through the network at once.
+        batch_size: how many images go through the network at once, at most; a processor takes fewer where that is faster.
         progress: whether to show a progress bar.
         device: where to run; the network moves there. None: where the network is.
 
@@ -46,27 +52,30 @@ def extract(
         DataMissing: a path leads to no file.
     """
     check_settings(images, scales, batch_size)
-    with ready(net, device), tqdm(total=len(images), desc="descriptors", unit="image", disable=not progress) as bar:
-        return described(net, images, range(len(images)), scales, batch_size, bar)
+    bar = tqdm(total=len(images), desc="descriptors", unit="image", disable=not progress)
+    with bar, ready(net, device, len(images)) as describing:
+        return described(describing, images, range(len(images)), scales, batch_size, bar)
 
 
 @contextmanager
-def ready(net: nn.Module, device: str | torch.device | None) -> Iterator[None]:
+def ready(net: nn.Module, device: str | torch.device | None, count: int) -> Iterator[nn.Module]:
     """The network on its device and in eval mode; every module gets its own mode back afterwards.
 
     Args:
         net: the network.
         device: where it moves; None leaves it where it is.
+        count: how many images it is to describe.
 
     Yields:
-        Nothing.
+        The network that describes: a folded copy where that pays.
     """
+    keep_freed_memory()
     if device is not None:
         net.to(device)
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        yield
+        yield folded(net) if count >= WORTH_FOLDING else net
     finally:
         for module, training in modes:
             module.training = training
@@ -98,6 +107,8 @@ def described(
         DataMissing: a path leads to no file.
     """
     descriptors = torch.empty(0)
+    if next(net.parameters(), descriptors).device.type == "cpu":
+        batch_size = min(batch_size, CPU_CHUNK)
     for indices, pixels in _batches(images, which, batch_size):
         # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
         with torch.inference_mode():
@@ -218,12 +229,11 @@ def _batches(images: Tensor | Sequence[Photo], which: range, batch_size: int) ->
             yield indices, images[indices[0] : indices[-1] + 1]
         return
     waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}
-    for index in which:
-        image = read_image(images[index])
+    for index, image in read_ahead(images, which, batch_size):
         waiting.setdefault(image.size, []).append((index, image))
         full = len(waiting[image.size]) == batch_size
         # Many sizes must not pile up in memory: the fullest batch goes early.
-        if full or sum(map(len, waiting.values())) >= 4 * batch_size:
+        if full or sum(map(len, waiting.values())) >= 3 * batch_size:
             yield _stack(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))
     for batch in waiting.values():
         yield _stack(batch)

@@ -68,11 +68,11 @@ def extract_to_file(
     endings = [f".{turn}-of-{world}.part" for turn in range(world)] if world > 1 else [".part"]
     parts = [path.with_name(path.name + ending) for ending in endings]
     share, part = own_share(len(images), at_once), parts[rank()]
-    describe = partial(described, net, images, scales=scales, batch_size=batch_size)
-    with only_writer(part), ready(net, device):
+    with only_writer(part), ready(net, device, len(images)) as describing:
         if path.exists():
             raise BadInput(f"{path} is there already: delete it, or write to another path.")
         if share:
+            describe = partial(described, describing, images, scales=scales, batch_size=batch_size)
             _write_share(describe, share, part, np.dtype(dtype), at_once, progress)
         if world == 1:
             with writing(path):
