@@ -79,6 +79,7 @@ def paid(ledger):
     return sqlite3.connect(ledger).execute("SELECT count(*) FROM paid").fetchone()[0]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_student_with_one_ledger(place, run):
     said = torchrun(place, "train", "photos", "two", *TRAIN, "--teacher", "net.safetensors")
     assert said.count("two/student.safetensors: 2 steps") == 1
@@ -122,6 +123,7 @@ def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
     assert (status, "another training (regression_weight differ)" in said) == (1, True)
 
 
+@pytest.mark.slow
 def test_the_rooms_are_a_training_set_and_a_benchmark(run):
     save_descriptors("rooms.npy", torch.eye(8)[torch.arange(20) % 8])
     settings = [*TRAIN, "--teacher-rows", "rooms.npy", "--draw", "2", "--precision", "bfloat16"]

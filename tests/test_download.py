@@ -841,6 +841,7 @@ def test_published_networks_are_looked_for_where_they_land():
 # --- The shell command
 
 
+@pytest.mark.slow
 def test_command_line_downloads_and_says_so(paris, root, capsys):
     run = [
         sys.executable,
@@ -861,6 +862,7 @@ def test_command_line_downloads_and_says_so(paris, root, capsys):
     assert "nothing to download" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_an_interrupt_in_the_middle_of_a_transfer_is_one_line_and_the_next_call_goes_on(site, root):
     first, second = (file.path for file in sources.SOURCES["sfm120k"])
@@ -894,6 +896,7 @@ def test_an_interrupt_in_the_middle_of_a_transfer_is_one_line_and_the_next_call_
     assert tree(root) == {first, second, "downloads.lock.json"}
 
 
+@pytest.mark.slow
 def test_command_line_ends_with_one_line_and_status_1(root):
     run = [sys.executable, "-m", "rdistill_helpers", "download", "oxford", "--root", str(root)]
     done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[1])

@@ -55,6 +55,7 @@ def hold(path, ready, seconds):
         time.sleep(seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["finished", "killed"])
 def test_a_lock_ends_with_its_process(tmp_path, ending):
     path = tmp_path / "rows.npy.part"

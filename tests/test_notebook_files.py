@@ -78,6 +78,7 @@ def test_a_second_time_changes_nothing(tool, noisy):
     assert noisy.read_bytes() == once
 
 
+@pytest.mark.slow
 def test_check_names_the_file_and_leaves_it(noisy):
     before = noisy.read_bytes()
     command = [sys.executable, ROOT / "tools" / "normalise_notebooks.py", "--check", noisy]
@@ -86,6 +87,7 @@ def test_check_names_the_file_and_leaves_it(noisy):
     assert noisy.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_diff_shows_lines_of_code_and_no_picture(tmp_path):
     """What `git diff` prints in a clone with `make hooks`."""
     pytest.importorskip("nbdime", reason="nbdime is not installed")

@@ -259,6 +259,7 @@ def two(folder):
     return [torch.load(folder / f"results.{turn}", weights_only=False) for turn in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_two_processes_have_the_loss_and_the_gradient_of_one(one, two, name):
     for results in two:
@@ -266,6 +267,7 @@ def test_two_processes_have_the_loss_and_the_gradient_of_one(one, two, name):
     assert max(float(gradient.abs().max()) for gradient in one["steps"][name]["gradients"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_processes_keep_equal_weights_and_resume_bit_for_bit(two, folder):
     resumed, whole = two[0]["weights"]
     assert torch.equal(resumed, whole)
@@ -273,6 +275,7 @@ def test_the_processes_keep_equal_weights_and_resume_bit_for_bit(two, folder):
     assert sorted(file.name for file in folder.glob("*.pt*")) == ["resumed.pt", "whole.pt"]
 
 
+@pytest.mark.slow
 def test_descriptors_are_those_of_one_process_bit_for_bit(one, two):
     for results in two:
         files = results["files"]
@@ -281,18 +284,21 @@ def test_descriptors_are_those_of_one_process_bit_for_bit(one, two):
         assert files["files"] == ["one.npy", "resumed.npy", "whole.npy"]
 
 
+@pytest.mark.slow
 def test_the_command_extract_writes_the_file_of_one_process(one, two, folder):
     assert [results["status"] for results in (one, *two)] == [0, 0, 0]
     assert [results["command"] for results in two] == [one["command"]] * 2
     assert [file.name for file in folder.glob("queries.npy*.json")] == ["queries.npy.names.json"]
 
 
+@pytest.mark.slow
 def test_each_process_goes_on_behind_its_own_finished_rows(two):
     names = [f"resumed.npy.{turn}-of-2.part{end}" for turn in range(2) for end in ("", ".rows")]
     assert [results["files"]["unfinished"] for results in two] == [names, names]
     assert [results["files"]["described"] for results in two] == [11, 11]  # half of 20, and the last finished one again
 
 
+@pytest.mark.slow
 def test_counts_of_two_processes_add_up_to_the_ranks_of_one(one, two):
     for results in two:
         assert str(results["scores"]["ap"]) == str(one["scores"]["ap"])
@@ -312,6 +318,7 @@ def test_ranks_are_a_sum_over_parts_of_the_database():
         assert counts.tolist() == ranks.tolist()
 
 
+@pytest.mark.slow
 def test_rows_meet_with_their_gradient_and_errors_of_the_first_reach_all(two):
     for results in two:
         small = results["small"]

@@ -98,6 +98,7 @@ def seen_by_a_worker(benchmark, training):
     return digests_of([benchmark.query(0), benchmark.lazy_images(imsize=64)[3], training.image(5)])
 
 
+@pytest.mark.slow
 def test_photographs_are_read_by_workers_that_start_anew():
     benchmark, training = Benchmark.load("rooms"), TrainingImages.load("rooms")
     seen = seen_by_a_worker(benchmark, training)  # with the archive open in this process
@@ -141,6 +142,7 @@ def share_everything(folder, first, budget):
     return refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [40, 30])
 def test_two_kernels_share_one_ledger_and_one_file_and_never_overspend(tmp_path, budget):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -176,6 +178,7 @@ def test_folders_of_the_home_are_found_whatever_it_is_called(home, monkeypatch):
     assert runs_root() == home / "Läufe 1" and (home / "Läufe 1").is_dir()
 
 
+@pytest.mark.slow
 def test_everything_is_written_and_read_in_such_a_home(home, monkeypatch):
     place = home / "a b"
     for number in range(3):
@@ -206,6 +209,7 @@ def test_everything_is_written_and_read_in_such_a_home(home, monkeypatch):
     assert download("net", place / "data", mirrors=[place / "mirror ü"], progress=False).read_bytes() == b"\x80content"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locale")
 def test_the_command_speaks_where_the_terminal_knows_ascii_only(home):
     command = [sys.executable, "-m", "rdistill_helpers", "download", "roxford5k", "--root", str(home / "gone")]
