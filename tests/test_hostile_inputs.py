@@ -64,6 +64,7 @@ def test_all_readers_are_attacked():
     assert set(readers()) == READERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_damaged_and_lying_files_are_read_or_refused_in_one_sentence(name):
     tried, refused = attack(readers()[name], 200, start=0)

@@ -34,6 +34,7 @@ def in_a_process(program, **variables):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_blocks_that_are_taken_again_cause_no_page_faults():
     told, kept = in_a_process(FAULTS)
@@ -50,6 +51,7 @@ def test_nonsense_in_the_variable_is_one_sentence(monkeypatch):
         extract(RetrievalNet(weights=None), torch.zeros(1, 3, 64, 64, dtype=torch.uint8), progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "without",
     ["import platform; platform.libc_ver = lambda: ('', '')", "import ctypes; ctypes.CDLL = lambda name: object()"],

@@ -153,6 +153,7 @@ def test_several_processes_are_refused(monkeypatch):
         short()
 
 
+@pytest.mark.slow
 def test_a_callback_that_evaluates_the_student_leaves_no_maps_behind():
     """The number of tensors alive must not grow from step to step."""
     net, alive = RetrievalNet(), []

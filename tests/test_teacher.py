@@ -145,6 +145,7 @@ def test_a_failure_keeps_finished_batches_and_charges_none_of_the_unfinished(led
     torch.testing.assert_close(rows, described(images))
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_the_middle_leaves_a_whole_ledger(ledger):
     program = f"""
         import os, torch

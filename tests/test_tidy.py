@@ -56,6 +56,7 @@ def test_the_library_imports_nothing_of_the_course(path):
     assert {name for name in imported_by(path) if name.startswith("rdistill_course")} == set()
 
 
+@pytest.mark.slow
 def test_importing_the_package_leaves_the_heavy_libraries_alone():
     modules = ["rdistill_course", "rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES)]
     program = f"import {', '.join(modules)}, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
