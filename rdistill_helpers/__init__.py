@@ -13,7 +13,6 @@ from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
-from rdistill_helpers.embed.http_teacher import HttpTeacher
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
 from rdistill_helpers.embed.published import load_published, load_whitening
 from rdistill_helpers.embed.to_file import extract_to_file
@@ -40,7 +39,6 @@ __all__ = [
     "DataMissing",
     "DownloadFailed",
     "History",
-    "HttpTeacher",
     "InUse",
     "JointSpace",
     "LearnedWhitening",

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
@@ -28,11 +27,8 @@ from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
-from rdistill_helpers.embed.http_teacher import HttpTeacher
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
 from rdistill_helpers.embed.published import load_published
-from rdistill_helpers.embed.serve_teacher import TeacherServer
-from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.fetch.sources import PUBLISHED
@@ -204,17 +200,15 @@ def add_serve_teacher(command: argparse.ArgumentParser) -> None:
     Args:
         command: Its parser.
     """
-    usual = {name: parameter.default for name, parameter in signature(TeacherServer).parameters.items()}
     command.add_argument("keys", type=Path, help="the file of keys and budgets that teacher-key writes")
     command.add_argument("ledgers", type=Path, metavar="FOLDER", help="for ledger-NAME.sqlite of each key")
     command.add_argument("--net", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
     command.add_argument("--scales", type=float, nargs="+", metavar="S", default=[1], help="image scales (default: 1)")
-    command.add_argument("--host", default=usual["host"], help="address to listen at (default: %(default)s)")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     command.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: %(default)s)")
     for name, kind, meaning in SERVER_LIMITS:
-        command.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, default=usual[name], help=f"{meaning} (default: %(default)s)"
-        )
+        option = f"--{name.replace('_', '-')}"
+        command.add_argument(option, type=kind, default=argparse.SUPPRESS, help=f"{meaning} (see docs/http-teacher.md)")
     command.add_argument("--device", help="where to compute (default: an accelerator, else the processor)")
     command.add_argument(
         "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
@@ -231,20 +225,18 @@ def run_serve_teacher(given: argparse.Namespace) -> None:
         BadInput: The file of keys, the network, the address or a limit cannot be used.
         DataMissing: The file of keys or the network is not there.
     """
+    from rdistill_helpers.serve import TeacherServer, read_keys
+
     keys = read_keys(given.keys)
     embed, name = _teacher(given.net, given.root, _device(given), given.scales)
     if tuple(given.scales) != (1,):
         name += f" at scales {' '.join(f'{scale:g}' for scale in given.scales)}"
-    limits = {limit: getattr(given, limit) for limit, _, _ in SERVER_LIMITS}
-    with TeacherServer(embed, keys, given.ledgers, name, given.host, given.port, **limits) as server:
-
-        def stop(*signal_and_frame: object) -> None:
-            threading.Thread(target=server.stop).start()  # it waits for the loop that this interrupts
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
-        print(f"{name} answers at {server.url}, {len(keys)} keys", flush=True)
-        server.serve_forever(poll_interval=0.1)
+    limits = {limit: getattr(given, limit) for limit, _, _ in SERVER_LIMITS if hasattr(given, limit)}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *signal_and_frame: None)  # the server stops, and then raises the signal again
+    server = TeacherServer(embed, keys, given.ledgers, name, given.host, given.port, **limits)
+    print(f"{name} answers at {server.url}, {len(keys)} keys", flush=True)
+    server.serve_forever()
     print("stopped; what was paid is in the ledgers", flush=True)
 
 
@@ -268,6 +260,8 @@ def run_teacher_key(given: argparse.Namespace) -> None:
     Raises:
         BadInput: The name or the budget cannot be used, or the name has a key already.
     """
+    from rdistill_helpers.serve import new_key
+
     print(new_key(given.keys, given.name, given.budget))
 
 
@@ -328,6 +322,8 @@ def _teacher(
 ) -> tuple[Callable[[Any], Tensor], str]:
     """What asks a teacher, on this machine or a served one, and its name in ledgers."""
     if which.startswith(("http://", "https://")):
+        from rdistill_helpers.serve import HttpTeacher
+
         served = HttpTeacher(which, os.environ.get(KEY, ""))
         return served, served.account()["name"]
     net = _network(which, root).to(device)

@@ -1,6 +1,7 @@
 """Two processes at the same work, on one disk and through a faulty proxy."""
 
 import hashlib
+import logging
 import random
 import time
 from collections import Counter
@@ -9,13 +10,13 @@ from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 
-from rdistill_helpers import BlackBoxTeacher, BudgetExceeded, HttpTeacher, InUse
-from rdistill_helpers.embed.serve_teacher import TeacherServer
-from rdistill_helpers.embed.teacher_keys import Key
+from rdistill_helpers import BlackBoxTeacher, BudgetExceeded, InUse
+from rdistill_helpers.serve import HttpTeacher, TeacherServer
 from reliability.processes import FORK, ended, maybe_kill, measure, start
 from reliability.proxy import FAULTS, PASSED, FaultyProxy
 from reliability.works import ANSWERS, ASKED, BATCH, KEYS, answer, make, paid, sent, works
@@ -84,11 +85,11 @@ CLIENTS = slice(0, 80), slice(40, 120)  # of the photographs
 def serve_teacher(port: int, place: Path, address: Any) -> None:
     """Serves a teacher in its process and sends the port that it listens on."""
     torch.set_num_threads(1)
-    keys = {OWNER: Key(hashlib.sha256(KEY.encode()).hexdigest(), len(ASKED))}
+    keys = {OWNER: {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "budget": len(ASKED)}}
     limits: dict[str, Any] = {"max_images": BATCH, "requests_per_minute": 10**9, "log": lambda line: None}
-    with TeacherServer(partial(answer, place), keys, place, port=port, **limits) as server:
-        address.send(server.server_port)
-        server.serve_forever()
+    server = TeacherServer(partial(answer, place), keys, place, port=port, **limits)
+    address.send(urlsplit(server.url).port)
+    server.serve_forever()
 
 
 def start_teacher(port: int, place: Path) -> tuple[BaseProcess, int]:
@@ -111,14 +112,8 @@ def disturb(port: int, seed: int, line: Any) -> None:
 
 def run_client(part: slice, url: str, folder: Path) -> None:
     """Asks a served teacher about some of the photographs, with a ledger of its own."""
-    settings: dict[str, Any] = {
-        "tries": 100,
-        "pause": 0.005,
-        "longest_pause": 0.1,
-        "timeout": (10, 10),
-        "progress": False,
-    }
-    client = HttpTeacher(url, KEY, seed=part.start, **settings)
+    logging.disable()  # a line for each request that is tried again
+    client = HttpTeacher(url, KEY, tries=100, pause=0.005, longest_pause=0.1, timeout=(10, 10))
     with BlackBoxTeacher(client, len(ASKED), folder / f"own {part.start}", batch_size=2 * BATCH) as teacher:
         teacher.query(ASKED[part], progress=False)
 

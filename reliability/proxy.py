@@ -91,7 +91,7 @@ class _Connection(socketserver.BaseRequestHandler):
             body = _changed(body)
         if fault == "request repeated":
             self._ask(head + body)
-        answer = self._ask(head + body)
+        answer = self._ask(head + body, cut=fault == "request cut off")
         if fault == "delayed":
             time.sleep(self.server.delay)
         if fault == "answer cut off":
@@ -119,11 +119,12 @@ class _Connection(socketserver.BaseRequestHandler):
             raise ConnectionError("the client has gone")
         return piece
 
-    def _ask(self, request: bytes) -> bytes:
+    def _ask(self, request: bytes, cut: bool = False) -> bytes:
         """The whole answer of the server."""
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=60) as connection:
-            connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
+            connection.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            if cut:
+                connection.shutdown(socket.SHUT_WR)
             answer = b""
             while piece := connection.recv(1 << 16):
                 answer += piece

@@ -29,7 +29,6 @@ from rdistill_helpers import (
     BudgetExceeded,
     DownloadFailed,
     History,
-    HttpTeacher,
     InUse,
     RetrievalNet,
     TeacherUnavailable,
@@ -46,11 +45,10 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.embed.black_box import image_key
-from rdistill_helpers.embed.serve_teacher import TeacherServer
-from rdistill_helpers.embed.teacher_keys import new_key, read_keys
 from rdistill_helpers.fetch import sources
 from rdistill_helpers.fetch.sources import File
 from rdistill_helpers.runs import runs_root
+from rdistill_helpers.serve import HttpTeacher, TeacherServer, new_key, read_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -391,20 +389,20 @@ def test_a_full_disk_of_a_served_teacher_charges_nothing_and_is_told_to_its_owne
     def embed(images):
         return F.normalize(images.float().mean(dim=2).flatten(1))
 
-    with TeacherServer(embed, read_keys(tmp_path / "keys.json"), small_disk.folder, log=log.append) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            client = HttpTeacher(server.url, key, progress=False)
-            says_in_one_sentence(lambda: client(images), "HTTP 500 .*tell its owner", TeacherUnavailable)
-            paid = client.account()["spent"]
-            assert paid < 1000 and any("ledger-anna.sqlite cannot be used" in line for line in log)
-            small_disk.grow()
-            torch.testing.assert_close(client(images), embed(images))
-            assert client.account()["spent"] == 1000
-        finally:
-            server.stop()
-            thread.join()
+    server = TeacherServer(embed, read_keys(tmp_path / "keys.json"), small_disk.folder, log=log.append)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        client = HttpTeacher(server.url, key)
+        says_in_one_sentence(lambda: client(images), "HTTP 500 .*ask its owner", TeacherUnavailable)
+        paid = client.account()["spent"]
+        assert paid < 1000 and any("ledger-anna.sqlite cannot be used" in line for line in log)
+        small_disk.grow()
+        torch.testing.assert_close(client(images), embed(images))
+        assert client.account()["spent"] == 1000
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The shape of the packages: data -> fetch -> embed -> distil -> score, plots on top; heavy libraries load late."""
+"""The shape of the packages: data -> fetch -> embed -> distil -> score; plots and serve on top; heavy libraries load late."""
 
 import ast
 import socket
@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "rdistill_helpers"
 # `fetch` fills the data folder: it knows the layouts that `data` reads, while `data` knows no address. `embed` names the
 # addresses of published networks that are not there yet.
-STAGES = ["data", "fetch", "embed", "distil", "score", "plots"]
-HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning"}
+STAGES = ["data", "fetch", "embed", "distil", "score", "plots", "serve"]
+HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning", "starlette", "uvicorn", "tenacity"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -36,13 +36,15 @@ def stage_of(parts: list[str]) -> str | None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_stages_import_only_earlier_ones_and_nothing_imports_plots(path):
+def test_stages_import_only_earlier_ones_and_nothing_imports_plots_or_serve(path):
     own = stage_of(list(path.relative_to(PACKAGE).parts))
     for name in imported_by(path):
         used = stage_of(name.split(".")[1:])
         if used is None or used == own:
             continue
-        assert used != "plots", f"{path.name} imports {name}: nothing imports plots"
+        assert own != "serve" or used in ("data", "embed"), f"{path.name} imports {name}: serve knows embed only"
+        commands = used == "serve" and path.name == "commands.py"
+        assert used not in ("plots", "serve") or commands, f"{path.name} imports {name}: only commands import serve"
         if own is not None:
             assert STAGES.index(used) < STAGES.index(own), f"{path.name} imports {name}, a later stage"
         else:
@@ -58,7 +60,7 @@ def test_the_library_imports_nothing_of_the_course(path):
 
 @pytest.mark.slow
 def test_importing_the_package_leaves_the_heavy_libraries_alone():
-    modules = ["rdistill_course", "rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES)]
+    modules = ["rdistill_course", "rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES[:-1])]
     program = f"import {', '.join(modules)}, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
     assert done.returncode == 0, done.stderr

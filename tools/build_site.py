@@ -26,7 +26,7 @@ REFERENCE = {
     "fetch": ("Fetch", ["fetch.download"]),
     "embed": (
         "Embed",
-        ["embed.network", "embed.published", "embed.cost", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box", "embed.http_teacher",
+        ["embed.network", "embed.published", "embed.cost", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box",
          "embed.whitening", "descriptors"],
     ),
     "distil": (
@@ -40,6 +40,7 @@ REFERENCE = {
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
          "score.runs_table"],
     ),
+    "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
     "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.study_figures", "plots.maps", "plots.style"]),
     "course": (
         "Course",

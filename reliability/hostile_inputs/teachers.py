@@ -2,28 +2,31 @@
 
 import functools
 import hashlib
+import http.client
 import io
 import json
+import logging
+import os
+import socket
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
+import numpy as np
+import torch
 from hypothesis import strategies as st
+from requests import Session
+from safetensors.numpy import save
 
-from rdistill_helpers import (
-    BadInput,
-    BlackBoxTeacher,
-    HttpTeacher,
-    check_descriptors,
-)
-from rdistill_helpers.embed.serve_teacher import TeacherServer
-from rdistill_helpers.embed.teacher_keys import Key, read_keys
-from rdistill_helpers.embed.teacher_wire import ROWS, packed, unpacked
-from reliability.hostile_inputs.descriptors import array_files
+from rdistill_helpers import BadInput, BlackBoxTeacher, check_descriptors
+from rdistill_helpers.serve import HttpTeacher, TeacherServer, read_keys
+from rdistill_helpers.serve.wire import unpacked
 from reliability.hostile_inputs.making import Reader, changed, jsoned, names, put
 from reliability.samples import colours, photographs
 
@@ -75,43 +78,32 @@ KEY_FILE = {"anna": {"sha256": hashlib.sha256(b"key").hexdigest(), "budget": 10*
 
 
 @functools.cache
-def served() -> tuple[TeacherServer, tempfile.TemporaryDirectory]:
-    """A served teacher, and the folder of its ledger, which is deleted at the end."""
+def served(process: int) -> tuple[str, tempfile.TemporaryDirectory]:
+    """Where a served teacher of this process listens, and the folder of its ledger, which is deleted at the end."""
     folder = tempfile.TemporaryDirectory()
-    keys = {name: Key(**entry) for name, entry in KEY_FILE.items()}
-    limits = {"max_request_bytes": 4096, "max_images": 4, "requests_per_minute": 10**9}
-    return TeacherServer(colours, keys, folder.name, log=lambda line: None, **limits), folder  # type: ignore[arg-type]
-
-
-class Connection:
-    """A connection over which all of a request has come; what is answered is kept."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content, self.answer = io.BytesIO(content), b""
-
-    def recv_into(self, buffer: Any) -> int:
-        """The next bytes."""
-        return self.content.readinto(buffer)
-
-    def sendall(self, content: bytes) -> None:
-        """Takes an answer."""
-        self.answer += bytes(content)
-
-    def makefile(self, *settings: object) -> io.BytesIO:
-        """For the standard library, which is not read from."""
-        return io.BytesIO()
-
-    def settimeout(self, seconds: float) -> None:
-        """Nothing waits here."""
-
-    def shutdown(self, how: int) -> None:
-        """Nothing follows."""
+    limits: Any = {"max_request_bytes": 4096, "max_images": 4, "requests_per_minute": 10**9, "log": lambda line: None}
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a line for each damaged head
+    server = TeacherServer(colours, KEY_FILE, folder.name, header_seconds=0.05, body_seconds=0.05, **limits)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.url, folder
 
 
 @functools.cache
 def images_file() -> bytes:
     """Two photographs as they travel."""
-    return packed(photographs(2).numpy())
+    return save({"images": photographs(2).numpy()})
+
+
+@st.composite
+def array_files(draw: Callable[..., Any]) -> bytes:
+    """An array as .safetensors of any type and shape, with a header that may lie."""
+    array = np.zeros(
+        draw(st.lists(st.integers(0, 4), max_size=5)), draw(st.sampled_from(["u1", "<f4", "<f8", "<i8", "?"]))
+    )
+    content = save(draw(st.dictionaries(st.text(max_size=5), st.just(array), min_size=1, max_size=2)))
+    shape = json.dumps(array.shape, separators=(",", ":"))
+    lie = draw(st.sampled_from([shape, "[-1]", "[9999999999,9999999999,9]", "null", "[1,1,1,1,1,1]", '["1"]']))
+    return draw(changed(content.replace(shape.encode(), lie.encode(), 1)))
 
 
 lies = st.one_of(st.sampled_from(["0", "-1", "9" * 5000, "1e3", "²", "chunked", "sha-256=:AAAA:", "Bearer key"]), names)
@@ -122,7 +114,7 @@ def http_requests(draw: Callable[..., Any]) -> bytes:
     """A request to a served teacher: its bytes changed, the array in it, or its head."""
     kind = draw(st.integers(0, 3))
     body = draw(changed(images_file(), 3)) if kind == 0 else draw(array_files()) if kind == 1 else images_file()
-    head = {"Authorization": "Bearer key", "Content-Length": str(len(body))}
+    head = {"Host": "here", "Authorization": "Bearer key", "Content-Length": str(len(body))}
     if kind == 2:
         fields = st.sampled_from(
             ["Authorization", "Content-Length", "Content-Digest", "Transfer-Encoding", "Expect", "Connection"]
@@ -135,15 +127,16 @@ def http_requests(draw: Callable[..., Any]) -> bytes:
 
 def ask_server(content: bytes, folder: Path) -> object:
     """A served teacher that is asked so; what it refuses, it must refuse in one sentence."""
-    server, connection = served()[0], Connection(content)
-    server.RequestHandlerClass(connection, ("127.0.0.1", 1), server)  # type: ignore[arg-type]
-    start = max(0, connection.answer.rfind(b"HTTP/1.1 "))
-    head, _, body = connection.answer[start:].partition(b"\r\n\r\n")
-    if not connection.answer:  # a head that never ended
-        raise BadInput("The connection was closed: send a whole request.")
-    if b" 200 " in head.split(b"\r\n")[0]:
-        return check_descriptors(unpacked(body, ROWS, 2), "the rows")
-    raise BadInput(json.loads(body or head)["error"])  # the head is missing where HTTP/0.9 is spoken
+    at = urlsplit(served(os.getpid())[0])
+    with socket.create_connection((at.hostname, at.port), timeout=30) as connection, suppress(ConnectionError):
+        connection.sendall(content)
+        with http.client.HTTPResponse(connection) as answer:
+            answer.begin()
+            body = answer.read()
+        if answer.status == 200:
+            return check_descriptors(torch.from_numpy(unpacked(body, np.float32, 2)), "the rows")
+        raise BadInput(body.decode())
+    raise BadInput("The connection was closed: send a whole request.")
 
 
 class Spoken:
@@ -152,12 +145,8 @@ class Spoken:
     def __init__(self, status_code: int, headers: dict[str, str], content: bytes) -> None:
         self.status_code, self.headers, self.content = status_code, headers, content
 
-    def iter_content(self, size: int) -> Iterator[bytes]:
-        """The content in pieces."""
-        for start in range(0, len(self.content), 100):
-            yield self.content[start : start + 100]
-
     def __enter__(self) -> "Spoken":
+        self.raw = io.BytesIO(self.content)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -170,25 +159,25 @@ LIMITS = {"name": "colours", "dim": 3, "budget": 9, "spent": 2, "left": 7, "max_
 @functools.cache
 def descriptors_file() -> bytes:
     """The answer to two photographs."""
-    return packed(colours(photographs(2)).numpy())
+    return save({"descriptors": colours(photographs(2)).numpy()})
 
 
 spoken = st.builds(
     Spoken,
     st.sampled_from([200, 200, 200, 401, 402, 404, 429, 500, 503, 302, 999]),
-    st.dictionaries(st.sampled_from(["Retry-After", "Content-Digest", "RDistill-Spent", "Location"]), lies, max_size=2),
+    st.dictionaries(st.sampled_from(["Retry-After", "Content-Digest", "Location"]), lies, max_size=2),
     st.one_of(
         st.deferred(lambda: changed(descriptors_file())), st.just(b"").map(lambda _: descriptors_file()), array_files(),
-        jsoned({"error": "No.", "code": "garbled"}), st.binary(max_size=100),
+        st.binary(max_size=100),
     ),
 )  # fmt: skip
 
 
 def ask_through_client(content: tuple[bytes, list[Spoken]], folder: Path) -> object:
     """A client of a served teacher, whose account and whose answers lie."""
-    client = HttpTeacher("http://127.0.0.1:9", "key", tries=3, pause=0, longest_pause=0, progress=False)
+    client = HttpTeacher("http://127.0.0.1:9", "key", tries=3, pause=0, longest_pause=0)
     said = [Spoken(200, {}, content[0]), *content[1]]
-    with patch.object(client._session, "request", lambda *way, **how: said.pop(0) if len(said) > 1 else said[0]):
+    with patch.object(Session, "request", lambda *way, **how: said.pop(0) if len(said) > 1 else said[0]):
         return check_descriptors(client(photographs(2)), "rows")
 
 
