@@ -1,4 +1,4 @@
-"""Freed memory stays in the process: glibc would give it back after every layer and ask for it again in the next."""
+"""Freed memory stays in the process, where glibc would give it back after every layer; copies that a GPU need not wait for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import functools
 import logging
 import os
 import platform
+
+import torch
+from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
 
@@ -50,3 +53,18 @@ def _told() -> bool:
     told = bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
     log.info("Freed memory stays in this process (glibc %s); %s=0 gives it back.", version, VARIABLE)
     return told
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to where it is needed; to a GPU through pinned memory, so that the processor goes on meanwhile.
+
+    Args:
+        values: the tensor.
+        device: where it is needed.
+
+    Returns:
+        The tensor on the device; itself where it is there already.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=device.type == "cuda")

@@ -57,11 +57,11 @@ def train_supervised(
     Source:
         multi_similarity: Wang et al., CVPR 2019.
     """
-    device = device_of(student) if training.device is None else torch.device(training.device)
+    device = device_of(student, training.device)
     labels = torch.as_tensor(labels)
     if labels.ndim != 1 or labels.is_floating_point():
         raise BadInput(f"The labels are {labels.dtype} {list(labels.shape)}: give one integer for each image, [N].")
-    views = as_views(images, len(labels), "labels", training.augment)
+    views = as_views(images, len(labels), "labels", training, device)
     own = {
         "loss": loss if isinstance(loss, str) else of_function(loss), "classes": classes, "per_class": per_class,
         "images": views.fingerprint(), "labels": of_tensor(labels),
@@ -137,7 +137,7 @@ def train_on_pairs(
     Source:
         Radenovic, Tolias and Chum, TPAMI 2019.
     """
-    views = as_views(images, len(clusters), "clusters", training.augment)
+    views = as_views(images, len(clusters), "clusters", training, device_of(student, training.device))
     if len(queries) != len(positives) or len(queries) < 1:
         raise BadInput(
             f"There are {len(queries)} queries and {len(positives)} positives: give a positive for each query."

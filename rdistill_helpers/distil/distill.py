@@ -69,9 +69,9 @@ def distill(
     Raises:
         BadInput: for rows, images, settings or a checkpoint that do not fit.
     """
-    device = device_of(student) if training.device is None else torch.device(training.device)
+    device = device_of(student, training.device)
     teacher_rows = check_descriptors(teacher_rows, "teacher rows").detach()
-    views = as_views(images, len(teacher_rows), "teacher rows", training.augment)
+    views = as_views(images, len(teacher_rows), "teacher rows", training, device)
     if not 0 <= regression_weight < math.inf:
         raise BadInput(f"regression_weight={regression_weight} is not usable: give 0 or a positive number.")
     if _bare(loss) is losses.regression:

@@ -20,7 +20,7 @@ from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.settings import Training
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError
-from rdistill_helpers.memory import keep_freed_memory
+from rdistill_helpers.memory import keep_freed_memory, moved
 from rdistill_helpers.parallel import (
     all_reduce,
     average_gradients,
@@ -79,7 +79,7 @@ def fit(
         RDistillError: when the loss is not finite.
     """
     keep_freed_memory()
-    device = device_of(student) if training.device is None else torch.device(training.device)
+    device = device_of(student, training.device)
     forward = forward or (lambda inputs: (student(inputs), None))
     state = _prepared(student, extra, generator, training, device, settings or {})
     # Layers with chance of their own, such as dropout, draw from torch's global state: give it back as it was.
@@ -95,7 +95,7 @@ def fit(
             index, share = _shared(index)
             if world_size() > 1:  # each process has noise of its own in dropout, the same again after a resume
                 torch.manual_seed(generator.initial_seed() + step * world_size() + rank())
-            inputs = _checked(read(index, share, generator), len(index[share])).to(device)
+            inputs = moved(_checked(read(index, share, generator), len(index[share])), device)
             with products(device, training.autocast):
                 descriptors, maps = forward(inputs)
             descriptors = gather(descriptors.float(), len(index))
@@ -195,15 +195,18 @@ def products(device: torch.device, autocast: torch.dtype | None) -> AbstractCont
     return torch.autocast(device.type, autocast, enabled=autocast is not None)
 
 
-def device_of(student: nn.Module) -> torch.device:
-    """Where a network is.
+def device_of(student: nn.Module, asked: str | torch.device | None = None) -> torch.device:
+    """Where a network is to be trained.
 
     Args:
         student: the network.
+        asked: the device that was asked for, if any.
 
     Returns:
-        The device of its first parameter; the processor for one without parameters.
+        That device, else the one of the network's first parameter; the processor for one without parameters.
     """
+    if asked is not None:
+        return torch.device(asked)
     return next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
 
 

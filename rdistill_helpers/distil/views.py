@@ -9,7 +9,9 @@ from torch import Tensor
 
 from rdistill_helpers.distil.augment import as_float, augmented
 from rdistill_helpers.distil.fingerprint import of_tensor
+from rdistill_helpers.distil.settings import Training
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.memory import moved
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Photographs:
         images: uint8 [N, 3, H, W].
         augment: show them flipped, cropped and exposed at random; False shows them as they are.
         parts: parts of the student that have been computed already: none.
+        device: where the views are made; None for where the images are.
 
     Raises:
         BadInput: for images of another type or shape.
@@ -28,6 +31,7 @@ class Photographs:
     images: Tensor
     augment: bool = True
     parts: int = 0
+    device: torch.device | None = None
 
     def __post_init__(self) -> None:
         images = self.images
@@ -52,6 +56,7 @@ class Photographs:
             Float [b, 3, H, W] in [0, 1].
         """
         pixels = self.images[index[share]]
+        pixels = pixels if self.device is None else moved(pixels, self.device)
         return augmented(pixels, generator, len(index), share) if self.augment else as_float(pixels)
 
     def fingerprint(self) -> str:
@@ -105,14 +110,17 @@ class KeptMaps:
         return f"maps of {len(self)} images {of_tensor(self.maps)}, {self.parts} parts"
 
 
-def as_views(images: Tensor | Photographs | KeptMaps, count: int, what: str, augment: bool) -> Photographs | KeptMaps:
+def as_views(
+    images: Tensor | Photographs | KeptMaps, count: int, what: str, training: Training, device: torch.device
+) -> Photographs | KeptMaps:
     """Views of what a training was given, one for each of its targets.
 
     Args:
         images: uint8 [N, 3, H, W], or views already.
         count: how many targets there are.
         what: what the targets are called in an error, such as "labels".
-        augment: show photographs in random views.
+        training: whether photographs are shown in random views.
+        device: where photographs of a tensor are shown.
 
     Returns:
         The views.
@@ -120,7 +128,7 @@ def as_views(images: Tensor | Photographs | KeptMaps, count: int, what: str, aug
     Raises:
         BadInput: for images of another type or number.
     """
-    views = Photographs(images, augment) if isinstance(images, Tensor) else images
+    views = Photographs(images, training.augment, device=device) if isinstance(images, Tensor) else images
     if len(views) != count:
         raise BadInput(f"There are {len(views)} images and {count} {what}: give one for each image, in their order.")
     return views

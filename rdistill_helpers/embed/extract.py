@@ -15,7 +15,7 @@ from rdistill_helpers.data.read_ahead import read_ahead
 from rdistill_helpers.embed.folding import folded
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.memory import keep_freed_memory
+from rdistill_helpers.memory import keep_freed_memory, moved
 
 Photo = Image.Image | Path | str
 
@@ -109,10 +109,8 @@ def described(
     descriptors = torch.empty(0)
     if next(net.parameters(), descriptors).device.type == "cpu":
         batch_size = min(batch_size, CPU_CHUNK)
-    for indices, pixels in _batches(images, which, batch_size):
-        # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
-        with torch.inference_mode():
-            batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float().cpu()
+    for indices, batch in _one_late(_outputs(net, images, which, scales, batch_size)):
+        batch = batch.cpu()
         _check_finite(batch, indices, images)
         if not len(descriptors):
             descriptors = torch.empty(len(which), batch.shape[1])
@@ -120,6 +118,26 @@ def described(
         if bar is not None:
             bar.update(len(indices))
     return descriptors
+
+
+def _outputs(
+    net: nn.Module, images: Tensor | Sequence[Photo], which: range, scales: Sequence[float], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (indices [B], descriptors [B, D] on the network's device), batch by batch."""
+    for indices, pixels in _batches(images, which, batch_size):
+        # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
+        with torch.inference_mode():
+            batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float()
+        yield indices, batch
+
+
+def _one_late(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches in their order, each when the next one is on its way, so that a GPU need not wait for it to be read."""
+    last = next(batches)
+    for batch in batches:
+        yield last
+        last = batch
+    yield last
 
 
 def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tensor:
@@ -219,7 +237,8 @@ def _of_batch(net: nn.Module, images: Tensor) -> Tensor:
 def _as_input(net: nn.Module, pixels: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] -> floats in [0, 1] on the network's device, channels last: the layout convolutions run best in."""
     parameter = next(net.parameters(), torch.zeros(()))
-    return pixels.to(parameter.device, parameter.dtype, memory_format=torch.channels_last).div_(255)
+    # The bytes travel, a quarter of the floats.
+    return moved(pixels, parameter.device).to(parameter.dtype, memory_format=torch.channels_last).div_(255)
 
 
 def _batches(images: Tensor | Sequence[Photo], which: range, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -100,6 +100,7 @@ def evaluate(
     ks: Sequence[int] = (1, 5, 10),
     name: str = "",
     distractors: Array | Sequence[Array] | None = None,
+    device: str | torch.device | None = None,
 ) -> Report:
     """Scores descriptors under the easy, medium and hard protocols; similarity is the dot product.
 
@@ -115,6 +116,7 @@ def evaluate(
         ks: Cut-offs of the mean precision.
         name: What the report calls the system.
         distractors: More descriptors [M, D], or a list of such arrays, which stand behind the database in this order.
+        device: Where similarities are computed; they are counted on the CPU. None for the CPU.
 
     Returns:
         The scores.
@@ -129,7 +131,7 @@ def evaluate(
     _check_cuts(ks)
     q = check_descriptors(queries, "queries").detach().cpu()
     others = [] if distractors is None else each_named("distractors", distractors)
-    stacked = StackedDescriptors([named("database", database), *others], dim=q.shape[1])
+    stacked = StackedDescriptors([named("database", database), *others], dim=q.shape[1], device=device)
     if len(q) != len(benchmark.query_names) or len(database) < len(benchmark.image_names):
         raise BadInput(
             f"{benchmark.name} has {len(benchmark.query_names)} queries and {len(benchmark.image_names)} images, "

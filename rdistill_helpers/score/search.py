@@ -19,7 +19,11 @@ ADDED_AT_ONCE = 2**15  # descriptors
 
 
 def search(
-    queries: Array, database: Array | Sequence[Array] | None, k: int = 10, index: Any = None
+    queries: Array,
+    database: Array | Sequence[Array] | None,
+    k: int = 10,
+    index: Any = None,
+    device: str | torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Finds the k most similar descriptors of the database for each query.
 
@@ -32,6 +36,7 @@ def search(
             included. None with an index.
         k: Number of neighbours, from 1 to N.
         index: An index of `build_index`, or a list of them, one for each part of the database, one behind the other.
+        device: Where the similarities of an exact search are computed. None for the CPU.
 
     Returns:
         Similarities float32 [Q, k] and positions int64 [Q, k], best first; of equal similarities the lower position is first.
@@ -45,7 +50,7 @@ def search(
         return _search_indexes(q, index if isinstance(index, list | tuple) else [index], k)
     if database is None:
         raise BadInput("There is neither a database nor an index to search: give one of them.")
-    stacked = StackedDescriptors(each_named("database", database), dim=q.shape[1])
+    stacked = StackedDescriptors(each_named("database", database), dim=q.shape[1], device=device)
     check_count(k, len(stacked))
     return nearest(q, stacked, k)
 

@@ -31,12 +31,19 @@ class StackedDescriptors:
         arrays: Pairs of a name, for errors, and an array [N_i, D], one behind the other.
         dim: The D that they must have.
         normalised: Whether every descriptor must have length 1.
+        device: Where products are computed, in float32; they come back to the CPU. None for the CPU.
 
     Raises:
         BadInput: The arrays are not descriptors by type and shape, or differ in D.
     """
 
-    def __init__(self, arrays: Sequence[tuple[str, Array]], dim: int | None = None, normalised: bool = True) -> None:
+    def __init__(
+        self,
+        arrays: Sequence[tuple[str, Array]],
+        dim: int | None = None,
+        normalised: bool = True,
+        device: str | torch.device | None = None,
+    ) -> None:
         self.arrays = list(arrays)
         self.starts = [0]
         for name, array in self.arrays:
@@ -45,6 +52,7 @@ class StackedDescriptors:
             self.starts.append(self.starts[-1] + len(array))
         assert dim is not None
         self.dim, self.normalised = dim, normalised
+        self.device = None if device is None else torch.device(device)
         # What needs no conversion in NumPy becomes a tensor at once; nothing is read or copied by that.
         self.views = [array if _needs_numpy(array) else _as_tensor(array) for _, array in self.arrays]
 
@@ -95,7 +103,9 @@ class StackedDescriptors:
         most = most or _most(len(queries))
         step = self.block_length(most)
         # A product that ends within a tile may round its last columns otherwise, and equal descriptors would differ.
-        block = torch.zeros(whole_tiles(step), self.dim)
+        on_gpu = self.device is not None and self.device.type == "cuda"
+        block = torch.zeros(whole_tiles(step), self.dim, pin_memory=on_gpu)
+        queries = queries if self.device is None else queries.to(self.device)
         length = step * min(most // step, math.ceil(len(self) / step))
         products = torch.empty(len(queries), length + len(block) - step)
         end = len(self) if end is None else end
@@ -104,8 +114,20 @@ class StackedDescriptors:
             while last < min(first + length, end):
                 at, last = last, min(last + step, len(self))
                 self._read(slice(at, last), block)
-                torch.mm(queries, block.T, out=products[:, at - first : at - first + len(block)])
+                self._multiply(queries, block, products[:, at - first : at - first + len(block)])
             yield slice(first, last), products[:, : last - first]
+
+    def _multiply(self, queries: Tensor, block: Tensor, products: Tensor) -> None:
+        """Put the dot products of queries [Q, D] with a block [B, D] into `products` [Q, B]."""
+        if self.device is None:
+            torch.mm(queries, block.T, out=products)
+            return
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")  # TensorFloat-32 would round similarities to three digits
+        try:
+            products.copy_(queries @ block.to(self.device, non_blocking=True).T)  # waits: the block is read into again
+        finally:
+            torch.set_float32_matmul_precision(precision)
 
     def blocks(self, most: int) -> Iterator[Tensor]:
         """Reads all descriptors in order.
