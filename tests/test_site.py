@@ -179,6 +179,13 @@ def test_the_reference_describes_everything_that_is_public(pages):
     assert public - described == set()
 
 
+def test_the_reference_lists_the_arguments_of_a_function_and_what_it_gives(pages):
+    text = re.sub(r"<[^>]*>", "", page_of(pages, "reference/common.html").path.read_text(encoding="utf-8"))
+    described = text.split("own_share(count", 1)[1].split("all_reduce(")[0]
+    assert re.search(r"Parameters:.*\bcount .*\bunit .*Returns:", described, re.DOTALL)
+    assert "Args:" not in text
+
+
 # --- Nothing from elsewhere
 
 
@@ -311,17 +318,6 @@ def test_axe_finds_nothing_serious(site, window, name):
 
 
 # --- Pieces of the builder
-
-
-def test_docstrings_become_lists_of_arguments(load_script):
-    as_rest = load_script("tools/site/docstrings.py").as_rest
-    text = as_rest(
-        ["What `f`s give: a*b.", "", "rows: [B, D], one_row", "    each.", "count: `n`.", "Raises BadInput."]
-    )
-    assert text == [
-        "What ``f``\\ s give: a\\*b.", "", "* **rows**: [B, D], one\\_row each.", "* **count**: ``n``.", "",
-        "Raises BadInput.", "",
-    ]  # fmt: skip
 
 
 def test_formulas_in_a_text_are_drawn_and_code_and_prices_are_not(load_script):

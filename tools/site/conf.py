@@ -10,7 +10,6 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from docstrings import as_rest  # noqa: E402
 from formulas import formula  # noqa: E402
 
 WIDE = 560  # figures of more pixels scroll on narrow screens rather than shrink until nothing can be read
@@ -18,7 +17,10 @@ WIDE = 560  # figures of more pixels scroll on narrow screens rather than shrink
 project = "rdistill"
 author = "the rdistill authors"
 project_copyright = "the rdistill authors"
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+default_role = "code"  # a name between single backticks
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes of a class are described in it, not as objects of their own
 exclude_patterns = ["**/.ipynb_checkpoints"]
 nb_execution_mode = "off"  # pages show the outputs that the notebooks hold
 nb_merge_streams = True
@@ -70,10 +72,6 @@ def _with_alt(render_image):
     return render
 
 
-def _docstring(app: Sphinx, what: str, name: str, of: object, options: dict, lines: list[str]) -> None:
-    lines[:] = as_rest(lines)
-
-
 def _with_levels(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
     """The theme calls the captions of its menu headings; screen readers ask of which level."""
     if tree := context.get("furo_navigation_tree"):
@@ -84,5 +82,4 @@ def setup(app: Sphinx) -> None:
     """Formulas are drawn now; figures keep the alt text of their output, which MyST-NB alone would drop."""
     app.connect("html-page-context", _with_levels, priority=900)
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
-    app.connect("autodoc-process-docstring", _docstring)
     NbElementRenderer.render_image = _with_alt(NbElementRenderer.render_image)
