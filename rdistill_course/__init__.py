@@ -10,6 +10,7 @@ from rdistill_course.diagrams import (
     protocol_diagram,
 )
 from rdistill_course.doctor import doctor
+from rdistill_course.pictures import filmstrip, protocol_examples, scores_plot
 from rdistill_course.toy import toy_figure
 from rdistill_course.widgets import (
     lambda_slider,
@@ -23,6 +24,7 @@ __all__ = [
     "check",
     "course_map",
     "doctor",
+    "filmstrip",
     "format_scores",
     "joint_space_diagram",
     "lambda_slider",
@@ -32,9 +34,11 @@ __all__ = [
     "mixture_diagram",
     "nearest_to_mixtures",
     "protocol_diagram",
+    "protocol_examples",
     "protocol_explorer",
     "read_scores",
     "score_row",
+    "scores_plot",
     "toy_figure",
     "write_scores",
 ]

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from rdistill_course.closing_table import course_scores_path, format_scores, read_scores, score_row, write_scores
+from rdistill_course.pictures import scores_plot
 from rdistill_helpers.errors import BadInput, DataMissing
-from rdistill_helpers.plots import scores_plot
 from rdistill_helpers.runs import runs_root
 
 ROWS = [

@@ -41,7 +41,7 @@ REFERENCE = {
          "score.runs_table"],
     ),
     "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
-    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.study_figures", "plots.maps", "plots.style"]),
+    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.study_figures", "plots.maps", "plots.tiles", "plots.style"]),
     "course": (
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",

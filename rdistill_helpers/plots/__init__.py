@@ -1,8 +1,8 @@
 """Figures, maps of descriptors and the style of both. Nothing else of the package imports them."""
 
-from rdistill_helpers.plots.charts import history_plot, scores_plot
+from rdistill_helpers.plots.charts import history_plot
 from rdistill_helpers.plots.maps import map_figure, umap_map
-from rdistill_helpers.plots.photographs import filmstrip, image_grid, outcomes, protocol_examples, ranked_list
+from rdistill_helpers.plots.photographs import image_grid, outcomes, ranked_list
 from rdistill_helpers.plots.study_figures import choice_figure, efficiency_plot, gain_map, seed_gains
 from rdistill_helpers.plots.style import PALETTE, show_figure, use_style
 
@@ -10,15 +10,12 @@ __all__ = [
     "PALETTE",
     "choice_figure",
     "efficiency_plot",
-    "filmstrip",
     "gain_map",
     "history_plot",
     "image_grid",
     "map_figure",
     "outcomes",
-    "protocol_examples",
     "ranked_list",
-    "scores_plot",
     "seed_gains",
     "show_figure",
     "umap_map",

@@ -1,14 +1,13 @@
 """Charts of a training and of scores, each with a description as its label."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, HATCHES, LINES
-from rdistill_helpers.score.report import PROTOCOLS
+from rdistill_helpers.plots.style import COLOURS, LINES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,45 +46,4 @@ def history_plot(
     ax.legend(title=f"mean of {window} steps", frameon=False)
     ends = "; ".join(f"{name} from {h.loss[0]:.3g} to {h.loss[-1]:.3g}" for name, h in histories.items())
     fig.set_label(alt or f"Loss against training step: {ends}.")
-    return fig
-
-
-def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "Figure":
-    """mAP of several methods under the easy, medium and hard protocol, side by side, in percent.
-
-    Args:
-        rows: for each method {"name", "easy", "medium", "hard"}, mAP as fractions.
-        alt: the figure's description; without it, one is made from what it shows.
-
-    Returns:
-        The figure.
-
-    Raises:
-        BadInput: no row.
-    """
-    from matplotlib.figure import Figure
-
-    if not rows:
-        raise BadInput("There is no score to draw: give at least one row.")
-    fig = Figure(figsize=(7.0, 0.8 + 0.36 * len(rows)), layout="constrained")
-    panels = fig.subplots(1, 3, sharex=True, sharey=True)
-    places = np.arange(len(rows))[::-1]
-    most = max(100 * row[level] for row in rows for level in PROTOCOLS)
-    for ax, level in zip(panels, PROTOCOLS, strict=True):
-        values = [100 * row[level] for row in rows]
-        bars = ax.barh(
-            places, values, height=0.7, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))], edgecolor="white"
-        )
-        for number, (bar, value) in enumerate(zip(bars, values, strict=True)):
-            bar.set_hatch(HATCHES[number % len(HATCHES)])
-            ax.text(value + most / 50, bar.get_y() + bar.get_height() / 2, f"{value:.1f}", va="center", fontsize=8)
-        ax.set_title(level)
-        ax.grid(axis="y", visible=False)
-    panels[0].set_yticks(places, [row["name"] for row in rows])
-    panels[0].set_xlim(0, most * 1.2)
-    panels[1].set_xlabel("mAP in %")
-    said = "; ".join(
-        f"{row['name']} " + ", ".join(f"{level} {100 * row[level]:.1f}" for level in PROTOCOLS) for row in rows
-    )
-    fig.set_label(alt or f"mAP in percent of {len(rows)} methods: {said}.")
     return fig
