@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -23,6 +22,7 @@ from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
@@ -118,10 +118,11 @@ def run_train(given: argparse.Namespace) -> None:
         # Process 0 draws a random layer; training starts from its weights everywhere.
         torch.manual_seed(given.seed)
         student = _network(given.student, dim=given.dim, scale=given.scale, root=given.root).to(device)
+        weights = torch.cat([value.flatten().float() for value in student.state_dict().values()])
+        vars(student)["began_as"] = of_tensor(weights)  # every run begins anew, so a checkpoint must have begun alike
         images, _ = _training_images(given)
         if given.teacher_rows is not None:
             rows = check_descriptors(open_descriptors(given.teacher_rows), str(given.teacher_rows))
-            rows = F.normalize(rows, dim=1)  # those of half precision have length 1 within half precision only
         else:
             rows = broadcast(lambda: _asked(given, images, device))
         precision = given.precision

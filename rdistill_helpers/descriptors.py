@@ -5,15 +5,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.files import written_whole
 
 LENGTH_TOLERANCE = 1e-3  # of an L2-normalised descriptor
-# A descriptor that was divided by its length in half precision is off by two roundings, of the length and of the quotient, each
-# up to 2**-11; one that was normalised in float32 and stored as float16, by one.
-HALF_TOLERANCE = 2e-3
+# A descriptor that was divided by its length in a reduced type is off by two roundings, of the length and of the quotient, each
+# up to 2**-11 in float16 and 2**-8 in bfloat16; one that was normalised in float32 and stored as float16, by one.
+REDUCED_TOLERANCE = {torch.float16: 2e-3, np.dtype(np.float16): 2e-3, torch.bfloat16: 1e-2}
 
 
 def check_descriptors(descriptors: Any, name: str, dim: int | None = None, normalised: bool = True) -> Tensor:
@@ -23,10 +24,11 @@ def check_descriptors(descriptors: Any, name: str, dim: int | None = None, norma
         descriptors: Tensor or NumPy array [N, D].
         name: What an error calls them, a plural such as "queries".
         dim: The D that they must have.
-        normalised: Whether each must have length 1, within 1e-3 or, for float16, within 2e-3.
+        normalised: Whether each must have length 1, within 1e-3 or, for float16, 2e-3 and, for bfloat16, 1e-2.
 
     Returns:
-        The descriptors, float32 [N, D], on their device and with their gradient.
+        The descriptors, float32 [N, D], on their device and with their gradient. Those of a reduced type that must have length
+        1 have it within float32.
 
     Raises:
         BadInput: They are not real numbers [N, D], are empty, have another dimension, hold NaN or infinite values, or are not
@@ -38,7 +40,7 @@ def check_descriptors(descriptors: Any, name: str, dim: int | None = None, norma
         descriptors = torch.from_numpy(np.require(descriptors, dtype=np.float32, requirements=["C", "W"]))
     descriptors = descriptors.float()
     check_values(descriptors, name, tolerance if normalised else None)
-    return descriptors
+    return F.normalize(descriptors, dim=1) if normalised and tolerance > LENGTH_TOLERANCE else descriptors
 
 
 def check_shape(descriptors: Any, name: str, dim: int | None = None) -> None:
@@ -86,7 +88,7 @@ def length_tolerance(descriptors: Tensor | np.ndarray) -> float:
     Returns:
         How far from 1 a length may be.
     """
-    return HALF_TOLERANCE if descriptors.dtype in (torch.float16, np.float16) else LENGTH_TOLERANCE
+    return REDUCED_TOLERANCE.get(descriptors.dtype, LENGTH_TOLERANCE)
 
 
 def check_values(descriptors: Tensor, name: str, tolerance: float | None, first: int = 0) -> None:

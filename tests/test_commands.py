@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 
 from rdistill_helpers import (
+    Benchmark,
     History,
     RetrievalNet,
     distill,
+    evaluate,
     extract,
     load_network,
     losses,
@@ -26,6 +28,8 @@ from rdistill_helpers import (
     save_descriptors,
 )
 from rdistill_helpers.__main__ import main, parser
+from rdistill_helpers.data.ground_truth import check_ground_truth
+from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.embed.network import save_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +125,51 @@ def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
     assert (status, "another training (lr differ)" in said) == (1, True)
     status, said = run("train", "photos", "rows", *settings, "--regression-weight", "0")
     assert (status, "another training (regression_weight differ)" in said) == (1, True)
+
+
+def test_a_checkpoint_goes_on_with_the_same_student_images_and_answers_alone(run, place):
+    torch.manual_seed(1)
+    save_network(RetrievalNet("squeezenet1_1", weights=None, dim=8), place / "other.safetensors")
+    rows = torch.nn.functional.normalize(torch.randn(COUNT, 4, generator=torch.Generator().manual_seed(0)))
+    save_descriptors("answers.npy", rows)
+    save_descriptors("others.npy", rows.flip(0))
+    settings = [*TRAIN, "--teacher-rows", "answers.npy"]
+    assert run("train", "photos", "again", *settings)[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("again").iterdir()}
+    for changed, differing in (
+        (["--scale", "1.6"], "student"),
+        (["--dim", "16"], "student"),
+        (["--student", "net.safetensors"], "student"),
+        (["--teacher-rows", "others.npy"], "teacher_rows"),
+        (["--size", "48", "80"], "images"),
+        (["--loss", "pkt"], "loss"),
+    ):
+        status, said = run("train", "photos", "again", *settings, *changed)
+        assert status == 1 and re.search(rf"another training \([^)]*\b{differing}\b[^)]* differ\)", said), said
+    assert {path.name: path.read_bytes() for path in Path("again").iterdir()} == before
+    assert run("train", "photos", "twins", *settings, "--student", "net.safetensors")[0] == 0
+    status, said = run("train", "photos", "twins", *settings, "--student", "other.safetensors")
+    assert status == 1 and "another training (student differ)" in said
+    asked = [*TRAIN, "--student", "net.safetensors", "--teacher"]
+    assert run("train", "photos", "asked", *asked, "net.safetensors")[0] == 0
+    assert "made by the teacher 'net.safetensors'" in run("train", "photos", "asked", *asked, "other.safetensors")[1]
+    status, said = run("train", "photos", "asked", *asked, "other.safetensors", "--ledger", "of-another.sqlite")
+    assert status == 1 and "another training (teacher_rows differ)" in said
+
+
+def test_descriptors_of_reduced_products_can_be_compared(run, place):
+    reduced = ["--net", "net.safetensors", "--precision", "bfloat16", "--batch-size", "4", "--quiet"]
+    assert run("extract", "photos", "reduced.npy", *reduced)[0] == 0
+    found = check_descriptors(open_descriptors("reduced.npy"), "descriptors of the file")
+    gnd = [{"bbx": None, "easy": [1], "hard": [2], "junk": []}]
+    benchmark = Benchmark(
+        "photos",
+        ["0"],
+        [str(i) for i in range(COUNT)],
+        check_ground_truth({"imlist": [str(i) for i in range(COUNT)], "qimlist": ["0"], "gnd": gnd}, "photos")["gnd"],
+        read=Image.open,
+    )
+    assert 0 < evaluate(found[:1], open_descriptors("reduced.npy"), benchmark).medium.mAP <= 1
 
 
 @pytest.mark.slow

@@ -132,6 +132,56 @@ def test_several_scales_equal_a_slow_computation(dim):
     np.testing.assert_allclose(rows.numpy(), np.array(expected), rtol=2e-3, atol=2e-5)
 
 
+def test_several_scales_with_a_large_exponent_are_the_largest_of_each(net):
+    net = RetrievalNet("squeezenet1_1").eval()
+    with torch.no_grad():
+        net.pool.p.fill_(300.0)
+    images = photos(2, 64, 80)
+    one, other = (extract(net, images, scales=[scale], progress=False) for scale in (1, 0.5))
+    expected = torch.nn.functional.normalize(torch.maximum(one, other))
+    torch.testing.assert_close(extract(net, images, scales=[1, 0.5], progress=False), expected, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"dim": 32}, {"pooling": "mac"}, {"pooling": "spoc"}, {"pooling": "rmac"}, {}])
+def test_descriptors_of_reduced_products_have_length_1(settings):
+    net, images = RetrievalNet("squeezenet1_1", **settings).eval(), photos(4, 64, 80)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = extract(net, images, progress=False)
+        trained = net(images / 255)
+    for rows in (found, trained):
+        assert rows.dtype == torch.float32
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(4), rtol=0, atol=1e-5)
+    full = extract(net, images, progress=False)
+    assert (found * full).sum(1).min() > 0.99
+    reduced = extract(net.to(torch.bfloat16), images, progress=False)  # weights of a reduced type
+    assert reduced.dtype == torch.float32 and (reduced * full).sum(1).min() > 0.99
+
+
+def test_a_network_that_normalises_in_a_reduced_type_gets_length_1():
+    class Reduced(MeanColours):
+        def forward(self, images):
+            rows = super().forward(images).to(torch.bfloat16)
+            return rows / rows.norm(dim=1, keepdim=True)
+
+    rows = extract(Reduced(), photos(40), progress=False)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(40), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (12, 14), (1, 1), (1, 300), (16, 200)])
+def test_images_too_small_for_the_network_are_padded_to_its_least_size(width, height):
+    net = RetrievalNet("squeezenet1_1").eval()
+    image = Image.effect_noise((width, height), 80).convert("RGB")
+    pixels = np.asarray(image)
+    above, left = max(0, 17 - height) // 2, max(0, 17 - width) // 2
+    padding = ((above, max(0, 17 - height) - above), (left, max(0, 17 - width) - left), (0, 0))
+    padded = Image.fromarray(np.pad(pixels, padding, mode="edge"))
+    assert min(padded.size) >= 17
+    found = extract(net, [image, padded], progress=False)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+    several = extract(net, [image], scales=[1, 0.5, 0.01], progress=False)
+    assert several.isfinite().all() and several.norm() == pytest.approx(1, abs=1e-5)
+
+
 def test_one_other_scale_is_that_scale_alone(net):
     images = photos(2, 64, 80)
     smaller = nn.functional.interpolate(images / 255.0, scale_factor=0.5, mode="bilinear")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_sets import published_meta
@@ -12,6 +13,7 @@ from torch import nn
 from torchvision import models
 
 from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.embed.backbones import input_statistics, least_side
 from rdistill_helpers.embed.cost import multiply_adds, parameters_count
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
@@ -603,6 +605,8 @@ def test_classifier_weights_of_torchvision_are_matched_by_name(tmp_path):
         ("shufflenet_v2_x0_5", 1024),
         ("mnasnet0_5", 1280),
         ("regnet_y_400mf", 440),
+        ("googlenet", 1024),
+        ("inception_v3", 2048),
     ],
 )
 def test_torchvision_backbones_by_name(backbone, channels):
@@ -610,6 +614,39 @@ def test_torchvision_backbones_by_name(backbone, channels):
     assert net.dim == channels
     with torch.no_grad():
         assert net(pixels(1)).shape == (1, channels)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "least"), [("squeezenet1_1", 17), ("alexnet", 31), ("vgg11", 16), ("resnet18", 1)]
+)
+def test_the_least_side_is_the_least_that_gives_a_map(backbone, least):
+    net = RetrievalNet(backbone, weights=None).eval()
+    assert least_side(backbone, net.features) == least
+    assert net.features(torch.rand(1, 3, least, least)).numel() > 0
+    if least > 1:
+        with pytest.raises(RuntimeError):
+            net.features(torch.rand(1, 3, least - 1, least - 1))
+    assert net(torch.rand(1, 3, 1, 2)).norm().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_every_backbone_gets_the_input_statistics_of_its_own_weights():
+    """Those of a classifier's weights say how its inputs are prepared; the two Inceptions change them once more."""
+    for name in models.list_models(module=models):
+        if name == "squeezenet1_1":  # its weights are another project's
+            continue
+        statistics = torch.tensor(input_statistics(name))
+        ready = models.get_model_weights(name).DEFAULT.transforms()
+        grey = torch.full((3, 256, 256), 120, dtype=torch.uint8)
+        expected = ready(grey)[:, 0, 0]
+        if name in ("googlenet", "inception_v3"):
+            inner = models.get_model_builder(name)(weights=None, init_weights=False, transform_input=True)
+            expected = inner._transform_input(expected[None, :, None, None])[0, :, 0, 0]
+        torch.testing.assert_close((120 / 255 - statistics[0]) / statistics[1], expected, rtol=0, atol=1e-5, msg=name)
+    for name in timm.list_models(["tf_efficientnet_lite*", "tf_efficientnet_b3"]):
+        settings = timm.get_pretrained_cfg(name)
+        assert input_statistics(name) == (settings.mean, settings.std)
+    assert input_statistics("efficientnet_v2_l") == ([0.5] * 3, [0.5] * 3)
+    assert tuple(input_statistics("tf_efficientnet_lite2")[0]) == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("backbone", ["vit_b_16", "swin_t"])
@@ -620,6 +657,7 @@ def test_backbone_without_a_convolutional_map_is_refused(backbone):
 
 def test_weights_that_would_need_the_network_say_so(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
     with refused("could not be fetched"):
         RetrievalNet("resnet18")
     monkeypatch.setattr("rdistill_helpers.embed.backbones.find_spec", lambda name: None)  # as where it is not installed

@@ -47,6 +47,19 @@ def test_gem_of_a_reduced_type_is_computed_in_float32(reduced):
     torch.testing.assert_close(gem(maps, 3.0), gem(maps.float(), 3.0), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("p", [18.0, 81.0, 1000.0])
+def test_gem_is_finite_for_any_exponent_and_so_are_its_gradients(p):
+    maps = torch.stack([torch.tensor([0.0, 1, 2, 3]), torch.tensor([0.0, 0, 0, 250]), torch.full((4,), 1e-3)])
+    maps = maps.reshape(1, 3, 2, 2).requires_grad_()
+    exponent = torch.tensor([p], requires_grad=True)
+    pooled = gem(maps, exponent)
+    # A single largest value counts as (1/4)**(1/p) of itself, and four equal ones as themselves.
+    expected = torch.tensor([[3.0, 250.0, 1e-3]]) * torch.tensor([[0.25 ** (1 / p), 0.25 ** (1 / p), 1.0]])
+    torch.testing.assert_close(pooled, expected, rtol=5e-3 if p < 50 else 1e-5, atol=0)
+    pooled.sum().backward()
+    assert maps.grad.isfinite().all() and exponent.grad.isfinite().all()
+
+
 def test_gem_of_an_all_negative_map_is_eps():
     torch.testing.assert_close(gem(-features().abs(), 3.0), torch.full((2, 5), 1e-6, dtype=torch.float64))
 
@@ -72,6 +85,12 @@ def test_mac_and_spoc_are_maximum_and_mean():
         values = maps[image, channel].flatten().tolist()
         assert MAC()(maps)[image, channel].item() == max(values)
         assert SPoC()(maps)[image, channel].item() == pytest.approx(sum(values) / len(values))
+
+
+@pytest.mark.parametrize("reduced", [torch.bfloat16, torch.float16])
+def test_lengths_of_a_reduced_type_are_those_of_float32(reduced):
+    vectors = features(shape=(500, 7)).to(reduced)
+    torch.testing.assert_close(l2_normalize(vectors).norm(dim=1), torch.ones(500), rtol=0, atol=1e-5)
 
 
 def test_l2_normalize_gives_unit_rows_and_leaves_zero_rows_finite():

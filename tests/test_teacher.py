@@ -185,6 +185,21 @@ def test_what_another_session_pays_for_meanwhile_is_not_paid_twice(ledger, monke
     assert len(asked.images) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_answers_of_a_reduced_type_are_kept_with_length_1(ledger, dtype):
+    def reduced(batch):
+        rows = torch.randn(len(batch), 37, generator=torch.Generator().manual_seed(len(batch))).to(dtype)
+        return rows / rows.norm(dim=1, keepdim=True)
+
+    images = photos(50)
+    with BlackBoxTeacher(reduced, budget=50, ledger=ledger) as teacher:
+        rows = teacher.query(images, progress=False)
+        assert teacher.spent == 50
+    assert rows.dtype == torch.float32
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(50), rtol=0, atol=1e-6)
+    torch.testing.assert_close(rows, reduced(images).float(), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -240,6 +240,29 @@ def test_autocast_computes_in_the_reduced_type_and_keeps_weights_and_loss_in_flo
     assert history.settings["autocast"] == "torch.bfloat16"
 
 
+@pytest.mark.parametrize("settings", [{"dim": 64}, {"pooling": "mac"}, {"dim": 16, "count": 4, "mix_at": 2}])
+def test_a_student_learns_with_reduced_products_whatever_its_pooling(settings):
+    mixed = {name: settings.pop(name) for name in ("count", "mix_at") if name in settings}
+    torch.manual_seed(0)
+    student = RetrievalNet("squeezenet1_1", **settings)
+    _, history = short(student, steps=2, autocast=torch.bfloat16, **mixed)
+    assert len(history.loss) == 2
+    _, history = short(NormalisesReduced(), steps=2, autocast=torch.bfloat16)
+    assert len(history.loss) == 2
+
+
+class NormalisesReduced(nn.Module):
+    """A student that divides by lengths in the type of its products, as they come."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 37)
+
+    def forward(self, images):
+        rows = self.layer(images.mean((2, 3)))
+        return rows / rows.norm(dim=1, keepdim=True)
+
+
 def test_the_joint_loss_is_added_with_its_weight():
     """With weight 0 the mixtures change nothing but the draws, so the first loss is that of the real rows alone."""
     settings = [{}, {"count": 6, "joint_weight": 0.0}, {"count": 6, "joint_weight": 1.0}]

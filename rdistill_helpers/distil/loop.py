@@ -98,9 +98,9 @@ def fit(
             inputs = moved(_checked(read(index, share, generator), len(index[share])), device)
             with products(device, training.autocast):
                 descriptors, maps = forward(inputs)
-            descriptors = gather(descriptors.float(), len(index))
             if step == done:
                 check_descriptors(descriptors, "the student's descriptors")
+            descriptors = gather(descriptors.float(), len(index))
             value = _step(batch_loss(descriptors, maps, index), state.optimizer, schedule(step, steps))
             if not math.isfinite(value):
                 raise RDistillError(

@@ -1,8 +1,10 @@
 """Backbones: the convolutional parts of known classifiers by name, their weights, and what their inputs must look like."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,10 +15,11 @@ from rdistill_helpers.errors import BadInput, DataMissing
 
 SQUEEZENET_FILE = Path("models", "squeezenet1_1.safetensors")
 
-# What each set of weights was trained with: the network subtracts the mean and divides by the std, inputs in [0, 1].
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ENOUGH = 128  # pixels: every backbone takes an image of this size
+# The weights of squeezenet1_1 in this repository were trained with Caffe.
 CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)
-HALF_MEAN, HALF_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+INCEPTIONS = ("googlenet", "inception_v3")
+_LEAST_SIDE: dict[str, int] = {}
 
 
 def input_statistics(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -26,13 +29,43 @@ def input_statistics(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
         backbone: its name, as `convolutions` takes it.
 
     Returns:
-        Two times three numbers, for inputs in [0, 1].
+        Mean and std, two times three numbers, for inputs in [0, 1].
     """
     if backbone == "squeezenet1_1":
         return CAFFE_MEAN, CAFFE_STD
-    if backbone.startswith("tf_efficientnet_lite"):
-        return HALF_MEAN, HALF_STD
-    return IMAGENET_MEAN, IMAGENET_STD
+    if backbone in INCEPTIONS:  # they change torchvision's usual inputs to these in front of their convolutions
+        return (0.5,) * 3, (0.5,) * 3
+    if backbone.startswith("tf_efficientnet_"):
+        import timm
+
+        settings: Any = timm.get_pretrained_cfg(backbone)
+    else:
+        from torchvision import models
+
+        settings = models.get_model_weights(backbone).DEFAULT.transforms()
+    return settings.mean, settings.std
+
+
+def least_side(backbone: str, features: nn.Module) -> int:
+    """The least height and width of an image of which a backbone makes a map.
+
+    Args:
+        backbone: its name, by which the answer is kept.
+        features: its convolutions.
+
+    Returns:
+        Pixels, from 1 to ENOUGH.
+    """
+
+    def works(side: int) -> bool:
+        try:  # two images: BatchNorm in training mode takes no single value
+            return run_on_shapes(features, (2, 3, side, side)).numel() > 0
+        except RuntimeError:
+            return False
+
+    if backbone not in _LEAST_SIDE:
+        _LEAST_SIDE[backbone] = 1 + bisect_left(range(1, ENOUGH), True, key=works)
+    return _LEAST_SIDE[backbone]
 
 
 def convolutions(backbone: str, weights: str | Path | None) -> tuple[nn.Sequential, int]:
@@ -74,8 +107,8 @@ def in_order(chain: nn.Sequential) -> Iterator[nn.Module]:
 def _channels(features: nn.Sequential, backbone: str) -> int:
     """Channels of the last map; BadInput when the backbone makes no [B, C, H, W] map."""
     try:
-        shape = run_on_shapes(features, (1, 3, 128, 128)).shape
-        # Transformers put the channels last; no convolutional map of a 128-pixel image is wider than it has channels.
+        shape = run_on_shapes(features, (1, 3, ENOUGH, ENOUGH)).shape
+        # Transformers put the channels last; no convolutional map of such an image is wider than it has channels.
         if len(shape) != 4 or shape[1] < shape[3]:
             raise ValueError("no map")
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -122,7 +155,8 @@ def _torchvision_features(backbone: str, weights: str | Path | None) -> nn.Seque
         if backbone.startswith("densenet"):  # DenseNet applies its last ReLU outside of `features`
             children.append(nn.ReLU())
         return nn.Sequential(*children)
-    named = list(model.named_children())
+    # The classifiers at half height, of which Inception has one or two, are no part of the chain.
+    named = [(name, child) for name, child in model.named_children() if not name.lower().startswith("aux")]
     end = next((i for i, (name, _) in enumerate(named) if name in ("avgpool", "classifier", "fc")), len(named))
     return nn.Sequential(*(child for _, child in named[:end]))
 
@@ -139,7 +173,8 @@ def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Mod
             raise DataMissing(f"The weights {shipped} are missing: restore them with `git checkout -- data/models`.")
     model: nn.Module
     try:
-        model = models.get_model(backbone, weights="DEFAULT" if weights == "imagenet" else None)
+        settings = {"init_weights": weights != "imagenet"} if backbone in INCEPTIONS else {}  # or they warn
+        model = models.get_model(backbone, weights="DEFAULT" if weights == "imagenet" else None, **settings)
     except (OSError, RuntimeError) as error:
         advice = "connect to the network, give weights=PATH, or take squeezenet1_1"
         raise BadInput(f"The ImageNet weights of {backbone} could not be fetched ({error}): {advice}.") from error

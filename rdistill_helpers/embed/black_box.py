@@ -193,11 +193,11 @@ class BlackBoxTeacher:
     def _checked(self, answer: object, count: int) -> Tensor:
         """The teacher's answer as float32 [count, D] on the CPU, or BadInput."""
         try:
-            descriptors = torch.as_tensor(answer).detach().to("cpu", torch.float32)
+            answered = torch.as_tensor(answer).detach().cpu()
         except (TypeError, ValueError, RuntimeError) as error:
             kind = type(answer).__name__
             raise BadInput(f"{self.name!r} answered with {kind}, not an array of numbers: return [B, D].") from error
-        check_descriptors(descriptors, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
+        descriptors = check_descriptors(answered, f"The descriptors that the teacher {self.name!r} gave", dim=self.dim)
         if len(descriptors) != count:
             raise BadInput(f"{self.name!r} answered {count} images with {len(descriptors)} descriptors: give one each.")
         return descriptors

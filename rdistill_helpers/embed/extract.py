@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.data.read_ahead import read_ahead
 from rdistill_helpers.embed.folding import folded
-from rdistill_helpers.embed.pooling import GeM
+from rdistill_helpers.embed.network import resized
+from rdistill_helpers.embed.pooling import GeM, power_mean
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.memory import keep_freed_memory, moved
 
@@ -127,7 +128,7 @@ def _outputs(
     for indices, pixels in _batches(images, which, batch_size):
         # Only the forward pass runs in inference mode: tensors made in it could never meet a gradient later.
         with torch.inference_mode():
-            batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales)).float()
+            batch = F.normalize(multi_scale(net, _as_input(net, pixels), scales).float())
         yield indices, batch
 
 
@@ -162,14 +163,10 @@ def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tens
     if tuple(scales) == (1,):
         return _of_batch(net, images)
     pool = getattr(net, "pool", None)
-    power: Tensor | float = pool.p if isinstance(pool, GeM) and getattr(net, "whiten", None) is None else 1.0
-    total = torch.zeros((), device=images.device)
-    for scale in scales:
-        scaled = images
-        if scale != 1:
-            scaled = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
-        total = total + _of_batch(net, scaled).pow(power)
-    return (total / len(scales)).pow(1.0 / power)
+    found = torch.stack([_of_batch(net, resized(images, scale)) for scale in scales])
+    if isinstance(pool, GeM) and getattr(net, "whiten", None) is None:
+        return power_mean(found, pool.p, 0, eps=1e-30)
+    return found.mean(0)
 
 
 def recommended_scales(net: nn.Module) -> tuple[float, ...]:

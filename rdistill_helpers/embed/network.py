@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import is_list, is_whole_number
-from rdistill_helpers.embed.backbones import convolutions, in_order, input_statistics
+from rdistill_helpers.embed.backbones import ENOUGH, convolutions, in_order, input_statistics, least_side
 from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
 from rdistill_helpers.embed.weight_files import read_safetensors
 from rdistill_helpers.embed.whitening import LearnedWhitening
@@ -29,6 +29,9 @@ MAX_SCALE = 16  # of a network in a file: an image takes 256 times its memory th
 
 class RetrievalNet(nn.Module):
     """A network that turns photographs into L2-normalised descriptors.
+
+    An image that is too small for the backbone, as the box of a query can be, is padded with the pixels of its edges to the
+    least size that the backbone takes.
 
     Args:
         backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0" to "..4" (timm; weights of
@@ -210,17 +213,39 @@ class RetrievalNet(nn.Module):
         return chain[:parts], chain[parts:]
 
     def _input(self, images: Tensor) -> Tensor:
-        """Images as the first convolution takes them: enlarged by `scale`, normalised."""
+        """Images as the first convolution takes them: enlarged by `scale`, padded where they are too small, normalised."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             got = f"{images.dtype} {list(images.shape)}"
             raise BadInput(f"A network takes float images [B, 3, H, W] in [0, 1], not {got}: divide uint8 by 255.")
-        if self.scale != 1:
-            images = F.interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        images = resized(images, self.scale)
+        height, width = images.shape[-2:]
+        if min(height, width) < ENOUGH:
+            lacking = (max(0, least_side(self.backbone, self.features) - side) for side in (width, height))
+            images = F.pad(images, [part for more in lacking for part in (more // 2, more - more // 2)], "replicate")
         return (images - self.mean) / self.std
 
     def _descriptors(self, maps: Tensor) -> Tensor:
         descriptors = l2_normalize(self.pool(maps))
-        return descriptors if self.whiten is None else l2_normalize(self.whiten(descriptors))
+        if self.whiten is None:
+            return descriptors
+        return l2_normalize(self.whiten(descriptors.to(self.whiten.weight.dtype)))
+
+
+def resized(images: Tensor, factor: float) -> Tensor:
+    """Images enlarged or reduced (bilinear), never to less than one pixel.
+
+    Args:
+        images: float [B, 3, H, W].
+        factor: of height and width.
+
+    Returns:
+        The images, float [B, 3, factor * H, factor * W] with fractions of a pixel cut off.
+    """
+    if factor == 1:
+        return images
+    if min(images.shape[-2:]) * factor < 1:
+        return F.interpolate(images, [max(1, int(side * factor)) for side in images.shape[-2:]], mode="bilinear")
+    return F.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **metadata: Any) -> None:

@@ -5,9 +5,7 @@ from torch import Tensor, nn
 
 
 def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
-    """Generalised mean over all positions: (mean of max(x, eps)**p)**(1/p).
-
-    Computed in float32 when the maps are of a reduced type, for powers lose most there.
+    """Generalised mean over all positions: (mean of max(x, eps)**p)**(1/p), in float32 for maps of a reduced type.
 
     Args:
         features: maps [B, C, H, W].
@@ -20,11 +18,27 @@ def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
 
     Source: Radenovic, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019.
     """
-    if features.dtype in (torch.float16, torch.bfloat16):
-        features = features.float()
-    # Positions in the middle are a view where channels come last; exp and log are cheaper to differentiate than a power.
-    positions = features.permute(0, 2, 3, 1).flatten(1, 2).clamp(min=eps)
-    return (positions.log() * p).exp().mean(dim=1).pow(1.0 / p)
+    # Positions in the middle are a view where channels come last.
+    return power_mean(features.permute(0, 2, 3, 1).flatten(1, 2), p, 1, eps)
+
+
+def power_mean(values: Tensor, p: Tensor | float, dim: int, eps: float) -> Tensor:
+    """(mean of max(x, eps)**p)**(1/p) over one dimension, for any p that is positive.
+
+    Args:
+        values: numbers of any shape, of a reduced type in float32.
+        p: the exponent, a positive number or a tensor for the last dimension.
+        dim: the dimension.
+        eps: smaller values are raised to it.
+
+    Returns:
+        The means, without the dimension.
+    """
+    # Powers of the values as parts of the largest neither overflow nor all vanish; it cancels out, so it needs no gradient.
+    # exp and log are cheaper to differentiate than a power.
+    logs = (values if values.dtype == torch.float64 else values.float()).clamp(min=eps).log()
+    largest = logs.detach().amax(dim, keepdim=True)
+    return ((logs - largest) * p).exp().mean(dim).pow(1.0 / p) * largest.squeeze(dim).exp()
 
 
 class GeM(nn.Module):
@@ -173,7 +187,9 @@ def l2_normalize(vectors: Tensor, eps: float = 1e-6) -> Tensor:
         eps: added to each length, so that a zero vector stays one.
 
     Returns:
-        Vectors [N, D] of length 1, as far as they are long against eps.
+        Vectors [N, D] of length 1, as far as they are long against eps; of a reduced type in float32, for lengths would be
+        off by half a percent there.
     """
+    vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
     lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
     return vectors / (lengths + eps)
