@@ -184,6 +184,7 @@ def test_a_budget_is_spent_to_its_end_and_a_request_beyond_it_is_charged_nothing
     assert client(photos(5)).shape == (5, 3)
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_key_never_overspend(serve, tmp_path):
     served = serve(budget=50, requests_per_minute=10_000)
     program = f"""
@@ -737,6 +738,7 @@ def serving(folder, *settings):
         process.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_the_commands_make_a_key_serve_train_and_stop_when_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -58,6 +58,23 @@ def test_the_library_imports_nothing_of_the_course(path):
     assert {name for name in imported_by(path) if name.startswith("rdistill_course")} == set()
 
 
+OF_OTHERS = {"_exit", "_BatchNorm"}  # of os and of PyTorch
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem)
+def test_no_test_names_a_private_part(path):
+    """So that whatever the package hides can change without a test."""
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.alias):
+            named.add(node.name.split(".")[-1])
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            named.add(node.attr)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            named |= {str(one.value).split(".")[-1] for one in node.args if isinstance(one, ast.Constant)}
+    assert {name for name in named if name.startswith("_") and not name.endswith("_")} <= OF_OTHERS
+
+
 @pytest.mark.slow
 def test_importing_the_package_leaves_the_heavy_libraries_alone():
     modules = ["rdistill_course", "rdistill_helpers", *(f"rdistill_helpers.{stage}" for stage in STAGES[:-1])]
