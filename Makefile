@@ -3,7 +3,7 @@
 # make lab: open the notebooks in JupyterLab
 # make student: the notebooks with stubs in place of the solutions, in build/student    make student-check: executes them too
 # make torture: kill processes, lose requests and read hostile files, half an hour at most; writes docs/reliability.md
-# make study: every method on few and many photographs, five seeds, some hours; goes on where it was stopped
+# make study: every figure that README, recipe and notebooks show, many hours; goes on where it was stopped
 # make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
 # make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit
 # make clean: remove .venv and everything that was built or computed
@@ -46,9 +46,9 @@ torture: $(READY)
 	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python -m reliability
 
 study: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/regimes.py tuning tuning-few tuning-many tuning-larger
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py
-	$(BIN)/python tools/recipe_tables.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m study search
+	OMP_NUM_THREADS=1 $(BIN)/python -m study run
+	$(BIN)/python -m study tables
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -45,7 +45,7 @@ def test_the_environment_comes_from_conda_forge_alone():
 MODULES = {
     "pillow": "PIL", "faiss-cpu": "faiss", "umap-learn": "umap", "scikit-learn": "sklearn", "scikit-image": "skimage",
 }  # fmt: skip
-# What no file imports: programs, plug-ins of pytest and a theme, and where each is asked for.
+# What no file imports: programs, plug-ins of pytest and of pandas and a theme, and where each is asked for.
 NAMED = {
     "jupyterlab": ("Makefile", "$(BIN)/jupyter lab "),
     "ruff": ("Makefile", "$(BIN)/ruff "),
@@ -54,6 +54,7 @@ NAMED = {
     "pre-commit": ("Makefile", "$(BIN)/pre-commit "),
     "pytest-xdist": ("Makefile", " -n $(TEST_JOBS) "),
     "nbval": ("Makefile", " --nbval-lax "),
+    "tabulate": ("study/recipe.py", ".to_markdown("),
     "furo": ("tools/site/conf.py", 'html_theme = "furo"'),
 }
 

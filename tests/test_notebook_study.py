@@ -1,8 +1,6 @@
-"""Notebook 6 reads a study while it grows: it runs with few rows, and knows the settings of the search."""
+"""Notebook 6 reads a study while it grows: it runs with few runs in the store."""
 
-import ast
-import csv
-import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,43 +8,27 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from study import runs
+from study.methods import METHODS
+from study.settings import as_text, but
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "notebooks" / "06_how_little_is_enough.ipynb"
-RESULTS = ROOT / "benchmarks" / "results"
-
-
-def test_the_defaults_of_the_search_are_those_of_its_student(load_script, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    student = load_script("benchmarks/fast_student.py").DEFAULT
-    cells = [cell.source for cell in nbformat.read(PAGE, as_version=4).cells if cell.cell_type == "code"]
-    (source,) = [source for source in cells if source.startswith("DEFAULT = ")]
-    told = ast.literal_eval(ast.parse(source).body[0].value)
-    assert told == {name: student[name] for name in told}
-    # What a row of the search says although it is the default must be known, or the row finds no partner.
-    with (RESULTS / "regimes.csv").open(newline="", encoding="utf-8") as file:
-        settings = [json.loads(row["settings"]) for row in csv.DictReader(file)]
-    said = {name for own in settings for name, value in own.items() if student.get(name) == value}
-    assert said <= set(told)
 
 
 @pytest.mark.slow
 def test_it_runs_with_one_seed_of_three_methods(tmp_path, monkeypatch):
-    results = tmp_path / "benchmarks" / "results"
-    results.mkdir(parents=True)
-    for name in ("regimes", "data_efficiency"):
-        shutil.copy(RESULTS / f"{name}.csv", results)
+    shutil.copytree(ROOT / "study", tmp_path / "study", ignore=shutil.ignore_patterns("__pycache__"))
+    store = tmp_path / "study" / "results" / "runs.csv"
+    searched = [line for line in store.read_text(encoding="utf-8").splitlines() if f",{runs.SEARCH}," in line]
+    store.write_text("\n".join([",".join(runs.COLUMNS), *searched]) + "\n", encoding="utf-8")
     ap = " ".join(f"{value / 100:.4f}" for value in range(70))
-    methods = ("listwise", "listwise+regression", "listwise+interpolated")
-    rows = [[name, 50, 50, 0, 0.4, 0.345, 0.1, 9.0, "{}", ap] for name in methods]
-    head = ["method", "images", "teacher_queries", "seed", "easy", "medium", "hard", "seconds", "settings", "medium_ap"]
-    with (results / "study.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *rows])
-    try:
-        (tmp_path / "data").symlink_to(ROOT / "data", target_is_directory=True)
-    except OSError:  # Windows without the right to make links
-        pytest.skip("links cannot be made here")
-    monkeypatch.setenv("RDISTILL_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in ("teacher", "untrained", "listwise", "listwise+regression", "listwise+mixtures"):
+        own = METHODS[name].settings
+        own = but(own, images=50) if own.images else own
+        values = [runs.version(), "today", name, own.images, own.queries, 0, 0.4, 0.345, 0.1, 9.0, as_text(own), ap]
+        runs.append(dict(zip(runs.COLUMNS, values, strict=True)), store)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     notebook = nbformat.read(PAGE, as_version=4)
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
@@ -57,6 +39,6 @@ def test_it_runs_with_one_seed_of_three_methods(tmp_path, monkeypatch):
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
-    assert any("1 of 5 seeds" in text for text in shown)
+    assert any("34.5 (" in text and ", 1 seed" in text for text in shown)
     assert any("**1 comparisons: 1 not told apart.**" in text for text in shown)
     assert any(text.startswith("No run of the choices") for text in shown)

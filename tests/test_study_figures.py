@@ -5,8 +5,7 @@ import pandas
 import pytest
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots import choice_figure, efficiency_plot, gain_map, seed_gains
-from rdistill_helpers.plots.study_figures import SIDES
+from study.figures import SIDES, choice_figure, efficiency_plot, gain_map, seed_gains
 
 
 def frame(rows):

@@ -37,11 +37,10 @@ REFERENCE = {
     ),
     "score": (
         "Score",
-        ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published",
-         "score.runs_table"],
+        ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published"],
     ),
     "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
-    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.study_figures", "plots.maps", "plots.tiles", "plots.style"]),
+    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.maps", "plots.tiles", "plots.style"]),
     "course": (
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",

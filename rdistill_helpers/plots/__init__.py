@@ -3,20 +3,15 @@
 from rdistill_helpers.plots.charts import history_plot
 from rdistill_helpers.plots.maps import map_figure, umap_map
 from rdistill_helpers.plots.photographs import image_grid, outcomes, ranked_list
-from rdistill_helpers.plots.study_figures import choice_figure, efficiency_plot, gain_map, seed_gains
 from rdistill_helpers.plots.style import PALETTE, show_figure, use_style
 
 __all__ = [
     "PALETTE",
-    "choice_figure",
-    "efficiency_plot",
-    "gain_map",
     "history_plot",
     "image_grid",
     "map_figure",
     "outcomes",
     "ranked_list",
-    "seed_gains",
     "show_figure",
     "umap_map",
     "use_style",

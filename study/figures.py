@@ -1,6 +1,6 @@
 """Figures of a study: mAP against the number of photographs, paired gains with intervals, gains of single seeds.
 
-Each takes what `rdistill_helpers.score.runs_table` makes of a table of runs; mAP goes in as a fraction and is drawn in percent.
+Each takes what `study.compare` and `study.tables` make of the runs; mAP goes in as a fraction and is drawn in percent.
 """
 
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ def gain_map(gains: "pandas.DataFrame", columns: int = 5, alt: str | None = None
     fewer than 5 seeds.
 
     Args:
-        gains: as `runs_table.gains` gives it, with columns method (the title), images, seeds, mean, low, high.
+        gains: as `compare.gains` gives it, with columns method (the title), images, seeds, mean, low, high.
         columns: panels beside each other, at most.
         alt: the figure's description; without it, one is made from what it shows.
 

@@ -1,0 +1,102 @@
+"""python -m study: make the runs of the study, and write and show what they say.
+
+    python -m study search                      every question, or the ones that are named
+    python -m study run                         every method, on seeds that chose nothing
+    python -m study run listwise --images 300 --seeds 0 1 --jobs 2
+    python -m study tables                      the tables of README.md and docs/recipe.md; --check only looks
+    python -m study summary                     how many runs there are, and what they say
+
+Runs that are in the store are not made again, so a study that was stopped goes on where it was. All of it takes hours on two
+cores. `make study` is search, run and tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rdistill_helpers.errors import RDistillError
+from rdistill_helpers.score.uncertainty import sign_flip_test
+from study import compare, methods, recipe, runs, search, students, tables
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: of the command line; None for those of this process.
+
+    Returns:
+        0, or 1 where pages are out of date or something cannot be used, which is said in one sentence.
+    """
+    args = _parser().parse_args(arguments)
+    try:
+        return int(args.command(args) or 0)
+    except RDistillError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _search(args: argparse.Namespace) -> None:
+    runs.make(search.plan(args.questions or list(search.QUESTIONS)), students.work, args.jobs, args.store)
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.seeds and max(args.seeds) >= runs.SEARCHING:
+        raise RDistillError(f"Seeds from {runs.SEARCHING} on choose settings: report smaller ones.")
+    tried = search.tried(runs.read(args.store))
+    wanted = methods.plan(tried, args.methods or list(methods.METHODS), args.images, tuple(args.seeds))
+    runs.make(wanted, students.work, args.jobs, args.store)
+
+
+def _tables(args: argparse.Namespace) -> int:
+    outdated = recipe.fill(runs.read(args.store), args.check)
+    if args.check and outdated:
+        print(
+            f"{', '.join(path.name for path in outdated)} out of date: run `python -m study tables`.", file=sys.stderr
+        )
+    return int(args.check and bool(outdated))
+
+
+def _summary(args: argparse.Namespace) -> None:
+    found = runs.read(args.store)
+    print(f"{len(found)} runs, {int((found['method'] == runs.SEARCH).sum())} of them of the search")
+    print("made:", ", ".join(f"{made} {count}" for made, count in found["made"].value_counts().items()))
+    for table in (tables.by_size, tables.course, tables.over_sizes, tables.mixtures):
+        print(f"\n{table(found).to_string(index=False)}")
+    print("\nmixtures: p of a sign-flip test over queries")
+    own = compare.reported(found)
+    for row in compare.gains(own, methods.mixed("losses")).itertuples():
+        p = sign_flip_test(*compare.paired_precision(own, row.method, row.other, row.images)[:2])
+        print(f"{row.images:>6} {methods.METHODS[row.method].label:<50} {p:.3f}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, call: object, described: str, jobs: bool = False) -> argparse.ArgumentParser:
+        own = commands.add_parser(name, help=described)
+        own.set_defaults(command=call)
+        own.add_argument("--store", type=Path, default=runs.STORE, help="the CSV of the runs")
+        if jobs:
+            own.add_argument("--jobs", type=int, default=2, help="processes")
+        return own
+
+    own = command("search", _search, "try settings", jobs=True)
+    own.add_argument("questions", nargs="*", choices=[[], *search.QUESTIONS], metavar="QUESTION")
+    own = command("run", _run, "train and score methods", jobs=True)
+    own.add_argument("methods", nargs="*", choices=[[], *methods.METHODS], metavar="METHOD")
+    own.add_argument("--images", nargs="+", type=int, help="numbers of photographs; 0 for what is only scored")
+    own.add_argument("--seeds", nargs="+", type=int, default=list(methods.SEEDS))
+    own = command("tables", _tables, "write the tables of the pages")
+    own.add_argument("--check", action="store_true", help="write nothing, fail where a page is out of date")
+    command("summary", _summary, "show what is there")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""What the runs of a store say: precision, curves, paired gains, gains of a search. All mAP is of the medium protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas
+import torch
+from torch import Tensor
+
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
+from study.runs import SEARCH, SEARCHING
+from study.settings import as_text, but
+
+
+def reported(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Select the runs that are results.
+
+    Args:
+        runs: as `runs.read` gives them.
+
+    Returns:
+        Those of methods, with seeds that chose no settings.
+    """
+    return runs[(runs["seed"] < SEARCHING) & (runs["method"] != SEARCH)]
+
+
+def searched(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Select the runs of the search.
+
+    Args:
+        runs: as `runs.read` gives them.
+
+    Returns:
+        Those that try settings.
+    """
+    return runs[runs["method"] == SEARCH]
+
+
+def precision(
+    runs: pandas.DataFrame, method: str, images: int, seeds: Iterable[int] | None = None
+) -> tuple[Tensor, list[int]]:
+    """Average precision of a method, by seed and query.
+
+    Args:
+        runs: the runs. Of a seed that is there twice the later run counts.
+        method: its name.
+        images: with how many photographs.
+        seeds: only these, all of which must be there.
+
+    Returns:
+        Float [S, Q], and the S seeds in ascending order. Where the precision of queries was not kept this is [S, 1], the mAP
+        of each seed, and an interval made from it speaks of seeds alone.
+
+    Raises:
+        BadInput: where there is no such run.
+    """
+    chosen = runs[(runs["method"] == method) & (runs["images"] == images)]
+    rows = {int(row.seed): row for row in chosen.itertuples()}
+    wanted = sorted(rows if seeds is None else seeds)
+    missing = [seed for seed in wanted if seed not in rows]
+    if not wanted or missing:
+        which = f" with seed {missing[0]}" if missing else ""
+        there = ", ".join(dict.fromkeys(runs["method"]))
+        raise BadInput(
+            f"There is no run of {method!r} on {images} photographs{which}: there are {there or 'none at all'}."
+        )
+    values = [rows[seed].medium_ap for seed in wanted]
+    if any(value is None for value in values):
+        values = [torch.tensor([rows[seed].medium]) for seed in wanted]
+    return torch.stack(values), wanted
+
+
+def paired_precision(
+    runs: pandas.DataFrame, method: str, other: str, images: int, other_images: int | None = None
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Average precision of two methods on the seeds that both have.
+
+    Args:
+        runs: the runs.
+        method: the one method.
+        other: what it is compared with.
+        images: with how many photographs.
+        other_images: the number of the other method; None for the same.
+
+    Returns:
+        Two float [S, Q], and the S seeds.
+
+    Raises:
+        BadInput: when no seed is in both.
+    """
+    other_images = images if other_images is None else other_images
+    both = sorted(set(precision(runs, method, images)[1]) & set(precision(runs, other, other_images)[1]))
+    if not both:
+        raise BadInput(
+            f"{method!r} on {images} photographs and {other!r} on {other_images} have no seed in common: run the same seeds."
+        )
+    return precision(runs, method, images, both)[0], precision(runs, other, other_images, both)[0], both
+
+
+def curve(runs: pandas.DataFrame, method: str) -> pandas.DataFrame:
+    """mAP of a method against the number of photographs.
+
+    Args:
+        runs: the runs.
+        method: its name.
+
+    Returns:
+        A frame with columns images, seeds (how many), mean, low, high (95 %); empty where there is no run.
+    """
+    sizes = sorted(runs.loc[runs["method"] == method, "images"].unique().tolist())
+    found = [precision(runs, method, size) for size in sizes]
+    return _frame(["images"], [[size] for size in sizes], [(len(s), bootstrap(ap)) for ap, s in found])
+
+
+def gains(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.DataFrame:
+    """What methods gain over others on the same photographs, paired by seed and query.
+
+    Args:
+        runs: the runs.
+        pairs: method -> what it is compared with. What has no seed in common is left out.
+
+    Returns:
+        A frame with columns method, other, images, seeds (how many both have), and mean, low, high (95 %) of the difference.
+    """
+    keys: list[list[Any]] = []
+    values: list[tuple[int, Interval]] = []
+    for method, other in pairs.items():
+        for size in _seeds_of_both(runs, method, other):
+            ap, without, seeds = paired_precision(runs, method, other, size)
+            keys.append([method, other, size])
+            values.append((len(seeds), paired_bootstrap(ap, without)))
+    return _frame(["method", "other", "images"], keys, values)
+
+
+def gains_over_sizes(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.DataFrame:
+    """One gain for each pair of methods: the mean of its gains over all numbers of photographs that both have.
+
+    Many comparisons of one pair miss 0 by chance sooner or later, a single one seldom does.
+
+    Args:
+        runs: the runs.
+        pairs: method -> what it is compared with. A pair with a single size or no common seed is left out.
+
+    Returns:
+        A frame with columns method, other, sizes (how many), seeds (that every size has), mean, low, high.
+    """
+    keys: list[list[Any]] = []
+    values: list[tuple[int, Interval]] = []
+    for method, other in pairs.items():
+        seeds_of = _seeds_of_both(runs, method, other)
+        common = set.intersection(*seeds_of.values()) if len(seeds_of) > 1 else set()
+        if not common:
+            continue
+        ap, without = (
+            torch.stack([precision(runs, name, size, common)[0] for size in seeds_of]).mean(dim=0)
+            for name in (method, other)
+        )
+        keys.append([method, other, len(seeds_of)])
+        values.append((len(common), paired_bootstrap(ap, without)))
+    return _frame(["method", "other", "sizes"], keys, values)
+
+
+def matched(runs: pandas.DataFrame, plain: Mapping[str, Any]) -> pandas.DataFrame:
+    """Each run that changes some settings, beside the run of the same seed that differs in nothing else.
+
+    Args:
+        runs: the runs.
+        plain: settings by name, as `settings.but` takes them, with the values of the run beside. Runs without such a run are
+            left out.
+
+    Returns:
+        A frame with columns change (dict, those of the settings that differ), other (`Settings` of the run beside), seed,
+        medium (mAP) and gain (difference in mAP to the run beside).
+    """
+    there = {(as_text(row.settings), row.seed): row.medium for row in runs.itertuples()}
+    rows = []
+    for row in runs.itertuples():
+        try:
+            other = but(row.settings, **plain)
+        except BadInput:  # these settings make no sense here, so there is no such run
+            continue
+        values = vars(row.settings.training) | vars(row.settings)
+        change = {name: values[name] for name, value in plain.items() if values[name] != value}
+        beside = there.get((as_text(other), row.seed))
+        if change and beside is not None:
+            rows.append((change, other, row.seed, row.medium, row.medium - beside))
+    return pandas.DataFrame(rows, columns=["change", "other", "seed", "medium", "gain"])
+
+
+def _seeds_of_both(runs: pandas.DataFrame, method: str, other: str) -> dict[int, set[int]]:
+    """The seeds that both methods have, by the number of photographs, ascending; numbers without one are left out."""
+    first, second = (
+        {size: set(group["seed"]) for size, group in runs[runs["method"] == name].groupby("images")}
+        for name in (method, other)
+    )
+    both = {size: first[size] & second.get(size, set()) for size in sorted(first)}
+    return {size: seeds for size, seeds in both.items() if seeds}
+
+
+def _frame(names: list[str], keys: list[list[Any]], values: list[tuple[int, Interval]]) -> pandas.DataFrame:
+    rows = [[*key, seeds, each.mean, each.low, each.high] for key, (seeds, each) in zip(keys, values, strict=True)]
+    return pandas.DataFrame(rows, columns=[*names, "seeds", "mean", "low", "high"])

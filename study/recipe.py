@@ -1,0 +1,93 @@
+"""Writes the tables of the study into README.md and docs/recipe.md.
+
+A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->. What lies between them is written here, the rest
+by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+
+from rdistill_helpers.files import written_whole
+from study import tables
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "recipe.md")
+MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
+    "readme": tables.readme,
+    "default": tables.default,
+    "targets": tables.targets,
+    "against-labels": tables.against_labels,
+    "losses": tables.by_size,
+    "temperature": tables.temperature,
+    "training": lambda runs: tables.by_seed(tables.of_training(runs)),
+    "regression": tables.regression,
+    "mixtures": tables.mixtures,
+    "over-sizes": tables.over_sizes,
+    "maps": lambda runs: tables.by_seed(tables.of_maps(runs)),
+    "kinds": lambda runs: tables.by_seed(tables.of_mixtures(runs)),
+    "under-mixtures": lambda runs: tables.by_seed(tables.under_mixtures(runs), "48 mixtures with"),
+    "larger": tables.larger,
+    "assisted": tables.assisted,
+    "dimensions": tables.dimensions,
+    "lists": tables.lists,
+    "conditions": tables.with_teachers,
+    "choices": tables.choices,
+}
+
+
+def filled(page: str, runs: pandas.DataFrame) -> str:
+    """Make the tables of a page anew.
+
+    Args:
+        page: its text.
+        runs: of the store.
+
+    Returns:
+        The text with its tables.
+
+    Raises:
+        KeyError: for a mark that names no table.
+    """
+    return MARKS.sub(lambda mark: f"{mark[1]}\n{markdown(TABLES[mark[2]](runs))}\n\n{mark[3]}", page)
+
+
+def markdown(table: pandas.DataFrame) -> str:
+    """Print a table.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Markdown; one line instead where there is no row yet.
+    """
+    if not len(table):
+        return "*No run of this kind is in the store yet.*"
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def fill(runs: pandas.DataFrame, check: bool = False) -> list[Path]:
+    """Bring the tables of the pages up to date.
+
+    Args:
+        runs: of the store.
+        check: write nothing.
+
+    Returns:
+        The pages that were out of date.
+    """
+    outdated = []
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        new = filled(page, runs)
+        if new != page:
+            outdated.append(path)
+            if not check:
+                with written_whole(path) as unfinished:
+                    unfinished.write_text(new, encoding="utf-8")
+    return outdated

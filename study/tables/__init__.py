@@ -1,0 +1,75 @@
+"""The tables of the study as data frames, printed alike in README, recipe and notebooks.
+
+Every table takes the runs of the store, see `runs.read`. Figures are medium mAP, in percent or in points, with intervals of
+95 % over seeds and queries; where the precision of queries was not kept, a * says that the interval speaks of seeds alone.
+"""
+
+from study.tables.gains import against_labels, assisted, claims, mixtures, over_sizes, regression, targets
+from study.tables.scores import (
+    by_size,
+    course,
+    curves,
+    default,
+    larger,
+    levels,
+    percent,
+    plain,
+    protocols,
+    readme,
+    scores,
+)
+from study.tables.search import (
+    CHOICES,
+    by_seed,
+    choices,
+    dimensions,
+    lists,
+    of_conditions,
+    of_maps,
+    of_mixtures,
+    of_photographs,
+    of_regression,
+    of_training,
+    temperature,
+    temperatures,
+    tried,
+    under_mixtures,
+    with_teachers,
+)
+
+__all__ = [
+    "CHOICES",
+    "against_labels",
+    "assisted",
+    "by_seed",
+    "by_size",
+    "choices",
+    "claims",
+    "course",
+    "curves",
+    "default",
+    "dimensions",
+    "larger",
+    "levels",
+    "lists",
+    "mixtures",
+    "of_conditions",
+    "of_maps",
+    "of_mixtures",
+    "of_photographs",
+    "of_regression",
+    "of_training",
+    "over_sizes",
+    "percent",
+    "plain",
+    "protocols",
+    "readme",
+    "regression",
+    "scores",
+    "targets",
+    "temperature",
+    "temperatures",
+    "tried",
+    "under_mixtures",
+    "with_teachers",
+]

