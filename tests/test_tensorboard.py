@@ -9,6 +9,7 @@ from tiny_sets import unit_rows
 from torch import nn
 
 from rdistill_helpers import BadInput, History, TensorBoardLogger, Training, distill
+from rdistill_helpers.distil import checkpoint
 
 pytest.importorskip("tensorboard", reason="not installed: pip install --editable '.[tensorboard]'")
 NAMES = ["learning rate", "loss", "seconds per step"]
@@ -51,15 +52,35 @@ def history() -> History:
     )
 
 
-def test_the_curves_of_a_training_are_its_history(tmp_path):
+def trained(logger, **settings) -> History:
     torch.manual_seed(0)
     student = nn.Sequential(
         nn.Flatten(), nn.Linear(3 * 8 * 12, 4), nn.LayerNorm(4, elementwise_affine=False, eps=0), Half()
     )
-    images = torch.randint(0, 256, (48, 3, 8, 12), dtype=torch.uint8)
-    logger = TensorBoardLogger(tmp_path)
-    _, history = distill(student, images, unit_rows(48, 6), training=Training(steps=5, progress=False), callback=logger)
-    equals(tmp_path, history)
+    images = torch.randint(0, 256, (48, 3, 8, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return distill(
+        student, images, unit_rows(48, 6), training=Training(steps=6, progress=False), callback=logger, **settings
+    )[1]
+
+
+def test_the_curves_of_a_training_are_its_history(tmp_path):
+    equals(tmp_path, trained(TensorBoardLogger(tmp_path)))
+
+
+def test_an_interrupted_training_goes_on_in_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY", 2)
+    logger = TensorBoardLogger(tmp_path / "curves")
+
+    def interrupted(history):
+        logger(history)
+        if len(history.step) == 5:  # one step after the checkpoint
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(interrupted, checkpoint=tmp_path / "student.ckpt")
+    history = trained(TensorBoardLogger(tmp_path / "curves"), checkpoint=tmp_path / "student.ckpt")
+    assert history.step == list(range(6))
+    equals(tmp_path / "curves", history)
 
 
 def test_a_resumed_training_writes_no_step_twice(tmp_path, history):
