@@ -1,6 +1,7 @@
 """The shape of the packages: data -> fetch -> embed -> distil -> score; plots and serve on top; heavy libraries load late."""
 
 import ast
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ PACKAGE = ROOT / "rdistill_helpers"
 STAGES = ["data", "fetch", "embed", "distil", "score", "plots", "serve"]
 HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning", "starlette", "uvicorn", "tenacity"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
+OTHERS = [path for folder in ("rdistill_course", "study") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imported_by(path: Path) -> set[str]:
@@ -58,7 +60,7 @@ def test_the_library_imports_nothing_of_the_course(path):
     assert {name for name in imported_by(path) if name.startswith("rdistill_course")} == set()
 
 
-OF_OTHERS = {"_exit", "_BatchNorm"}  # of os and of PyTorch
+OF_OTHERS = {"_exit", "_BatchNorm", "_transform_input"}  # of os, PyTorch and torchvision
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem)
@@ -73,6 +75,32 @@ def test_no_test_names_a_private_part(path):
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
             named |= {str(one.value).split(".")[-1] for one in node.args if isinstance(one, ast.Constant)}
     assert {name for name in named if name.startswith("_") and not name.endswith("_")} <= OF_OTHERS
+
+
+def public_functions(path: Path) -> list[ast.FunctionDef]:
+    """The functions of a file and the methods of its classes whose names have no underscore in front."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    found = [*body, *(node for one in classes for node in one.body)]
+    return [node for node in found if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+
+
+@pytest.mark.parametrize("path", [*MODULES, *OTHERS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_docstrings_name_every_parameter_and_say_what_is_raised(path):
+    """ruff's D417 looks only at docstrings that have an Args section."""
+    for function in public_functions(path):
+        text, own = ast.get_docstring(function) or "", function.args
+        names = [one.arg for one in (*own.posonlyargs, *own.args, *own.kwonlyargs) if one.arg not in ("self", "cls")]
+        missing = [name for name in names if not re.search(rf"^ +{name}: \S", text, re.MULTILINE)]
+        assert missing == [], f"{function.name} leaves out {missing}"
+        inner = {
+            node
+            for one in ast.walk(function)
+            if isinstance(one, ast.FunctionDef) and one is not function
+            for node in ast.walk(one)
+        }
+        raises = any(isinstance(node, ast.Raise) and node.exc and node not in inner for node in ast.walk(function))
+        assert "Raises:" in text or not raises, f"{function.name} does not say what it raises"
 
 
 @pytest.mark.slow
