@@ -4,6 +4,7 @@ import codecs
 import pickle
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -38,7 +39,7 @@ class PlainType:
         """The values in a string of bytes.
 
         Args:
-            data: bytes, or a text of Python 2, which stands for them.
+            data: bytes, a buffer of protocol 5, or a text of Python 2, which stands for bytes.
 
         Returns:
             A flat array.
@@ -48,7 +49,7 @@ class PlainType:
         """
         if isinstance(data, str):
             data = data.encode("latin1")
-        if not isinstance(data, bytes):
+        if not isinstance(data, bytes | bytearray):
             raise BadInput("it holds an array whose content is not bytes")
         return np.frombuffer(data, self.dtype)
 
@@ -79,6 +80,21 @@ def rebuilt(*arguments: object) -> PlainArray:
         An empty array.
     """
     return PlainArray((0,))
+
+
+def from_buffer(data: Any, kind: PlainType, shape: Any, order: Any) -> np.ndarray:
+    """In place of NumPy's _frombuffer, by which protocol 5 of pickle writes an array.
+
+    Args:
+        data: the bytes of the array.
+        kind: the type of its numbers or texts.
+        shape: its shape.
+        order: "C" or "F", how its bytes stand in it.
+
+    Returns:
+        The array.
+    """
+    return PlainType.of(kind, data).reshape(shape, order=order)
 
 
 def number(kind: PlainType, data: Any) -> Any:
@@ -120,10 +136,17 @@ def nothing() -> bytes:
     return b""
 
 
-# What NumPy writes its arrays and numbers with, and what rebuilds them here. NumPy 1 and 2 name two of them differently.
+# What NumPy writes its arrays and numbers with, and what rebuilds them here. NumPy 1 and 2 name three of them differently.
 ARRAYS: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): rebuilt for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): number for core in ("core", "_core")},
+    **{
+        (f"numpy.{core}.{place}", name): stand_in
+        for core in ("core", "_core")
+        for place, name, stand_in in (
+            ("multiarray", "_reconstruct", rebuilt),
+            ("multiarray", "scalar", number),
+            ("numeric", "_frombuffer", from_buffer),
+        )
+    },
     ("numpy", "ndarray"): _Marker,
     ("numpy", "dtype"): PlainType,
     ("_codecs", "encode"): encoded,
@@ -155,10 +178,8 @@ def read_plain_pickle(source: str | Path | BinaryIO, label: str) -> Any:
         BadInput: the pickle is damaged or carries code.
     """
     try:
-        if isinstance(source, str | Path):
-            with Path(source).open("rb") as file:
-                return _PlainUnpickler(file).load()
-        return _PlainUnpickler(source).load()
+        with Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source) as file:
+            return _PlainUnpickler(file).load()
     except FileNotFoundError as error:
         raise DataMissing(f"{label} is not there: see data/README.md for where to get it.") from error
     except BadInput as error:
