@@ -12,18 +12,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
+from rdistill_course.maps import map_figure, umap_map
 from rdistill_course.pictures import filmstrip, protocol_examples, scores_plot
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots import (
     history_plot,
     image_grid,
-    map_figure,
     outcomes,
     ranked_list,
     show_figure,
     style,
-    umap_map,
 )
 
 

@@ -1,5 +1,5 @@
+from rdistill_course.published import PUBLISHED_SCORES, published_scores
 from rdistill_helpers.fetch.sources import PUBLISHED
-from rdistill_helpers.score.published import PUBLISHED_SCORES, published_scores
 
 
 def test_every_published_score_is_of_a_network_that_can_be_fetched():

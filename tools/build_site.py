@@ -26,7 +26,7 @@ REFERENCE = {
     "fetch": ("Fetch", ["fetch.download"]),
     "embed": (
         "Embed",
-        ["embed.network", "embed.published", "embed.cost", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box",
+        ["embed.network", "embed.published", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box",
          "embed.whitening", "descriptors"],
     ),
     "distil": (
@@ -37,13 +37,14 @@ REFERENCE = {
     ),
     "score": (
         "Score",
-        ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty", "score.published"],
+        ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty"],
     ),
     "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
-    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.maps", "plots.tiles", "plots.style"]),
+    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.tiles", "plots.style"]),
     "course": (
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",
+         "rdistill_course.cost", "rdistill_course.published", "rdistill_course.maps",
          "rdistill_course.widgets.mixing", "rdistill_course.widgets.protocols", "rdistill_course.widgets.losses",
          "rdistill_course.widgets.map_points", "rdistill_course.widgets.photographs"],
     ),

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from rdistill_course.maps import map_figure
 from rdistill_course.widgets.parts import column, img, keys, said, slider, view
 from rdistill_course.widgets.photographs import Place, sheet, tile_of
-from rdistill_helpers.plots.maps import map_figure
 from rdistill_helpers.plots.style import PALETTE, SHOWN_DPI
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.embed.cost import run_on_shapes
 from rdistill_helpers.embed.weight_files import read_state
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -194,3 +194,18 @@ def _load_classifier(model: nn.Module, path: Path) -> None:
     if not paired or any(value.shape != own[name].shape for name, value in paired.items()):
         raise BadInput(f"{path} does not fit the backbone in names or shapes: give weights of this very architecture.")
     model.load_state_dict(paired, strict=False)
+
+
+def run_on_shapes(net: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """The output of a network on the meta device: a shape without values; nothing of the network changes.
+
+    Args:
+        net: the network.
+        shape: of the float input.
+
+    Returns:
+        The output, on the meta device.
+    """
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    on_meta = {name: value.detach().to("meta") for name, value in tensors.items()}
+    return cast(Tensor, torch.func.functional_call(net, on_meta, torch.zeros(shape, device="meta")))

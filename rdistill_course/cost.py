@@ -1,9 +1,8 @@
 """What a network costs: its parameters and its multiply-adds, counted without computing anything."""
 
-from typing import cast
+from torch import nn
 
-import torch
-from torch import Tensor, nn
+from rdistill_helpers.embed.backbones import run_on_shapes
 
 
 def parameters_count(net: nn.Module) -> int:
@@ -30,21 +29,7 @@ def multiply_adds(net: nn.Module, size: tuple[int, int] = (120, 160)) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    run_on_shapes(net, (1, 3, *size))  # on its first small image a network also finds the least size that it takes
     with FlopCounterMode(display=False) as counter:
         run_on_shapes(net, (1, 3, *size))
     return int(counter.get_total_flops()) // 2
-
-
-def run_on_shapes(net: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """The output of a network on the meta device: a shape without values; nothing of the network changes.
-
-    Args:
-        net: the network.
-        shape: of the float input.
-
-    Returns:
-        The output, on the meta device.
-    """
-    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    on_meta = {name: value.detach().to("meta") for name, value in tensors.items()}
-    return cast(Tensor, torch.func.functional_call(net, on_meta, torch.zeros(shape, device="meta")))
