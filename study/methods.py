@@ -15,16 +15,14 @@ from study.settings import LARGER, SMALL, TEACHER, WITH_LABELS, Settings, as_tex
 SIZES = (25, 50, 100, TUNED_ON, 1000, MANY)  # photographs
 SEEDS = (0, 1, 2, 3, 4)
 IN_A_BATCH = 48  # photographs; where there are fewer, a batch has fewer anchors
-BY_DESCRIPTORS, BY_MAPS = (
-    "+mixtures",
-    "+map-mixtures",
-)  # end the name of a method that is the one before with mixtures added
+# End the name of a method that is the one before with mixtures added.
+BY_DESCRIPTORS, BY_MAPS = "+mixtures", "+map-mixtures"
 STUDENTS = {SMALL: "SqueezeNet", LARGER: "EfficientNet-Lite0", TEACHER: "the teacher"}
-LOSSES = {
-    "listwise": "listwise", "contrastive": "labels, contrastive", "multi_similarity": "labels, multi-similarity",
-    "regression": "regression", "rkd_distance": "RKD, distance", "rkd": "RKD, distance and angle", "darkrank_hard": "DarkRank",
-    "similarity_preserving": "similarity-preserving", "pkt": "PKT", "similarity": "similarity", "listmle": "ListMLE",
-    "pair_order": "order of pairs", "smooth_ap": "smooth AP",
+LOSSES = {  # what is not here is called by its own name
+    "contrastive": "labels, contrastive", "multi_similarity": "labels, multi-similarity",
+    "rkd_distance": "RKD, distance", "rkd": "RKD, distance and angle", "darkrank_hard": "DarkRank",
+    "similarity_preserving": "similarity-preserving", "pkt": "PKT", "listmle": "ListMLE", "pair_order": "order of pairs",
+    "smooth_ap": "smooth AP",
 }  # fmt: skip
 SETTINGS = {  # what is not here is called by its own name
     "images": "photographs", "per_room": "views of each room", "choice": "chosen", "regression_weight": "regression, weight",
@@ -66,6 +64,37 @@ def untrained(student: str, teacher: str = "fine-tuned") -> Settings:
     return Settings(student=student, teacher=teacher, loss=None, images=0, regression_weight=0.0)
 
 
+def told(changes: Mapping[str, Any]) -> str:
+    """Settings as a reader says them.
+
+    Args:
+        changes: values by the name of the setting, as `settings.differences` gives them.
+
+    Returns:
+        "learning rate 0.001, kept views 1" and the like.
+    """
+    return ", ".join(
+        _told(name, value) for name, value in changes.items() if name != "views" or "augment" not in changes
+    )
+
+
+def _told(name: str, value: Any) -> str:
+    """One setting."""
+    if name == "loss":
+        return LOSSES.get(value, str(value).replace("_", " "))
+    if name == "loss_settings":
+        return ", ".join(f"{each} {own}" for each, own in value.items())
+    if name == "augment":
+        return "augmentation" if value else "no augmentation"
+    if name == "mixtures" and value is not None:
+        more = [f"{value.count} mixtures{'' if value.mix_at is None else ' of maps'}"]
+        more += [f"pairs of {value.pairs}"] * (value.pairs != "random")
+        more += [f"lambda of Beta {value.alpha}"] * (value.alpha != "uniform")
+        more += [f"weight of the joint space {value.joint_weight}"] * (value.joint_weight != 1)
+        return ", ".join(more)
+    return f"{SETTINGS.get(name, name.replace('_', ' '))} {value}"
+
+
 def _with_mixtures(methods: dict[str, Method]) -> dict[str, Method]:
     """The methods, each followed by those that add mixtures to it."""
     three = (FEW, 100, TUNED_ON)
@@ -92,7 +121,7 @@ def _with_mixtures(methods: dict[str, Method]) -> dict[str, Method]:
 
 def _of(loss: str, own: Settings | None = None, group: str = "losses", sizes: tuple[int, ...] = SIZES) -> Method:
     """A loss without regression beside it."""
-    return Method(LOSSES[loss], group, of_loss(loss, own), sizes)
+    return Method(told({"loss": loss}), group, of_loss(loss, own), sizes)
 
 
 _LISTS = Settings()
@@ -165,37 +194,6 @@ def mixed(*groups: str, ending: str = "") -> dict[str, str]:
     """
     both = {name: name.rpartition("+")[0] for name in named(*groups) if name.endswith((BY_DESCRIPTORS, BY_MAPS))}
     return {name: plain for name, plain in both.items() if name.endswith(ending)}
-
-
-def told(changes: Mapping[str, Any]) -> str:
-    """Settings as a reader says them.
-
-    Args:
-        changes: values by the name of the setting, as `settings.differences` gives them.
-
-    Returns:
-        "learning rate 0.001, kept views 1" and the like.
-    """
-    return ", ".join(
-        _told(name, value) for name, value in changes.items() if name != "views" or "augment" not in changes
-    )
-
-
-def _told(name: str, value: Any) -> str:
-    """One setting."""
-    if name == "loss":
-        return LOSSES.get(value, str(value))
-    if name == "loss_settings":
-        return ", ".join(f"{each} {own}" for each, own in value.items())
-    if name == "augment":
-        return "augmentation" if value else "no augmentation"
-    if name == "mixtures" and value is not None:
-        more = [f"{value.count} mixtures{'' if value.mix_at is None else ' of maps'}"]
-        more += [f"pairs of {value.pairs}"] * (value.pairs != "random")
-        more += [f"lambda of Beta {value.alpha}"] * (value.alpha != "uniform")
-        more += [f"weight of the joint space {value.joint_weight}"] * (value.joint_weight != 1)
-        return ", ".join(more)
-    return f"{SETTINGS.get(name, name.replace('_', ' '))} {value}"
 
 
 def settings_of(name: str, images: int, tried: Mapping[str, float]) -> Settings:

@@ -191,7 +191,8 @@ def _done(missing: list[Run], work: Callable[[Run], dict[str, Any]], jobs: int) 
     if jobs == 1 or len(missing) < 2:
         yield from map(work, missing)
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
         for future in as_completed([pool.submit(work, run) for run in missing]):
             yield future.result()
 

@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass, replace
 from typing import Any
 
+from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.settings import Mixtures, Training, settings
 from rdistill_helpers.errors import BadInput, shown
 
 SMALL, LARGER, TEACHER = "squeezenet1_1", "tf_efficientnet_lite0", "teacher"
 PARTS = {SMALL: 13, LARGER: 20}  # of each student's convolutions
-LOSSES = (  # of `rdistill_helpers.distil.losses`
-    "listwise", "regression", "similarity", "similarity_preserving", "rkd_distance", "rkd_angle", "rkd", "darkrank_hard", "pkt",
-    "listmle", "smooth_ap", "pair_order",
-)  # fmt: skip
 VIEWS = 6  # of each photograph whose maps are kept
 WITH_LABELS = ("contrastive", "multi_similarity")  # losses of `train_supervised`
 CHOICES = ("rooms", "random", "k-centre", "clusters")
@@ -139,9 +136,10 @@ def _of_the_photographs(own: Settings) -> list[str]:
 def _of_the_loss(own: Settings) -> list[str]:
     """What contradicts itself in the loss of a run and in how it is trained."""
     wrong = []
-    if own.loss is not None and own.loss not in (*WITH_LABELS, *LOSSES):
+    if own.loss is not None and own.loss not in (*WITH_LABELS, *losses.__all__):
         wrong.append(
-            f"The loss {own.loss!r} is not known: give one of {', '.join(LOSSES)}, or {' or '.join(WITH_LABELS)} for labels."
+            f"The loss {own.loss!r} is not known: give one of {', '.join(losses.__all__)}, or for labels "
+            f"{' or '.join(WITH_LABELS)}."
         )
     alone = own.loss is None or own.loss in WITH_LABELS or own.loss == "regression"
     if own.regression_weight and alone:

@@ -5,6 +5,8 @@ better on larger images than it was trained on (Touvron et al., "Fixing the trai
 and training stays cheap. Students with kept views have their frozen part computed once. An assistant describes all
 photographs in the teacher's place, having learned from a few of its answers (Mirzadeh et al., "Improved Knowledge Distillation
 via Teacher Assistant", AAAI 2020).
+
+What several runs need is kept under runs/study: whoever changes how students are trained deletes that folder.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from rdistill_helpers import (
     train_supervised,
 )
 from rdistill_helpers.data.images import to_tensor
+from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.distil import cluster_centres, k_centre
 from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.views import KeptMaps
@@ -59,8 +62,9 @@ class Rooms:
 
     @cached_property
     def name(self) -> str:
-        """What tells this teacher and its photographs from others, in the names of kept files."""
-        return teacher_version()
+        """What tells this teacher and these photographs from others, in the names of kept files."""
+        photographs = (data_root() / "rooms.zip.sha256").read_text(encoding="utf-8")
+        return hashlib.sha256(f"{teacher_version()} {photographs}".encode()).hexdigest()[:8]
 
     @cached_property
     def benchmark(self) -> Benchmark:

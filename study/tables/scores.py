@@ -165,7 +165,7 @@ def by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
     for label, frame in curves(runs, plain()).items():
         own = {row.images: percent(row) for row in frame.itertuples()}
         rows.append([label, *[own.get(size, "") for size in SIZES]])
-    return pandas.DataFrame(rows, columns=["medium mAP in %", *[f"{size:,}" for size in SIZES]])
+    return pandas.DataFrame(rows, columns=["medium mAP in %, by photographs", *[f"{size:,}" for size in SIZES]])
 
 
 def protocols(runs: pandas.DataFrame) -> pandas.DataFrame:
