@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+import warnings
 
 from rdistill_helpers import RDistillError, commands, download
+from rdistill_helpers.parallel import rank
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _said(message: Warning | str, *where: object) -> None:
+    """A warning as a line of its own, of process 0 alone."""
+    if rank() == 0:
+        print(message, file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command.
 
@@ -55,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     given = parser().parse_args(arguments)
     try:
-        given.run(given)
+        with warnings.catch_warnings():
+            warnings.showwarning = _said  # type: ignore[assignment]
+            given.run(given)
     except RDistillError as error:
         print(error, file=sys.stderr)
         return 1

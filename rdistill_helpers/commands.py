@@ -6,17 +6,15 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from rdistill_helpers.data.benchmark import REVISITED, Benchmark
-from rdistill_helpers.data.images import fitted, photographs, read_image, to_tensor
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors
@@ -155,11 +153,11 @@ def add_extract(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--part",
         choices=["database", "queries", "training"],
-        default="database",
-        help="of a benchmark; training: the images that `train` takes, as it takes them (default: database)",
+        help="of a benchmark, or of a folder with places or gnd.json; training: the images that `train` takes, as it takes "
+        "them (default: the database, or all photographs of a folder)",
     )
     command.add_argument("--net", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
-    command.add_argument("--imsize", type=int, help="longer side in pixels to which a benchmark's images are reduced")
+    command.add_argument("--imsize", type=int, help="longer side in pixels to which images are reduced")
     command.add_argument("--scales", type=float, nargs="+", metavar="S", help="image scales (default: 1)")
     command.add_argument("--recommended-scales", action="store_true", help="those of the network's published figures")
     command.add_argument("--batch-size", type=int, default=32)
@@ -272,7 +270,9 @@ def _add_training_images(command: argparse.ArgumentParser, others: str = "") -> 
         "--draw", type=int, metavar="N", help="train with N rooms of the rooms, or N photographs, drawn by the seed"
     )
     command.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), default=[272, 362], help="of training images; rooms have their own"
+        "--size", type=int, nargs=2, metavar=("H", "W"),
+        help="of training images, which are put whole onto a grey ground of it (default: 320 320, sfm120k 272 362; rooms have "
+        "their own)",
     )  # fmt: skip
 
 
@@ -332,53 +332,50 @@ def _teacher(
     return lambda batch: extract(net, batch, scales, progress=False), name
 
 
-def _training_set(given: argparse.Namespace) -> tuple[Callable[[int], Image.Image], list[int], list[str]]:
-    """How to read photograph i of the training set, which photographs are chosen, and their names."""
-    size = (given.size[0], given.size[1])
+def _training_set(given: argparse.Namespace) -> tuple[Callable[..., Tensor], list[int], list[str]]:
+    """What gives the pixels of photographs, the photographs that are chosen, and their names."""
+    size: dict[str, Any] = {} if given.size is None else {"size": (given.size[0], given.size[1])}
     if given.images == "rooms":
         rooms = TrainingImages.load("rooms", given.root)
         chosen = range(len(rooms)) if given.draw is None else rooms.draw(given.draw, given.seed).tolist()
-        return rooms.image, list(chosen), [rooms.names[i] for i in chosen]
+        return rooms.pixels, list(chosen), [rooms.names[i] for i in chosen]
     if given.images == "sfm120k":
         sfm = SfMImages.load("train", given.root)
         chosen = range(len(sfm)) if given.draw is None else sfm.draw(given.draw, given.seed).tolist()
-        return lambda i: fitted(sfm.image(i), size), list(chosen), [sfm.names[i] for i in chosen]
-    paths = photographs(given.images)
-    count = len(paths) if given.draw is None else given.draw
-    if not 1 <= count <= len(paths):
-        raise BadInput(f"{count} photographs cannot be drawn from {len(paths)}: give a number from 1 to {len(paths)}.")
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(given.seed))
+        return partial(sfm.pixels, **size), list(chosen), [sfm.names[i] for i in chosen]
+    own = TrainingImages.from_folder(given.images, **size)
+    count = len(own) if given.draw is None else given.draw
+    if not 1 <= count <= len(own):
+        raise BadInput(f"{count} photographs cannot be drawn from {len(own)}: give a number from 1 to {len(own)}.")
+    order = torch.randperm(len(own), generator=torch.Generator().manual_seed(given.seed))
     chosen = order[:count].sort().values.tolist()
-    names = [paths[i].relative_to(given.images).as_posix() for i in chosen]
-    return lambda i: fitted(read_image(paths[i], upright=True), size), chosen, names
+    return own.pixels, chosen, [own.names[i] for i in chosen]
 
 
 def _training_images(given: argparse.Namespace) -> tuple[Tensor, list[str]]:
     """uint8 [N, 3, H, W] and the names: each process decodes its share, and all get all."""
-    read, chosen, names = _training_set(given)
+    pixels, chosen, names = _training_set(given)
     if len(chosen) < world_size():
         raise BadInput(
             f"{len(chosen)} images cannot be shared by {world_size()} processes: start fewer, or give more images."
         )
     own = [chosen[i] for i in own_share(len(chosen))]
-    shown = tqdm(own, "decoding", unit="image", disable=given.quiet or rank() > 0)
-    return gather(to_tensor([read(i) for i in shown]), len(chosen)), names
+    return gather(pixels(own, progress=rank() == 0 and not given.quiet), len(chosen)), names
 
 
 def _images(given: argparse.Namespace) -> tuple[Tensor | Sequence[Photo], list[str]]:
     """What `extract` describes, and the names."""
     if given.part == "training":
         return _training_images(given)
-    if given.images in ("rooms", *REVISITED):
-        benchmark = Benchmark.load(given.images, given.root)
-        if given.part == "queries":
-            return benchmark.queries(given.imsize), benchmark.query_names
-        return benchmark.lazy_images(given.imsize), benchmark.image_names
-    if given.part == "queries":
-        raise BadInput(f"{given.images} is no benchmark with queries: choose rooms or {' or '.join(REVISITED)}.")
     if given.images == "sfm120k":
         raise BadInput("sfm120k has training images only: give --part training, or the folder of its photographs.")
-    if given.imsize is not None:
-        raise BadInput("--imsize is for benchmarks: photographs of a folder keep their size, give --scales instead.")
-    paths = photographs(given.images)
-    return paths, [path.relative_to(given.images).as_posix() for path in paths]
+    if given.images in ("rooms", *REVISITED):
+        benchmark = Benchmark.load(given.images, given.root)
+    elif given.part is None:
+        own = TrainingImages.from_folder(given.images)
+        benchmark = Benchmark(own.name, [], own.names, [], own.read, reduces=True)
+    else:
+        benchmark = Benchmark.from_folder(given.images)
+    if given.part == "queries":
+        return benchmark.queries(given.imsize), benchmark.query_names
+    return benchmark.lazy_images(given.imsize), benchmark.image_names

@@ -178,7 +178,7 @@ def test_own_ground_truth_as_json(tmp_path):
 
 
 def test_folders_without_places_and_names_that_lead_out_are_refused(tmp_path):
-    with pytest.raises(BadInput, match="three photographs"):
+    with pytest.raises(BadInput, match="empty"):
         Benchmark.from_folder(tmp_path)
     with pytest.raises(DataMissing, match="nowhere"):
         Benchmark.from_folder(tmp_path / "nowhere")

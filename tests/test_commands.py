@@ -40,7 +40,7 @@ EXTRACT = ["--net", "net.safetensors", "--batch-size", "2", "--at-once", "4", "-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with photographs of two sizes in sub-folders, beside other files, and a small network."""
+    """A folder with photographs of two sizes in sub-folders, and a small network."""
     folder = tmp_path_factory.mktemp("place")
     random = np.random.default_rng(0)
     for number in range(COUNT):
@@ -48,8 +48,6 @@ def place(tmp_path_factory):
         path = folder / "photos" / f"{number % 3}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         fields.resize((80, 60) if number % 4 else (60, 80)).save(path)
-    (folder / "photos" / "notes.txt").write_text("no photograph")
-    (folder / "photos" / ".hidden.png").write_text("none either")
     torch.manual_seed(0)
     save_network(RetrievalNet("squeezenet1_1", weights=None, dim=8), folder / "net.safetensors")
     return folder
@@ -106,6 +104,27 @@ def test_a_folder_is_described_with_names(place, run):
     np.testing.assert_allclose(open_descriptors(place / "one.npy"), expected, atol=1e-5)
     refusal = "one.npy is there already: delete it, or write to another path.\n"
     assert run("extract", "photos", "one.npy", *EXTRACT) == (1, refusal)
+
+
+def test_queries_and_database_of_a_folder_are_described_at_a_size(run):
+    small = ["--net", "net.safetensors", "--imsize", "64", "--quiet"]
+    for part, count in (("queries", 3), ("database", COUNT - 3)):
+        assert run("extract", "photos", f"{part}.npy", "--part", part, *small)[0] == 0
+        assert len(open_descriptors(f"{part}.npy")) == count
+    own = Benchmark.from_folder("photos")
+    assert json.loads(Path("queries.npy.names.json").read_text()) == own.query_names
+    expected = extract(load_network("net.safetensors"), own.queries(imsize=64), progress=False)
+    np.testing.assert_allclose(open_descriptors("queries.npy"), expected, atol=1e-3)
+
+
+def test_what_a_folder_holds_beside_photographs_is_said_once(run, place):
+    (place / "mixed").mkdir()
+    for name in ("a.png", ".hidden.png"):
+        Image.new("RGB", (64, 48)).save(place / "mixed" / name)
+    (place / "mixed" / "notes.txt").write_text("no photograph")
+    status, said = run("extract", "mixed", "mixed.npy", *EXTRACT)
+    assert status == 0 and len(said.splitlines()) == 2
+    assert "mixed: 1 photographs; left out: 1 hidden" in said and "1 .txt" in said
 
 
 def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
@@ -197,14 +216,16 @@ def test_the_rooms_are_a_training_set_and_a_benchmark(run):
         (["train", "photos", "out", "--teacher-rows", "three.npy"], "14 images and 3 teacher rows"),
         (["train", "photos", "out", "--teacher-rows", "none.npy"], "No descriptors at none.npy"),
         (["train", "photos", "out", "--budget", "3"], "more than the 3 left of its budget of 3"),
-        (["extract", "photos", "new.npy", "--part", "queries"], "photos is no benchmark with queries"),
+        (["extract", "flat", "new.npy", "--part", "queries"], "flat has no sub-folder of 3 .*1 photographs lie in no"),
         (["extract", "photos", "new.npy", "--scales", "0"], "scales"),
-        (["extract", "photos", "new.npy", "--imsize", "64"], "--imsize is for benchmarks"),
+        (["extract", "photos", "new.npy", "--imsize", "0"], "The image size 0 is not usable"),
         (["extract", "sfm120k", "new.npy"], "give --part training"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(run, arguments, words):
     Path("empty").mkdir(exist_ok=True)
+    Path("flat").mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8)).save("flat/a.png")
     save_descriptors("three.npy", torch.eye(3))
     status, said = run(*arguments, *(["--size", "48", "64", "--quiet"] if "--size" not in arguments else ["--quiet"]))
     assert status == 1 and len(said.splitlines()) == 1

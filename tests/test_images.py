@@ -1,6 +1,7 @@
-"""Photographs of every kind become RGB, and unusable ones are named in one sentence."""
+"""Photographs of every kind become RGB, upright, and unusable ones are named in one sentence."""
 
 import io
+import random
 import warnings
 
 import numpy as np
@@ -8,18 +9,145 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
-from rdistill_helpers.data.images import crop_box, query_size, read_image, resize_longest, to_tensor
+from rdistill_helpers.data.images import crop_box, letterboxed, query_size, read_image, resize_longest, to_tensor
+from rdistill_helpers.embed.black_box import image_key
+from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.errors import BadInput, DataMissing
 
 RAMP = np.linspace(0, 255, 12).astype(np.uint8).reshape(3, 4)
 
 
-def encoded(image, kind="PNG"):
+# Left half red, right half blue; how a camera stores it when its orientation is the key.
+UPRIGHT = Image.fromarray(np.repeat(np.array([[[255, 0, 0]] * 20 + [[0, 0, 255]] * 20], np.uint8), 24, 0))
+STORED = {
+    1: UPRIGHT, 2: UPRIGHT.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 3: UPRIGHT.rotate(180),
+    6: UPRIGHT.rotate(90, expand=True), 8: UPRIGHT.rotate(-90, expand=True),
+}  # fmt: skip
+
+
+def encoded(image, kind="PNG", **settings):
     buffer = io.BytesIO()
-    image.save(buffer, kind)
+    image.save(buffer, kind, **settings)
     return buffer.getvalue()
+
+
+def tagged(orientation, kind="JPEG", text=False):
+    """The upright picture as a camera stores it; with `text`, its orientation and resolution are texts, not numbers."""
+    exif = Image.Exif()
+    exif[271], exif[282], exif[274] = "Camera", 72.0, orientation
+    content = exif.tobytes()
+    if text:  # the type of both entries, from a number to a text
+        content = content.replace(b"\x01\x12\x00\x03", b"\x01\x12\x00\x02").replace(
+            b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02"
+        )
+    return encoded(STORED[orientation], kind, exif=content, **({} if kind == "PNG" else {"quality": 95}))
+
+
+def assert_upright(image):
+    assert image.size == UPRIGHT.size
+    assert np.abs(np.asarray(image, int) - np.asarray(UPRIGHT, int))[:, [4, 35]].max() < 40
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "MPO"])
+@pytest.mark.parametrize("orientation", list(STORED))
+def test_a_photograph_is_turned_as_its_camera_was_held_and_only_once(tmp_path, orientation, kind):
+    content = tagged(orientation, kind)
+    (tmp_path / "a.jpg").write_bytes(content)
+    for source in (content, tmp_path / "a.jpg", io.BytesIO(content), Image.open(io.BytesIO(content))):
+        assert_upright(read_image(source))
+    assert_upright(read_image(read_image(content)))
+    stored = read_image(content, upright=False)
+    assert stored.size == STORED[orientation].size
+    assert read_image(stored).size == stored.size  # official pixels stay official on their way through `extract`
+
+
+def test_the_network_sees_the_same_photograph_upright_and_tagged(tmp_path):
+    paths = [tmp_path / f"{orientation}.png" for orientation in STORED]
+    for path, orientation in zip(paths, STORED, strict=True):
+        path.write_bytes(tagged(orientation, "PNG"))
+    rows = extract(torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten()), paths, progress=False)
+    torch.testing.assert_close(rows @ rows.T, torch.ones(len(paths), len(paths)))
+    keys = {image_key(path) for path in paths}
+    assert len(keys) == 1  # the teacher is paid once
+
+
+def test_damaged_exif_leaves_the_pixels_and_is_said():
+    content = tagged(6, text=True)
+    with pytest.warns(UserWarning, match="orientation"):
+        assert read_image(content).size == STORED[6].size
+    generator = random.Random(0)
+    exif = bytearray(Image.open(io.BytesIO(tagged(6))).info["exif"])
+    for _ in range(300):
+        damaged = bytearray(exif)
+        for _ in range(generator.randint(1, 6)):
+            damaged[generator.randrange(6, len(damaged))] = generator.choice([0, 1, 2, 3, 4, 5, 10, 12, 255])
+        with warnings.catch_warnings(action="ignore"):
+            image = read_image(encoded(UPRIGHT, "JPEG", exif=bytes(damaged)))
+        assert sorted(image.size) == [24, 40]
+
+
+def test_what_a_camera_wrote_beside_a_sound_photograph_never_hides_it():
+    content = encoded(UPRIGHT, "JPEG", quality=95)
+    for marker in (0xE1, 0xE2, 0xED):
+        for text in (
+            b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+            b"MPF\0MM\0*\0\0\0\x08",
+            b"Photoshop 3.0\0" + b"8BIM" * 9,
+            b"",
+        ):
+            segment = bytes([0xFF, marker]) + (len(text) + 2).to_bytes(2) + text
+            with warnings.catch_warnings(action="ignore"):
+                assert_upright(read_image(content[:2] + segment + content[2:]))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_content_and_not_the_ending_decides(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded(UPRIGHT, "AVIF", quality=95))
+    assert_upright(read_image(tmp_path / "a.jpg"))
+
+
+def test_heic_is_read_where_its_plug_in_is_there(tmp_path):
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "a.heic").write_bytes(tagged(6, "HEIF"))
+    image = read_image(tmp_path / "a.heic")
+    assert image.size == UPRIGHT.size
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "pillow-heif"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "PostScript"),
+        (b"", "empty"),
+        (b"\0\0\0\x18ftypqt  \0\0\0\0", "no known format"),
+    ],
+)
+def test_what_a_file_is_that_cannot_be_read_is_said(tmp_path, content, words):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(BadInput, match=rf"a\.jpg cannot be read.*{words}"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_jpeg_to_be_reduced_is_decoded_smaller_with_nearly_the_same_pixels():
+    whole = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8))
+    content = encoded(whole.resize((1600, 1200), Image.Resampling.BICUBIC), "JPEG", quality=92)
+    part = read_image(content, imsize=150)
+    assert part.size == (400, 300) and read_image(content).size == (1600, 1200)
+    assert read_image(content, imsize=1000).size == (1600, 1200)
+    ways = [np.asarray(resize_longest(read_image(content, imsize=imsize), 150), int) for imsize in (None, 150)]
+    difference = np.abs(ways[0] - ways[1])
+    assert difference.mean() < 0.6 and difference.max() <= 8
+
+
+def test_letterboxed_photographs_are_whole_and_keep_their_shape():
+    for width, height, inside in ((40, 24, (32, 19)), (24, 40, (19, 32)), (80, 10, (32, 4)), (16, 16, (32, 32))):
+        boxed = letterboxed(Image.new("RGB", (width, height), (250, 0, 0)), (32, 32))
+        red = np.asarray(boxed)[..., 0] > 200
+        assert boxed.size == (32, 32) and (red.any(0).sum(), red.any(1).sum()) == inside
+    with pytest.raises(BadInput, match="size"):
+        letterboxed(Image.new("RGB", (4, 4)), (0, 4))
 
 
 def test_grey_becomes_three_equal_channels():

@@ -1,7 +1,7 @@
 """Where the data folder is."""
 
 import os
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from rdistill_helpers.errors import DataMissing
 
@@ -34,23 +34,31 @@ def data_root(root: str | Path | None = None) -> Path:
     raise DataMissing("There is no data folder: work inside a clone of the project, or set RDISTILL_DATA to its data/.")
 
 
-def name_problem(name: str) -> str | None:
-    """What keeps a name from somebody else's file from being a path inside a folder, on any system.
+def name_problem(name: str, windows: bool = os.name == "nt") -> str | None:
+    """What keeps a name from somebody else's file from being a path inside a folder.
 
     Args:
         name: a path with slashes of either kind.
+        windows: whether it is to be opened on Windows, which cannot open every name.
 
     Returns:
         The end of a sentence that begins with the name, as in "leads out of the folder"; None if nothing is wrong.
     """
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    if posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts):
+    parts = name.replace("\\", "/").split("/")
+    if parts[0] == "" or ".." in parts or (windows and PureWindowsPath(name).drive):
         return "leads out of the folder"
-    if not name.isprintable():
-        return "holds characters that cannot be printed"
-    if any(part.split(".")[0].rstrip().upper() in DEVICES for part in windows.parts):
-        return "is a device on Windows"
+    if windows and any(_closed_on_windows(part) for part in parts):
+        return "cannot be opened on Windows"
+    try:
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeEncodeError:
+        return "holds half of a character"
+    if "\0" in name:
+        return "holds a zero byte"
     # The first bound is that of most file systems.
-    if max(map(len, map(os.fsencode, posix.parts)), default=0) > 255 or len(name) > 1000 or len(posix.parts) > 30:
-        return "is too long"
-    return None
+    return "is too long" if longest > 255 or len(name) > 1000 or len(parts) > 30 else None
+
+
+def _closed_on_windows(part: str) -> bool:
+    device = part.split(".")[0].rstrip().upper() in DEVICES
+    return device or part.rstrip(" .") not in (part, "") or any(c in '<>:"|?*' or c < " " for c in part)

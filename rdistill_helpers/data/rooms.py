@@ -1,12 +1,12 @@
-"""The embedded rooms set: one archive, read in place, and the labels of its training part."""
+"""Training photographs: the embedded rooms, one archive read in place with its labels, and one's own folder."""
 
 import csv
 import hashlib
 import os
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from rdistill_helpers.data.images import read_image, to_tensor
+from rdistill_helpers.data.folders import photographs
+from rdistill_helpers.data.images import letterboxed, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -94,19 +95,21 @@ def read_member(archive: Path, member: str) -> bytes:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Unlabelled training photographs; their labels lie in another file, read only by `labels` and `draw`.
+    """Unlabelled training photographs; their labels are read only by `labels` and `draw`.
 
     Attributes:
         name: of the set.
         names: of the N photographs.
-        archive: the file that holds them.
-        labels_file: the table of their rooms.
+        read: gives the photograph, RGB, of a name.
+        place_of: gives the label of each name, or says why there is none.
+        size: height and width of `pixels`; None where all photographs have one size.
     """
 
     name: str
     names: list[str]
-    archive: Path
-    labels_file: Path
+    read: Callable[..., Image.Image] = field(repr=False)
+    place_of: Callable[[], dict[str, int]] = field(repr=False)
+    size: tuple[int, int] | None = None
 
     @classmethod
     def load(cls, name: str = "rooms", root: str | Path | None = None) -> "TrainingImages":
@@ -124,11 +127,35 @@ class TrainingImages:
             BadInput: another name, or a damaged archive.
         """
         if name != "rooms":
-            raise BadInput(f"The training set {name!r} is not known: the embedded one is 'rooms'.")
-        folder = data_root(root)
-        verify_archive(folder / "rooms.zip")
-        names = read_member(folder / "rooms.zip", "train.txt").decode(errors="replace").split()
-        return cls(name, names, folder / "rooms.zip", folder / "rooms_train_labels.csv")
+            raise BadInput(f"The training set {name!r} is not known: the embedded one is 'rooms', or give from_folder.")
+        archive = data_root(root) / "rooms.zip"
+        verify_archive(archive)
+        names = read_member(archive, "train.txt").decode(errors="replace").split()
+        rooms = partial(_rooms_of, archive.with_name("rooms_train_labels.csv"), names)
+        return cls(name, names, partial(read_room, archive), rooms)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, size: tuple[int, int] = (320, 320)) -> "TrainingImages":
+        """Your own photographs: all in a folder and its sub-folders.
+
+        Args:
+            folder: the folder. Where each photograph lies in a sub-folder, sub-folders are places and give `labels`, which
+                only supervised training needs.
+            size: height and width in pixels of `pixels`. A square gives portraits and landscapes the same room.
+
+        Returns:
+            The photographs, not yet decoded; see `photographs` for what is left out. `image` gives them whole, turned
+            upright and in their own size.
+
+        Raises:
+            DataMissing: there is no such folder.
+            BadInput: it holds no photograph, or a height or width is below 1.
+        """
+        folder = Path(folder)
+        letterboxed(Image.new("RGB", (1, 1)), size)
+        names = [path.relative_to(folder).as_posix() for path in photographs(folder)]
+        read = partial(_read_own, folder)
+        return cls(folder.name, names, read, partial(_places_of, folder, names), size)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -143,13 +170,17 @@ class TrainingImages:
             The photograph, RGB.
 
         Raises:
-            DataMissing: it is not in the archive.
+            DataMissing: it is not there.
             BadInput: the archive or the photograph is damaged.
         """
-        return read_image(read_member(self.archive, f"images/{self.names[i]}.webp"), self.names[i])
+        return self.read(self.names[i])
 
     def pixels(self, indices: Sequence[int] | np.ndarray | Tensor | None = None, progress: bool = False) -> Tensor:
         """Photographs as one tensor.
+
+        Those of a folder are reduced or enlarged into `size` whole and in their own shape, in the middle of a grey ground
+        (`letterboxed`): nothing is cut off or squeezed, and all fit into one batch. Descriptors of photographs in their own
+        shape differ, so ask the teacher about these pixels too.
 
         Args:
             indices: numbers of n photographs; None takes all.
@@ -159,39 +190,33 @@ class TrainingImages:
             uint8 [n, 3, H, W], in the order of `indices`.
 
         Raises:
-            DataMissing: a photograph is not in the archive.
+            DataMissing: a photograph is not there.
             BadInput: the archive or a photograph is damaged, or `indices` is empty.
         """
         chosen = range(len(self)) if indices is None else [int(i) for i in indices]
-        return to_tensor([self.image(i) for i in tqdm(chosen, "decoding", unit="image", disable=not progress)])
+        read = tqdm(chosen, "decoding", unit="image", disable=not progress)
+        if self.size is None:
+            return to_tensor(self.image(i) for i in read)
+        return to_tensor(letterboxed(self.read(self.names[i], max(self.size)), self.size) for i in read)
 
     def labels(self) -> Tensor:
-        """The room of every photograph. For supervised baselines only.
+        """The place of every photograph, such as its room. For supervised baselines only.
 
         Returns:
             int64 [N].
 
         Raises:
             DataMissing: the table of rooms is not there.
-            BadInput: it is damaged or lacks a photograph.
+            BadInput: it is damaged or lacks a photograph, or photographs of a folder lie in no sub-folder.
         """
-        if not self.labels_file.is_file():
-            raise DataMissing(f"{self.labels_file} is missing: {RESTORE}.")
+        places = self.place_of()
         try:
-            with self.labels_file.open(newline="", encoding="utf-8") as file:
-                rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
-        except (csv.Error, KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"{self.labels_file} is not a table of image,room ({error}): {RESTORE}.") from error
-        missing = next((name for name in self.names if name not in rooms), None)
-        if missing is not None:
-            raise BadInput(f"{self.labels_file} has no room for {missing}: {RESTORE}.")
-        try:
-            return torch.tensor([rooms[name] for name in self.names])
+            return torch.tensor([places[name] for name in self.names])
         except (OverflowError, RuntimeError, ValueError):
-            raise BadInput(f"{self.labels_file} holds a number that is too large: {RESTORE}.") from None
+            raise BadInput(f"The labels of {self.name} hold a number that is too large: {RESTORE}.") from None
 
     def draw(self, rooms: int = 30, seed: int = 0) -> Tensor:
-        """All photographs of some random rooms: the few-samples setting.
+        """All photographs of some random rooms, or places: the few-samples setting.
 
         Args:
             rooms: how many rooms.
@@ -201,8 +226,8 @@ class TrainingImages:
             Their positions, ascending, int64 [n].
 
         Raises:
-            DataMissing: the table of rooms is not there.
-            BadInput: it is damaged, or there are fewer rooms.
+            DataMissing: as in `labels`.
+            BadInput: as in `labels`, or there are fewer rooms.
         """
         labels = self.labels()
         known = labels.unique()
@@ -210,3 +235,50 @@ class TrainingImages:
             raise BadInput(f"{rooms} rooms cannot be drawn from {len(known)}: give a number from 1 to {len(known)}.")
         order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
         return torch.isin(labels, known[order[:rooms]]).nonzero()[:, 0]
+
+
+def read_room(archive: Path, name: str) -> Image.Image:
+    """A photograph of the rooms set, as it is stored.
+
+    Args:
+        archive: the set.
+        name: of the photograph.
+
+    Returns:
+        The photograph, RGB.
+
+    Raises:
+        DataMissing: the archive holds no such photograph.
+        BadInput: the archive or the photograph is damaged.
+    """
+    return read_image(read_member(archive, f"images/{name}.webp"), name, upright=False)
+
+
+def _rooms_of(table: Path, names: Sequence[str]) -> dict[str, int]:
+    """The room of each training photograph of the rooms set."""
+    if not table.is_file():
+        raise DataMissing(f"{table} is missing: {RESTORE}.")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may put a byte-order mark in front
+            rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{table} is not a table of image,room ({error}): {RESTORE}.") from error
+    missing = next((name for name in names if name not in rooms), None)
+    if missing is not None:
+        raise BadInput(f"{table} has no room for {missing}: {RESTORE}.")
+    return rooms
+
+
+def _read_own(folder: Path, name: str, imsize: int | None = None) -> Image.Image:
+    return read_image(folder / name, imsize=imsize)
+
+
+def _places_of(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """The number of each photograph's sub-folder."""
+    other = next((name for name in names if name.count("/") != 1), None)
+    if other is not None:
+        raise BadInput(
+            f"{folder} has no labels, for {other} lies in no sub-folder, or deeper: make one for each place."
+        )
+    numbers = {place: i for i, place in enumerate(dict.fromkeys(name.split("/")[0] for name in names))}
+    return {name: numbers[name.split("/")[0]] for name in names}

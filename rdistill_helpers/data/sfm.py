@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from rdistill_helpers.data.images import fitted, read_image, to_tensor
+from rdistill_helpers.data.images import letterboxed, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
 from rdistill_helpers.errors import BadInput, DataMissing, shown
@@ -105,7 +105,7 @@ class SfMImages:
             i: its number.
 
         Returns:
-            The photograph, RGB, as it is stored.
+            The photograph, RGB, with the official pixels, as they are stored.
 
         Raises:
             DataMissing: it is not on this disk; the message says how to fetch it.
@@ -115,7 +115,7 @@ class SfMImages:
         if not path.is_file():
             call = f"download('sfm120k', parts=[{self.names[i]!r}])"
             raise DataMissing(f"Photograph {self.names[i]} of {self.name} is not at {path}: fetch it with {call}.")
-        return read_image(path, self.names[i])
+        return read_image(path, self.names[i], upright=False)
 
     def missing(self, indices: Sequence[int] | Tensor | None = None) -> list[str]:
         """The photographs that are not on this disk.
@@ -132,7 +132,7 @@ class SfMImages:
     def pixels(
         self, indices: Sequence[int] | Tensor, size: tuple[int, int] = (272, 362), progress: bool = False
     ) -> Tensor:
-        """Photographs as one tensor: scaled to cover one size, the rest cut off evenly.
+        """Photographs as one tensor: each whole and in its own shape, in the middle of a grey ground.
 
         One size for all, so that they can meet in a batch. For descriptors in their own shape give `extract` the paths.
 
@@ -149,7 +149,7 @@ class SfMImages:
             BadInput: its file is damaged, `indices` is empty, or a size is below 1.
         """
         chosen = tqdm(indices, "decoding", unit="image", disable=not progress)
-        return to_tensor([fitted(self.image(int(i)), size) for i in chosen])
+        return to_tensor([letterboxed(self.image(int(i)), size) for i in chosen])
 
     def draw(self, images: int, seed: int = 0) -> Tensor:
         """Photographs of random clusters: the few-samples setting.
