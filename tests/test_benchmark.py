@@ -91,6 +91,13 @@ def test_damaged_labels_say_how_to_restore_them(copied_data):
             training.labels()
 
 
+def test_a_byte_order_mark_in_front_of_the_labels_is_passed_over(copied_data):
+    labels = copied_data / "rooms_train_labels.csv"
+    training, expected = TrainingImages.load("rooms", copied_data), TrainingImages.load("rooms").labels()
+    labels.write_bytes(b"\xef\xbb\xbf" + labels.read_bytes())
+    assert torch.equal(training.labels(), expected)
+
+
 def test_an_archive_stays_open_and_every_process_opens_its_own():
     archive = data_root() / "rooms.zip"
     here = open_archive(archive, 0, os.getpid())

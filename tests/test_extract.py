@@ -4,6 +4,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from rdistill_helpers.data.images import to_tensor
+from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.errors import BadInput, DataMissing
@@ -271,3 +273,26 @@ def test_recommended_scales_are_those_of_the_published_figures():
     assert recommended_scales(RetrievalNet("resnet18", weights=None)) == (1, 2**-0.5, 0.5)
     assert recommended_scales(RetrievalNet("resnet18", weights=None, dim=16)) == (1, 2**0.5, 2**-0.5)
     assert recommended_scales(MeanColours()) == (1, 2**-0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda all: (image for image in all),
+        set,
+        lambda all: dict(enumerate(all)),
+        lambda all: np.zeros((2, 8, 8, 3), np.uint8),
+    ],
+)
+def test_what_is_no_list_of_images_is_named(wrong, tmp_path):
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(
+        BadInput, match=r"extract takes a tensor or a list of images, but got a (generator|set|dict|ndarray)"
+    ):
+        extract(torch.nn.Flatten(), wrong(images))
+    with pytest.raises(BadInput, match="A teacher is asked with a tensor or a list"):
+        BlackBoxTeacher(torch.nn.Flatten(), 2, tmp_path / "ledger.sqlite").query(wrong(images))
+
+
+def test_images_may_come_from_a_generator_where_they_are_stacked():
+    assert to_tensor(Image.new("RGB", (4, 3)) for _ in range(2)).shape == (2, 3, 3, 4)

@@ -51,8 +51,9 @@ READERS = {
     "ground truth (pickle)", "ground truth (JSON)", "training list (pickle)", "photograph", "descriptor file",
     "unfinished descriptor file", "array", "network (safetensors)", "checkpoint (published)", "checkpoint (training)",
     "ledger", "archive (tar.gz)", "archive (zip)", "history (JSON)", "scores (JSON)", "answers of a server",
-    "keys of a served teacher (JSON)", "request to a served teacher", "answers of a served teacher",
+    "folder of photographs", "keys of a served teacher (JSON)", "request to a served teacher", "answers of a served teacher",
 }  # fmt: skip
+SOUND = "photograph with damaged EXIF"
 ENTRY = {"bbx": [1.0, 2.0, 5.0, 6.0], "easy": [0], "hard": [], "junk": []}
 GND = {"imlist": ["a"], "qimlist": ["q"], "gnd": [ENTRY]}
 
@@ -61,7 +62,7 @@ GND = {"imlist": ["a"], "qimlist": ["q"], "gnd": [ENTRY]}
 
 
 def test_all_readers_are_attacked():
-    assert set(readers()) == READERS
+    assert set(readers()) == READERS | {SOUND}
 
 
 @pytest.mark.slow
@@ -69,6 +70,11 @@ def test_all_readers_are_attacked():
 def test_damaged_and_lying_files_are_read_or_refused_in_one_sentence(name):
     tried, refused = attack(readers()[name], 200, start=0)
     assert tried >= 200 and 20 < refused <= tried
+
+
+@pytest.mark.slow
+def test_damaged_exif_never_hides_a_sound_photograph():
+    assert attack(readers()[SOUND], 200, start=0)[1] == 0
 
 
 def test_the_attack_notices_crashes_long_messages_and_files_outside():
@@ -255,7 +261,8 @@ def refused(tmp_path, packed):
         ("/tmp/out.jpg", "leads out"),
         ("x\\..\\out.jpg", "leads out"),
         ("C:out.jpg", "leads out"),
-        ("two\nlines.jpg", "cannot be printed"),
+        ("two\nlines.jpg", "cannot be opened on Windows"),
+        ("con.jpg", "cannot be opened on Windows"),
         ("n" * 300 + ".jpg", "too long"),
         ("d/" * 200 + "deep.jpg", "too long"),
         ("d/" * 1500 + "deeper.jpg", "too long"),
@@ -320,7 +327,7 @@ def test_a_decompression_bomb_is_refused_before_it_unfolds(size, monkeypatch):
 def test_a_picture_that_other_programs_would_draw_is_refused():
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "EPS")
-    with pytest.raises(BadInput, match="no known format"):
+    with pytest.raises(BadInput, match="a drawing"):
         read_image(buffer.getvalue(), "script.jpg")
 
 
@@ -334,26 +341,23 @@ def test_a_picture_that_other_programs_would_draw_is_refused():
         "a/../../b",
         "/a",
         "\\a",
-        "C:a",
-        "C:\\a",
         "\\\\host\\share\\a",
         "a\\..\\b",
-        "two\nlines",
         "nul\0",
         "\ud800",
         "n" * 256,
     ]
-    + ["é" * 128, "d/" * 31 + "a", "con", "photos/nul.jpg", "a\\Com1.tar.gz", "AUX .jpg"],
+    + ["é" * 128, "d/" * 31 + "a"],
 )
 def test_names_that_no_system_should_open_are_refused_everywhere(tmp_path, name):
     assert name_problem(name)
     for gnd in ({**GND, "imlist": [name]}, {**GND, "qimlist": [name]}):
-        with pytest.raises(BadInput, match="g: [iq].*list names an image .*, which (leads|holds|is too|is a device)"):
+        with pytest.raises(BadInput, match="g: [iq].*list names an image .*, which (leads|holds|is too)"):
             check_ground_truth(gnd, "g")
     (tmp_path / "gnd.pkl").write_bytes(pickle.dumps(GND))
     for photograph in ("a.jpg", "q.jpg"):
         (tmp_path / photograph).touch()
-    with pytest.raises(BadInput, match="The image name"):
+    with pytest.raises(DataMissing, match="is not there"):
         Benchmark.from_pickle(tmp_path / "gnd.pkl", images=tmp_path).read(name)
 
 

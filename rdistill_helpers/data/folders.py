@@ -44,17 +44,20 @@ def photographs(folder: str | Path) -> list[Path]:
         left["folders that cannot be opened"] += 1
 
     for place, inner, files in os.walk(folder, onerror=closed, followlinks=True):
+        status = Path(place).stat()
+        if (itself := (status.st_dev, status.st_ino)) in seen:
+            inner.clear()  # a link to a folder above, or to one that was listed already
+            continue
+        seen.add(itself)
         ours = [name for name in inner if not _of_the_system(name)]
         left["hidden or of the system, such as @eaDir"] += len(inner) - len(ours)
-        inner[:] = sorted(ours) if (real := os.path.realpath(place)) not in seen else []
-        for name in files if real not in seen else []:
-            path = Path(place, name)
+        inner[:] = sorted(ours)
+        for path in (Path(place, name) for name in files):
             why = _why_not(path)
             if why is None:
                 found.append(path)
             else:
                 left[why] += 1
-        seen.add(real)
     reasons = "; ".join(f"{count} {why}" for why, count in left.most_common() if count)
     if not found:
         raise BadInput(f"{folder} holds no photograph ({reasons or 'it is empty'}): give another folder.")

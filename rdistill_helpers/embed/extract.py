@@ -193,10 +193,14 @@ def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None
         use: what the caller does with images, as in "extract".
 
     Raises:
-        BadInput: no images, a single one, or a tensor of another shape or type.
+        BadInput: no images, a single one, no sequence, or a tensor of another shape or type.
     """
     if isinstance(images, str | Path | Image.Image):
         raise BadInput(f"{takes} many images, but got a single one: put it into a list.")
+    listed = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not hasattr(images, "keys")
+    if not listed or (hasattr(images, "dtype") and not isinstance(images, Tensor)):
+        got = type(images).__name__  # a generator or a set has no order to come back to; an array or a dict has another
+        raise BadInput(f"{takes} a tensor or a list of images, but got a {got}: give list(images), or to_tensor of it.")
     if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
         got = f"{images.dtype} {list(images.shape)}"
         raise BadInput(f"{takes} uint8 images [N, 3, H, W], but got {got}: give pixels from 0 to 255, as of to_tensor.")

@@ -141,7 +141,8 @@ def _unpack_one(archive: Path, place: Callable[[PurePosixPath], Path | None], pr
 def _check_member(member: tarfile.TarInfo, count: int, total: int) -> None:
     """Raise _BadArchive for what no archive of photographs holds."""
     name = member.name
-    if problem := name_problem(name) or ("leads out of the folder" if "\\" in name or ":" in name else None):
+    # On every system: the archives of photographs hold no name that Windows could not open.
+    if problem := name_problem(name, windows=True) or ("leads out of the folder" if "\\" in name else None):
         raise _BadArchive(f"the path {shown(name)} {problem}")
     if not (member.isreg() or member.isdir()) or member.issparse():
         raise _BadArchive(f"{shown(name)} is not a plain file but a link, a device or the like")

@@ -26,6 +26,7 @@ from rdistill_helpers import (
     SfMImages,
     TrainingImages,
 )
+from rdistill_helpers.data.folders import photographs as photographs_in
 from rdistill_helpers.data.images import read_image
 from rdistill_helpers.data.rooms import open_archive
 from rdistill_helpers.fetch import transfer
@@ -43,12 +44,29 @@ GND_ARRAYS = {**GND, "gnd": [{**GND["gnd"][0], "easy": np.array([0]), "bbx": np.
 SFM = {"train": {"cids": ["abcdef1", "abcdef2", "abcdef3"], "cluster": [0, 0, 1], "qidxs": [0], "pidxs": [1]}}
 
 
-def picture(kind: str, mode: str = "RGB") -> bytes:
+def picture(kind: str, mode: str = "RGB", **settings: Any) -> bytes:
     """Makes a small picture as a file."""
     buffer = io.BytesIO()
     pixels = photographs(1, (16, 24))[0].permute(1, 2, 0).numpy()
-    Image.fromarray(pixels).convert(mode).save(buffer, kind)
+    Image.fromarray(pixels).convert(mode).save(buffer, kind, **settings)
     return buffer.getvalue()
+
+
+def kinds() -> list[str]:
+    """Returns the kinds of photographs that this Pillow writes: HEIC and AVIF not everywhere."""
+    Image.init()
+    return [kind for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "MPO", "JPEG2000", "AVIF", "HEIF", "ICO",
+                              "DDS", "PCX", "SGI", "QOI") if kind in Image.SAVE]  # fmt: skip
+
+
+@st.composite
+def damaged_exif(draw: Callable[..., Any]) -> bytes:
+    """Makes a sound JPEG, PNG or WEBP with EXIF data that lie."""
+    exif = Image.Exif()
+    exif[274], exif[271], exif[282] = draw(st.integers(0, 9)), "Camera", 72.0
+    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
+    content = exif.tobytes()
+    return picture(draw(st.sampled_from(["JPEG", "PNG", "WEBP"])), exif=content[:6] + draw(changed(content[6:])))
 
 
 def read_truth(content: bytes, folder: Path) -> object:
@@ -74,8 +92,31 @@ def read_pairs(content: bytes, folder: Path) -> object:
 
 
 def read_photograph(content: bytes, folder: Path) -> object:
-    """Reads a photograph and turns it upright."""
-    return read_image(content, upright=True)
+    """Reads a photograph and turns it upright, whole and made smaller."""
+    with suppress(RDistillError):
+        read_image(content, imsize=4)
+    return read_image(content)
+
+
+def read_sound(content: bytes, folder: Path) -> object:
+    """Reads a photograph whose pixels are sound, which nothing beside them may hide."""
+    try:
+        return read_image(content)
+    except RDistillError as error:
+        raise AssertionError(f"a sound photograph was refused: {error}") from error
+
+
+def read_folder(content: list[tuple[str, bytes]], folder: Path) -> object:
+    """Reads a folder in which files have any name and any content."""
+    for name, file in content:
+        with suppress(OSError, ValueError):  # a name that this system refuses
+            put(folder, "/".join(part for part in name.split("/") if part not in ("", "..")), file)
+    for read in (photographs_in, TrainingImages.from_folder, Benchmark.from_folder):
+        try:
+            read(folder)
+        except RDistillError as error:
+            check_message(error)
+    return Benchmark.from_folder(folder, queries="all")
 
 
 @st.composite
@@ -224,14 +265,18 @@ def read_answers(content: tuple[list[Answer], bytes, bytes, bytes], folder: Path
 
 def readers() -> dict[str, Reader]:
     """Returns the readers by what they read."""
-    pictures = [picture(kind) for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")] + [picture("PNG", "P")]
+    pictures = [picture(kind) for kind in kinds()] + [picture("PNG", "P")]
+    files = st.one_of(st.sampled_from(pictures), st.sampled_from(pictures).flatmap(changed))
+    inside = st.tuples(st.sampled_from(["", "tower/", "@eaDir/", "tower/x.jpg/"]), names).map("".join)
     labels = b"image,room\none,3\n"
     beginnings, lock = st.sampled_from([b"", b"\x80wh"]), st.one_of(st.just(b"{}"), jsoned(LOCK))
     return {
         "ground truth (pickle)": Reader(st.one_of(pickled(GND), pickled(GND_ARRAYS)), read_truth, 110),
         "ground truth (JSON)": Reader(jsoned(GND), read_truth_json, 80),
         "training list (pickle)": Reader(pickled(SFM), read_pairs, 80),
-        "photograph": Reader(st.sampled_from(pictures).flatmap(changed), read_photograph, 150),
+        "photograph": Reader(st.sampled_from(pictures).flatmap(changed), read_photograph, 110),
+        "photograph with damaged EXIF": Reader(damaged_exif(), read_sound, 25),
+        "folder of photographs": Reader(st.lists(st.tuples(inside, files), max_size=8), read_folder, 15),
         "archive (tar.gz)": Reader(tar_archives(), unpack_archive, 60),
         "archive (zip)": Reader(
             st.tuples(changed(rooms()), st.one_of(st.just(labels), changed(labels))), read_rooms, 40
