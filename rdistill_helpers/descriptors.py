@@ -54,15 +54,9 @@ def check_shape(descriptors: Any, name: str, dim: int | None = None) -> None:
     Raises:
         BadInput: They are not real numbers [N, D], are empty, or have another dimension.
     """
-    numbers = (
-        descriptors.dtype.kind in "fiu" if isinstance(descriptors, np.ndarray) else isinstance(descriptors, Tensor)
-    )
-    if not numbers or (isinstance(descriptors, Tensor) and descriptors.is_complex()):
-        kind = (
-            f"{type(descriptors).__name__} of {descriptors.dtype}"
-            if hasattr(descriptors, "dtype")
-            else type(descriptors).__name__
-        )
+    array, tensor = isinstance(descriptors, np.ndarray), isinstance(descriptors, Tensor)
+    if not (array and descriptors.dtype.kind in "fiu") and not (tensor and not descriptors.is_complex()):
+        kind = f"{type(descriptors).__name__} of {descriptors.dtype}" if array or tensor else type(descriptors).__name__
         raise BadInput(
             f"{name} must be a tensor or numpy array of real numbers, not a {kind}: give [N, D] descriptors."
         )

@@ -30,8 +30,7 @@ def teacher_neighbours(teacher_rows: Tensor, k: int, block: int = 1024) -> Tenso
     nearest = []
     for start in range(0, count, block):
         similarity = teacher_rows[start : start + block] @ teacher_rows.T
-        itself = torch.arange(len(similarity), device=similarity.device)
-        similarity[itself, itself + start] = -torch.inf
+        similarity.diagonal(start).fill_(-torch.inf)
         nearest.append(similarity.topk(k).indices)
     return torch.cat(nearest)
 

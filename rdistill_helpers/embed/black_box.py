@@ -6,8 +6,7 @@ cannot come apart, whatever is killed when. Whoever opens the same file again fi
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,8 +92,7 @@ class BlackBoxTeacher:
         Raises:
             BadInput: the ledger is damaged or cannot be used.
         """
-        dim = self._owner()[1]
-        return None if dim is None else int(dim)
+        return self._owner()[1]
 
     def query(self, images: Tensor | Sequence[Photo], progress: bool = True) -> Tensor:
         """The teacher's descriptors of images; only images never asked before are sent and charged.
@@ -150,7 +148,8 @@ class BlackBoxTeacher:
     def _open(self) -> None:
         """Make the ledger, or check that it is whole and this teacher's."""
         self._execute("PRAGMA trusted_schema = OFF")  # the file may come from somebody else
-        with self._transaction():
+        self._execute("BEGIN IMMEDIATE")
+        with self._database:
             ledger_id = self._execute("PRAGMA application_id")[0][0]
             if ledger_id == 0 and not self._execute("SELECT 1 FROM sqlite_master"):
                 self._execute(f"PRAGMA application_id = {LEDGER_ID}")
@@ -159,6 +158,7 @@ class BlackBoxTeacher:
                 self._execute("INSERT INTO teacher (name) VALUES (?)", (self.name,))
             elif ledger_id != LEDGER_ID:
                 raise BadInput(f"{self.ledger} is a database of something else and not a ledger: give another path.")
+            self._execute("COMMIT")
         if self._execute("PRAGMA quick_check(1)") != [("ok",)]:
             raise self._damaged("its check fails")
         if self._execute("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"):
@@ -177,8 +177,9 @@ class BlackBoxTeacher:
 
     def _pay(self, batch: list[tuple[bytes, int]], images: Tensor | Sequence[Photo]) -> None:
         """Send one batch of (key, index) and write descriptors and charge in one transaction."""
-        with self._transaction():
-            # The ledger is locked from here on: what another process paid for in the meantime is not paid twice.
+        # The ledger is locked from here on: what another process paid for in the meantime is not paid twice.
+        self._execute("BEGIN IMMEDIATE")
+        with self._database:
             batch = [(key, index) for key, index in batch if not self._is_paid(key)]
             if not batch:
                 return
@@ -189,6 +190,7 @@ class BlackBoxTeacher:
             self._execute("UPDATE teacher SET dim = ?", (descriptors.shape[1],))
             for (key, _), descriptor in zip(batch, descriptors.numpy().astype("<f4"), strict=True):
                 self._execute("INSERT INTO paid (image, row) VALUES (?, ?)", (key, descriptor.tobytes()))
+            self._execute("COMMIT")
 
     def _checked(self, answer: object, count: int) -> Tensor:
         """The teacher's answer as float32 [count, D] on the CPU, or BadInput."""
@@ -221,18 +223,6 @@ class BlackBoxTeacher:
         if not abs(float(np.linalg.norm(descriptor)) - 1) <= LENGTH_TOLERANCE:
             raise self._damaged("a descriptor is not finite, or has not length 1")
         return descriptor
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing; the write lock is held from the start, so that what was read stays true."""
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.rollback()
-            raise
-        self._execute("COMMIT")
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Run one statement on the ledger; BadInput where it fails."""

@@ -94,13 +94,11 @@ def show_figure(fig: "Figure", alt: str | None = None) -> None:
         plt.close(fig)
         print(f"<figure: {alt}>")
         return
-    photographs = any(ax.images for ax in fig.axes)
-    kind = "jpeg" if photographs else "png"
+    kind, dpi, settings = "png", PRINT_DPI, {}
+    if any(ax.images for ax in fig.axes):
+        kind, dpi, settings = "jpeg", PHOTO_DPI, {"quality": 85, "subsampling": 0, "optimize": True}
     picture = io.BytesIO()
-    if photographs:
-        fig.savefig(picture, format=kind, dpi=PHOTO_DPI, pil_kwargs={"quality": 85, "subsampling": 0, "optimize": True})
-    else:
-        fig.savefig(picture, format=kind, dpi=PRINT_DPI)
+    fig.savefig(picture, format=kind, dpi=dpi, pil_kwargs=settings)
     # Closed, so that a notebook, which shows all open figures when a cell ends, does not show it a second time.
     plt.close(fig)
     width, height = fig.get_size_inches() * SHOWN_DPI

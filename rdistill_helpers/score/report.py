@@ -56,28 +56,18 @@ class Report:
     hard: Measures
     name: str = ""
 
-    def _lines(self) -> list[list[str]]:
-        ks = list(self.medium.mP)
-        lines = [[self.name or "mAP in %", "mAP", *(f"mP@{k}" for k in ks)]]
-        for protocol in PROTOCOLS:
-            measures: Measures = getattr(self, protocol)
-            lines.append([protocol, *(f"{100 * v:.1f}" for v in (measures.mAP, *measures.mP.values()))])
-        return lines
-
     def __repr__(self) -> str:
         parts = ", ".join(f"{protocol} mAP {100 * getattr(self, protocol).mAP:.1f} %" for protocol in PROTOCOLS)
         return f"Report({self.name!r}: {parts})"
 
     def __str__(self) -> str:
-        first, *rest = self._lines()
-        wide = max(len(line[0]) for line in (first, *rest))
-        return "\n".join(line[0].ljust(wide) + "".join(v.rjust(8) for v in line[1:]) for line in (first, *rest))
+        return self._percent().to_string(float_format="{:.1f}".format, na_rep="nan")
 
     def _repr_html_(self) -> str:
-        first, *rest = self._lines()
-        head = "".join(f"<th>{v}</th>" for v in first)
-        body = "".join(f"<tr><th>{t[0]}</th>" + "".join(f"<td>{v}</td>" for v in t[1:]) + "</tr>" for t in rest)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return self._percent().to_html(float_format="{:.1f}".format, na_rep="nan")
+
+    def _percent(self) -> "pandas.DataFrame":
+        return (100 * self.to_frame()).rename_axis(columns=self.name or "mAP in %")
 
     def to_frame(self) -> "pandas.DataFrame":
         """Gives the scores as a data frame.
@@ -87,10 +77,10 @@ class Report:
         """
         import pandas
 
-        scores = {
-            p: {"mAP": m.mAP, **{f"mP@{k}": v for k, v in m.mP.items()}} for p in PROTOCOLS for m in (getattr(self, p),)
-        }
-        return pandas.DataFrame.from_dict(scores, orient="index")
+        measures: list[Measures] = [getattr(self, protocol) for protocol in PROTOCOLS]
+        return pandas.DataFrame(
+            [{"mAP": m.mAP, **{f"mP@{k}": v for k, v in m.mP.items()}} for m in measures], index=list(PROTOCOLS)
+        )
 
 
 def evaluate(
