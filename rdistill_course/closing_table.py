@@ -1,10 +1,12 @@
 """The closing table of the course: one row a method, its mAP under the easy, medium and hard protocol.
 
 The rows travel between notebooks and scripts as a small JSON file, a list of {"name", "easy", "medium", "hard"} with
-mAP as fractions; print shows percent.
+mAP as fractions; print shows percent. A protocol under which no query has positives, such as hard with one's own photographs
+in folders, has no score: nan in a row, null in the file, a dash where it is shown.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
@@ -12,13 +14,14 @@ from typing import Any, Literal, Protocol, TypedDict
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.runs import runs_root
+from rdistill_helpers.score.report import percent
 
 Level = Literal["easy", "medium", "hard"]
 LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
 
 
 class ScoreRow(TypedDict):
-    """mAP of one method, as fractions."""
+    """mAP of one method, as fractions; nan where a protocol has no positives."""
 
     name: str
     easy: float
@@ -51,7 +54,7 @@ def score_row(name: str, report: _ReportLike) -> ScoreRow:
         Its name and mAP, as fractions.
 
     Raises:
-        BadInput: a score that is no fraction, as of a protocol without positives.
+        BadInput: a score that is no fraction.
     """
     return _checked({"name": name, "easy": report.easy.mAP, "medium": report.medium.mAP, "hard": report.hard.mAP})
 
@@ -79,7 +82,9 @@ def write_scores(rows: Sequence[ScoreRow], path: str | Path | None = None) -> Pa
         BadInput: a row that is none, or a path that cannot be written.
     """
     path = course_scores_path() if path is None else Path(path)
-    text = json.dumps([_checked(row) for row in rows], indent=1)
+    checked = [_checked(row) for row in rows]
+    plain = [{name: None if value != value else value for name, value in row.items()} for row in checked]
+    text = json.dumps(plain, indent=1)
     with written_whole(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
     return path
@@ -120,8 +125,7 @@ def format_scores(rows: Sequence[ScoreRow]) -> str:
     width = max([len(head), *(len(row["name"]) for row in rows)])
     lines = [f"{head:<{width}}  {'Easy':>6}  {'Medium':>6}  {'Hard':>6}", "-" * (width + 24)]
     for row in rows:
-        easy, medium, hard = (f"{100 * row[level]:6.1f}" for level in LEVELS)
-        lines.append(f"{row['name']:<{width}}  {easy}  {medium}  {hard}")
+        lines.append("  ".join([f"{row['name']:<{width}}", *(f"{percent(row[level]):>6}" for level in LEVELS)]))
     return "\n".join(lines)
 
 
@@ -129,12 +133,12 @@ def _checked(row: Mapping[str, Any]) -> ScoreRow:
     """The row as plain Python values; BadInput when a part is missing or is no fraction."""
     try:
         name = str(row["name"])
-        easy, medium, hard = (float(row[level]) for level in LEVELS)
+        easy, medium, hard = (math.nan if row[level] is None else float(row[level]) for level in LEVELS)
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise BadInput(
             f"A row of scores needs name, easy, medium and hard, and {shown(row)} lacks some of it."
         ) from error
-    if not all(0 <= value <= 1 for value in (easy, medium, hard)):
+    if not all(math.isnan(value) or 0 <= value <= 1 for value in (easy, medium, hard)):
         raise BadInput(
             f"The scores of {shown(name)} must be mAP as fractions from 0 to 1, not {easy}, {medium}, {hard}."
         )

@@ -21,7 +21,7 @@ from rdistill_helpers.plots.tiles import (
     tiles,
     title_above,
 )
-from rdistill_helpers.score.report import PROTOCOLS
+from rdistill_helpers.score.report import PROTOCOLS, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "F
     """mAP of several methods under the easy, medium and hard protocol, side by side, in percent.
 
     Args:
-        rows: for each method {"name", "easy", "medium", "hard"}, mAP as fractions.
+        rows: for each method {"name", "easy", "medium", "hard"}, mAP as fractions; nan is shown as a dash.
         alt: the figure's description; without it, one is made from what it shows.
 
     Returns:
@@ -156,22 +156,23 @@ def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "F
     fig = Figure(figsize=(7.0, 0.8 + 0.36 * len(rows)), layout="constrained")
     panels = fig.subplots(1, 3, sharex=True, sharey=True)
     places = np.arange(len(rows))[::-1]
-    most = max(100 * row[level] for row in rows for level in PROTOCOLS)
+    most = max((100 * row[level] for row in rows for level in PROTOCOLS if row[level] == row[level]), default=100)
     for ax, level in zip(panels, PROTOCOLS, strict=True):
-        values = [100 * row[level] for row in rows]
+        values = np.nan_to_num([100 * row[level] for row in rows])
         bars = ax.barh(
             places, values, height=0.7, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))], edgecolor="white"
         )
-        for number, (bar, value) in enumerate(zip(bars, values, strict=True)):
+        for number, (bar, value, row) in enumerate(zip(bars, values, rows, strict=True)):
             bar.set_hatch(HATCHES[number % len(HATCHES)])
-            ax.text(value + most / 50, bar.get_y() + bar.get_height() / 2, f"{value:.1f}", va="center", fontsize=8)
+            place = value + most / 50, bar.get_y() + bar.get_height() / 2
+            ax.text(*place, percent(row[level]), va="center", fontsize=8)
         ax.set_title(level)
         ax.grid(axis="y", visible=False)
     panels[0].set_yticks(places, [row["name"] for row in rows])
     panels[0].set_xlim(0, most * 1.2)
     panels[1].set_xlabel("mAP in %")
     said = "; ".join(
-        f"{row['name']} " + ", ".join(f"{level} {100 * row[level]:.1f}" for level in PROTOCOLS) for row in rows
+        f"{row['name']} " + ", ".join(f"{level} {percent(row[level])}" for level in PROTOCOLS) for row in rows
     )
     fig.set_label(alt or f"mAP in percent of {len(rows)} methods: {said}.")
     return fig

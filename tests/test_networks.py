@@ -512,6 +512,40 @@ def test_saved_network_comes_back_the_same(tmp_path, dim):
     assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda net: nn.DataParallel(torch.compile(net))])
+def test_a_wrapped_network_is_saved_and_averages_scales_as_the_one_inside(tmp_path, wrap):
+    net = RetrievalNet("squeezenet1_1").eval()
+    wrapped = wrap(net)
+    save_network(wrapped, tmp_path / "net.safetensors")
+    torch.testing.assert_close(load_network(tmp_path / "net.safetensors").state_dict(), net.state_dict())
+    if not hasattr(wrapped, "_orig_mod"):  # compiling takes long
+        scales = recommended_scales(net)
+        images = (255 * pixels()).to(torch.uint8)
+        expected = extract(net, images, scales, progress=False)
+        if isinstance(wrapped.module, RetrievalNet):
+            torch.testing.assert_close(extract(wrapped, images, scales, progress=False), expected)
+    assert recommended_scales(wrap(RetrievalNet("squeezenet1_1", dim=8))) == (1, 2**0.5, 2**-0.5)
+
+
+def test_another_network_is_not_saved(tmp_path):
+    with refused("save_network writes a RetrievalNet, not Linear"):
+        save_network(nn.Linear(2, 2), tmp_path / "net.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_that_a_wrapper_made_longer_are_those_of_the_network(tmp_path, prefix):
+    net = RetrievalNet("squeezenet1_1", weights=None, dim=8)
+    state = {prefix + name: value for name, value in net.state_dict().items()}
+    meta = published_meta("squeezenet1_1", 8, whitening=True)
+    torch.save({"meta": meta, "state_dict": state}, tmp_path / "net.pth")
+    torch.testing.assert_close(load_published(tmp_path / "net.pth").state_dict(), net.state_dict())
+    classifier = models.squeezenet1_1()
+    torch.save({prefix + name: value for name, value in classifier.state_dict().items()}, tmp_path / "classifier.pth")
+    own = RetrievalNet("squeezenet1_1", weights=tmp_path / "classifier.pth").features[0].weight
+    assert own.equal(classifier.features[0].weight)
+
+
 def test_half_precision_saves_half_the_bytes_and_keeps_the_descriptors(tmp_path):
     net = RetrievalNet().eval()
     save_network(net, tmp_path / "full.safetensors")

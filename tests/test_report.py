@@ -315,7 +315,22 @@ def test_descriptors_that_cannot_be_compared_are_refused(queries, database, mess
         evaluate(queries, database, make_benchmark())
 
 
-@pytest.mark.parametrize("ranking", [[[0, 0]] * 4, [[-1, 2]] * 4, [[0.5, 1]] * 4, [[0, 1]] * 3])
+def test_rankings_may_be_of_different_lengths_and_come_one_by_one():
+    benchmark = make_benchmark()
+    ranking = torch.stack([torch.randperm(30, generator=torch.Generator().manual_seed(seed)) for seed in range(4)])
+    lists = [line[:length].tolist() for line, length in zip(ranking, (30, 7, 0, 12), strict=True)]
+    filled = np.full((4, 30), -1)
+    for line, short in zip(filled, lists, strict=True):
+        line[: len(short)] = short
+    expected = evaluate_ranking(filled, benchmark).to_frame()
+    for same in (lists, (line for line in lists), [np.array(line, np.int64) for line in lists]):
+        assert evaluate_ranking(same, benchmark).to_frame().equals(expected)
+
+
+@pytest.mark.parametrize(
+    "ranking",
+    [[[0, 0]] * 4, [[-1, 2]] * 4, [[0.5, 1]] * 4, [[0, 1]] * 3, 7, None, [3] * 4, ["ab"] * 4, [[[0], [1, 2]]] * 4],
+)
 def test_rankings_that_are_none_are_refused(ranking):
     with pytest.raises(BadInput, match="ranking"):
         evaluate_ranking(ranking, make_benchmark())

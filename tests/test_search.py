@@ -1,5 +1,6 @@
 """Exact and FAISS neighbours."""
 
+import faiss
 import pytest
 import torch
 import torch.nn.functional as F
@@ -90,6 +91,28 @@ def test_several_indexes_are_one_behind_the_other():
     assert search(queries, None, k=100, index=parts)[1].sort(1).values.tolist() == [list(range(100))] * 5
     with pytest.raises(BadInput, match="101 neighbours cannot be found among 100"):
         search(queries, None, k=101, index=parts)
+
+
+@pytest.mark.parametrize("kind", ["IndexFlatL2", "IndexHNSWFlat"])
+def test_an_index_of_distances_finds_the_same_as_one_of_similarities(kind):
+    queries, database = rows(5), rows(100, seed=1)
+    near, far = (getattr(faiss, kind)(16, *([32] if "HNSW" in kind else [])) for _ in range(2))
+    near.add(database[:60].numpy())
+    far.add(database[60:].numpy())
+    assert near.metric_type == faiss.METRIC_L2
+    values, found = search(queries, None, index=[near, far])
+    best, order = search(queries, database)
+    torch.testing.assert_close(values, best, rtol=0, atol=1e-5)
+    assert torch.equal(found, order)
+    _, found = search(queries, None, index=[near, build_index(database[60:])])
+    assert torch.equal(found, order)
+
+
+def test_an_index_of_another_metric_is_refused():
+    index = faiss.IndexFlat(16, faiss.METRIC_L1)
+    index.add(rows(6).numpy())
+    with pytest.raises(BadInput, match="gives no similarities"):
+        search(rows(2), None, k=1, index=index)
 
 
 def test_recall_is_the_share_of_exact_neighbours_found():

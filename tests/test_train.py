@@ -6,6 +6,7 @@ import itertools
 import json
 import statistics
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -584,6 +585,36 @@ def test_settings_that_train_nothing_are_refused(settings):
 def test_a_training_that_blows_up_stops():
     with pytest.raises(RDistillError, match="smaller learning rate"):
         short(loss=lambda student_rows, teacher_rows: student_rows.sum() * float("nan"))
+
+
+def test_places_may_be_texts():
+    images, _, labels = data()
+    names = [f"place {label}" for label in labels.tolist()]
+    training = Training(steps=2, progress=False)
+    expected = train_supervised(TinyStudent(), images, labels, classes=4, training=training)[1].loss
+    for given in (names, np.array(names), labels.tolist(), labels.to(torch.uint8)):
+        _, history = train_supervised(TinyStudent(), images, given, classes=4, training=training)
+        assert history.loss == expected
+    queries, positives = pairs_of(labels)
+    settings = {"pairs": Pairs(tuples=2, negatives=2), "training": training}
+    one, other = (
+        train_on_pairs(TinyStudent(), images, *lists, **settings)[1].loss
+        for lists in ((labels, queries, positives), (names, queries.tolist(), positives.tolist()))
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("labels", [[0.5] * 40, [None] * 40, [["a"]] * 40, torch.zeros(40)])
+def test_labels_that_are_neither_numbers_nor_texts_are_refused(labels):
+    with pytest.raises(BadInput, match="give one integer or text for each image"):
+        train_supervised(TinyStudent(), data()[0], labels)
+
+
+def test_a_list_of_images_is_no_tensor_of_them():
+    images, rows, labels = data()
+    for training, given in ((distill, rows), (train_supervised, labels)):
+        with pytest.raises(BadInput, match=r"but got a list: give TrainingImages.pixels\(\) or to_tensor\(images\)"):
+            training(TinyStudent(), list(images), given)
 
 
 def test_labels_that_do_not_fit_are_refused():

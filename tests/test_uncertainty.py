@@ -1,6 +1,7 @@
 """Intervals and tests of average precision, against scipy's and against counting by hand."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -75,9 +76,7 @@ def test_the_seed_decides_the_draws():
     assert bootstrap(random_ap(), seed=1) != bootstrap(random_ap(), seed=2)
 
 
-@pytest.mark.parametrize(
-    "ap", [torch.rand(5), torch.rand(0, 3), torch.full((2, 2), torch.nan), torch.ones(2, 2).long()]
-)
+@pytest.mark.parametrize("ap", [torch.rand(5), torch.rand(0, 3), torch.ones(2, 2).long()])
 def test_values_that_are_none_are_refused(ap):
     with pytest.raises(BadInput):
         bootstrap(ap)
@@ -102,3 +101,11 @@ def test_an_interval_prints_in_percent():
 def test_a_difference_says_on_which_side_of_0_it_lies():
     sides = [Interval(0.1, low, high).side for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))]
     assert sides == ["above", "below", "not told apart", "not told apart"]
+
+
+def test_a_protocol_without_positives_has_neither_a_mean_nor_a_difference():
+    nothing = torch.full((2, 3), torch.nan)
+    for interval in (bootstrap(nothing), paired_bootstrap(nothing, nothing)):
+        assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
+        assert str(interval) == "-" and interval.side == "not told apart"
+    assert math.isnan(sign_flip_test(nothing, nothing))

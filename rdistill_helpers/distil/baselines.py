@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rdistill_helpers.distil.batches import class_batches, hard_negatives
+from rdistill_helpers.distil.batches import class_batches, hard_negatives, numbered
 from rdistill_helpers.distil.distill import forward_from
 from rdistill_helpers.distil.fingerprint import of_function, of_tensor
 from rdistill_helpers.distil.history import History
@@ -26,7 +26,7 @@ BASELINE = Training(steps=150, lr=3e-5)
 def train_supervised(
     student: nn.Module,
     images: Tensor | Photographs | KeptMaps,
-    labels: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray | Sequence[int | str],
     loss: str | Callable[[Tensor, Tensor], Tensor] = "contrastive",
     classes: int = 12,
     per_class: int = 4,
@@ -39,7 +39,7 @@ def train_supervised(
     Args:
         student: the network, trained in place.
         images: uint8 [N, 3, H, W], or maps of them that the student's frozen parts gave.
-        labels: [N] integers, the place of each image.
+        labels: [N] integers or texts, the place of each image.
         loss: "contrastive" (distance of positive pairs plus what negative pairs lack to the margin 0.85 in Euclidean
             distance), "multi_similarity", both from pytorch-metric-learning, or a function of (descriptors, labels).
         classes: places in each batch.
@@ -58,9 +58,7 @@ def train_supervised(
         multi_similarity: Wang et al., CVPR 2019.
     """
     device = device_of(student, training.device)
-    labels = torch.as_tensor(labels)
-    if labels.ndim != 1 or labels.is_floating_point():
-        raise BadInput(f"The labels are {labels.dtype} {list(labels.shape)}: give one integer for each image, [N].")
+    labels = numbered(labels, "labels")
     views = as_views(images, len(labels), "labels", training, device)
     own = {
         "loss": loss if isinstance(loss, str) else of_function(loss), "classes": classes, "per_class": per_class,
@@ -109,7 +107,7 @@ class Pairs:
 def train_on_pairs(
     student: nn.Module,
     images: Tensor,
-    clusters: Tensor,
+    clusters: Tensor | Sequence[int | str],
     queries: Tensor,
     positives: Tensor,
     pairs: Pairs = Pairs(),  # noqa: B008 - frozen
@@ -121,7 +119,7 @@ def train_on_pairs(
     Args:
         student: the network, trained in place.
         images: uint8 [N, 3, H, W].
-        clusters: int64 [N]; photographs of different clusters show different places.
+        clusters: [N] integers or texts; photographs of different clusters show different places.
         queries: int64 [P], positions in `images`.
         positives: int64 [P], the position of a match of each query.
         pairs: how batches are made.
@@ -137,6 +135,7 @@ def train_on_pairs(
     Source:
         Radenovic, Tolias and Chum, TPAMI 2019.
     """
+    clusters, queries, positives = numbered(clusters, "clusters"), torch.as_tensor(queries), torch.as_tensor(positives)
     views = as_views(images, len(clusters), "clusters", training, device_of(student, training.device))
     if len(queries) != len(positives) or len(queries) < 1:
         raise BadInput(

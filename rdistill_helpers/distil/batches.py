@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,6 +82,29 @@ def _tuple_batch(nearest: Tensor, anchors: int, size: int, generator: torch.Gene
     shuffled = torch.randperm(len(nearest), generator=generator)[:size]  # its first `anchors` are the anchors
     wanted = torch.cat([shuffled[:anchors], nearest[shuffled[:anchors]].flatten(), shuffled[anchors:]])
     return torch.tensor(list(dict.fromkeys(wanted.tolist()))[:size])
+
+
+def numbered(labels: Any, what: str) -> Tensor:
+    """Labels as numbers, the same for equal ones.
+
+    Args:
+        labels: [N] integers or texts, in a tensor, an array or a list.
+        what: what an error calls them.
+
+    Returns:
+        int64 [N]; texts are numbered in their order.
+
+    Raises:
+        BadInput: for anything else.
+    """
+    found = labels.cpu().numpy() if isinstance(labels, Tensor) else np.array(labels, None if len(labels) else int)
+    if found.dtype.kind == "U":
+        found = np.unique(found, return_inverse=True)[1]
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise BadInput(
+            f"The {what} are {found.dtype} {list(found.shape)}: give one integer or text for each image, [N]."
+        )
+    return torch.from_numpy(found.astype(np.int64))
 
 
 def class_batches(

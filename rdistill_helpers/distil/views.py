@@ -35,9 +35,10 @@ class Photographs:
 
     def __post_init__(self) -> None:
         images = self.images
-        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            got = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
             raise BadInput(
-                f"Training takes the images as uint8 [N, 3, H, W], but got {images.dtype} {list(images.shape)}: "
+                f"Training takes the images as uint8 [N, 3, H, W], but got {got}: "
                 "give TrainingImages.pixels() or to_tensor(images)."
             )
 
@@ -128,7 +129,8 @@ def as_views(
     Raises:
         BadInput: for images of another type or number.
     """
-    views = Photographs(images, training.augment, device=device) if isinstance(images, Tensor) else images
-    if len(views) != count:
-        raise BadInput(f"There are {len(views)} images and {count} {what}: give one for each image, in their order.")
-    return views
+    if not isinstance(images, Photographs | KeptMaps):
+        images = Photographs(images, training.augment, device=device)
+    if len(images) != count:
+        raise BadInput(f"There are {len(images)} images and {count} {what}: give one for each image, in their order.")
+    return images

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.data.read_ahead import read_ahead
 from rdistill_helpers.embed.folding import folded
-from rdistill_helpers.embed.network import resized
+from rdistill_helpers.embed.network import resized, unwrapped
 from rdistill_helpers.embed.pooling import GeM, power_mean
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.memory import keep_freed_memory, moved
@@ -162,9 +162,9 @@ def multi_scale(net: nn.Module, images: Tensor, scales: Sequence[float]) -> Tens
     """
     if tuple(scales) == (1,):
         return _of_batch(net, images)
-    pool = getattr(net, "pool", None)
+    pool = getattr(unwrapped(net), "pool", None)
     found = torch.stack([_of_batch(net, resized(images, scale)) for scale in scales])
-    if isinstance(pool, GeM) and getattr(net, "whiten", None) is None:
+    if isinstance(pool, GeM) and getattr(unwrapped(net), "whiten", None) is None:
         return power_mean(found, pool.p, 0, eps=1e-30)
     return found.mean(0)
 
@@ -181,7 +181,7 @@ def recommended_scales(net: nn.Module) -> tuple[float, ...]:
 
     Source: cnnimageretrieval-pytorch, the figures in its README.
     """
-    return (1, 2**0.5, 2**-0.5) if getattr(net, "whiten", None) is not None else (1, 2**-0.5, 0.5)
+    return (1, 2**0.5, 2**-0.5) if getattr(unwrapped(net), "whiten", None) is not None else (1, 2**-0.5, 0.5)
 
 
 def check_photos(images: Tensor | Sequence[Photo], takes: str, use: str) -> None:

@@ -248,13 +248,26 @@ def resized(images: Tensor, factor: float) -> Tensor:
     return F.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **metadata: Any) -> None:
+def unwrapped(net: Any) -> Any:
+    """The network inside of what DataParallel, DistributedDataParallel and torch.compile make of one.
+
+    Args:
+        net: a network, wrapped or not.
+
+    Returns:
+        The network itself.
+    """
+    inner = getattr(net, "module", getattr(net, "_orig_mod", None))
+    return net if inner is None else unwrapped(inner)
+
+
+def save_network(net: nn.Module, path: str | Path, half: bool = False, **metadata: Any) -> None:
     """Write weights and architecture as one safetensors file; `load_network` needs nothing else.
 
     The file appears whole or not at all.
 
     Args:
-        net: the network.
+        net: the network; one that DataParallel or torch.compile wrapped is written as it is inside.
         path: the file to write; its folder is made.
         half: store matrices and convolutions as float16; biases, BatchNorm statistics and GeM's p stay float32, for they
             cost nothing and lose most.
@@ -262,11 +275,14 @@ def save_network(net: RetrievalNet, path: str | Path, half: bool = False, **meta
             (`scale`, say) replaces it in the file.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput: another kind of network, or a file that cannot be written.
         InUse: another process is writing it.
     """
     from safetensors.torch import save
 
+    net = unwrapped(net)
+    if not isinstance(net, RetrievalNet):
+        raise BadInput(f"save_network writes a RetrievalNet, not {type(net).__name__}: keep others with torch.save.")
     header = {name: getattr(net, name) for name in ("backbone", "pooling", "scale", "channels")}
     header |= {name: getattr(net, name).flatten().tolist() for name in ("mean", "std")}
     header |= {"dim": None if net.whiten is None else net.dim, **metadata}

@@ -81,14 +81,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def check_state(state: Any, path: Path) -> dict[str, Tensor]:
-    """The same mapping, once it is known to be a state dict.
+    """The state dict that was read from a file.
 
     Args:
         state: anything read from a file.
         path: the file, for the message.
 
     Returns:
-        `state` itself.
+        The tensors by the names that the network itself has: wrappers such as DataParallel put "module." in front of all.
 
     Raises:
         BadInput: it is no mapping from names to tensors.
@@ -97,7 +97,10 @@ def check_state(state: Any, path: Path) -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
     ):
         raise BadInput(f"{path} holds something else than weights: give the file of a state dict, or fetch it again.")
-    return state  # type: ignore[return-value]
+    for prefix in ("module.", "_orig_mod."):
+        if state and all(name.startswith(prefix) for name in state):
+            return check_state({name.removeprefix(prefix): value for name, value in state.items()}, path)
+    return dict(state)
 
 
 def _check_there(path: Path) -> None:

@@ -42,7 +42,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of one system on one benchmark. Prints as a table in percent.
+    """Scores of one system on one benchmark. Prints as a table in percent, with a dash where no query has positives.
 
     Attributes:
         easy: Scores under the easy protocol.
@@ -57,14 +57,14 @@ class Report:
     name: str = ""
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{protocol} mAP {100 * getattr(self, protocol).mAP:.1f} %" for protocol in PROTOCOLS)
+        parts = ", ".join(f"{protocol} mAP {percent(getattr(self, protocol).mAP)} %" for protocol in PROTOCOLS)
         return f"Report({self.name!r}: {parts})"
 
     def __str__(self) -> str:
-        return self._percent().to_string(float_format="{:.1f}".format, na_rep="nan")
+        return self._percent().to_string(float_format="{:.1f}".format, na_rep="-")
 
     def _repr_html_(self) -> str:
-        return self._percent().to_html(float_format="{:.1f}".format, na_rep="nan")
+        return self._percent().to_html(float_format="{:.1f}".format, na_rep="-")
 
     def _percent(self) -> "pandas.DataFrame":
         return (100 * self.to_frame()).rename_axis(columns=self.name or "mAP in %")
@@ -81,6 +81,18 @@ class Report:
         return pandas.DataFrame(
             [{"mAP": m.mAP, **{f"mP@{k}": v for k, v in m.mP.items()}} for m in measures], index=list(PROTOCOLS)
         )
+
+
+def percent(score: float) -> str:
+    """Writes a score for tables and figures.
+
+    Args:
+        score: A fraction, or nan for a protocol under which no query has positives.
+
+    Returns:
+        Percent with one decimal, or a dash.
+    """
+    return "-" if np.isnan(score) else f"{100 * score:.1f}"
 
 
 def evaluate(
@@ -140,9 +152,9 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
     """Scores ranked lists made elsewhere, under the easy, medium and hard protocols.
 
     Args:
-        ranking: Positions in the database, whole numbers [Q, n], best first. n may be less than the database; positives that
-            are not listed count as not found. Positions behind the last image of the benchmark are distractors. -1 at the end
-            of a list, as FAISS fills it, is ignored.
+        ranking: A list for each of the Q queries, of positions in the database, whole numbers, best first. Lists may be short
+            and of different lengths; positives that are not listed count as not found. Positions behind the last image of the
+            benchmark are distractors. -1 at the end of a list, as FAISS fills it, is ignored.
         benchmark: The benchmark.
         ks: Cut-offs of the mean precision.
         name: What the report calls the system.
@@ -151,17 +163,23 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
         The scores.
 
     Raises:
-        BadInput: The ranking has another shape, a list names an image twice or holds a negative position before its end, or a
-            cut-off is below 1.
+        BadInput: There is not one list of whole numbers for each query, a list names an image twice or holds a negative
+            position before its end, or a cut-off is below 1.
 
     Source: Radenovic et al., "Revisiting Oxford and Paris", CVPR 2018.
     """
     _check_cuts(ks)
-    lists = np.asarray(ranking)
-    if lists.ndim != 2 or len(lists) != len(benchmark.query_names) or not np.issubdtype(lists.dtype, np.integer):
+    wanted = len(benchmark.query_names)
+    try:
+        lists = [np.asarray(line) for line in ranking]
+    except (TypeError, ValueError):
+        lists = []
+    wrong = [line for line in lists if line.ndim != 1 or (len(line) and line.dtype.kind not in "iu")]
+    if len(lists) != wanted or wrong:
+        got = f"one is {wrong[0].dtype} {list(wrong[0].shape)}" if wrong else f"are {len(lists)}"
         raise BadInput(
-            f"The ranking must be whole numbers [{len(benchmark.query_names)}, n], one list a query, "
-            f"but is {lists.dtype} {lists.shape}: give database positions, best first."
+            f"The ranking must be {wanted} lists of whole numbers, one for each query, but {got}: "
+            "give database positions, best first."
         )
     ranks = []
     for i, (line, gnd) in enumerate(zip(lists, benchmark.ground_truth, strict=True)):

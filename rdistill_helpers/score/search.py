@@ -35,7 +35,8 @@ def search(
         database: Descriptors [N, D], L2-normalised, or a list of such arrays, one behind the other; memory-mapped ones
             included. None with an index.
         k: Number of neighbours, from 1 to N.
-        index: An index of `build_index`, or a list of them, one for each part of the database, one behind the other.
+        index: An index of `build_index`, or any other of FAISS by inner product or Euclidean distance, of L2-normalised
+            descriptors; or a list of them, one for each part of the database, one behind the other.
         device: Where the similarities of an exact search are computed. None for the CPU.
 
     Returns:
@@ -57,6 +58,8 @@ def search(
 
 def _search_indexes(queries: Tensor, indexes: Sequence[Any], k: int) -> tuple[Tensor, Tensor]:
     """The best of what each FAISS index finds, positions counted through all of them."""
+    import faiss
+
     check_count(k, sum(index.ntotal for index in indexes))
     values, numbers, first = [], [], 0
     for index in indexes:
@@ -67,7 +70,12 @@ def _search_indexes(queries: Tensor, indexes: Sequence[Any], k: int) -> tuple[Te
         found, positions = map(
             torch.from_numpy, index.search(np.ascontiguousarray(queries.numpy()), min(k, index.ntotal))
         )
-        values.append(found)
+        if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2):
+            raise BadInput(
+                f"An index of FAISS's metric {index.metric_type} gives no similarities: make it with build_index."
+            )
+        # The squared distance of two descriptors of length 1 is 2 - 2 times their similarity.
+        values.append(1 - found / 2 if index.metric_type == faiss.METRIC_L2 else found)
         numbers.append(torch.where(positions < 0, positions, positions + first))
         first += index.ntotal
     # What was not found has the lowest similarity there is; the sort is stable, so the lower position stays first.

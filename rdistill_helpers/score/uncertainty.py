@@ -1,11 +1,13 @@
 """How sure a mean average precision is: intervals over seeds and queries, and whether two methods differ.
 
 Everything takes the average precision of each query, for each training of a method: [S, Q], S seeds and Q queries, as
-`Report.medium.ap` gives it for one. Queries without positives are nan and stay out, as in the protocol.
+`Report.medium.ap` gives it for one. Queries without positives are nan and stay out, as in the protocol; where no query has
+any, as under the hard protocol of one's own photographs in folders, all results are nan.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +36,9 @@ class Interval:
         return "above" if self.low > 0 else "below" if self.high < 0 else "not told apart"
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return (
+            "-" if math.isnan(self.mean) else f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        )
 
 
 def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
@@ -53,7 +57,7 @@ def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 
         The mean with its interval.
 
     Raises:
-        BadInput: `ap` is not [S, Q], has no values or is nan for a query of some seeds; or the level is not in (0, 1).
+        BadInput: `ap` is not [S, Q] or is nan for a query of some seeds; or the level is not in (0, 1).
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
@@ -62,6 +66,8 @@ def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 
         raise BadInput(
             f"An interval of level {level} from {draws} draws does not exist: give 0 < level < 1, draws >= 1."
         )
+    if not values.numel():
+        return Interval(math.nan, math.nan, math.nan)
     generator = torch.Generator().manual_seed(seed)
     seeds, queries = values.shape
     means = torch.empty(draws, dtype=torch.float64)
@@ -117,6 +123,8 @@ def sign_flip_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0
     for information retrieval evaluation", CIKM 2007.
     """
     of_query = _known(_difference(ap, other)).mean(0)
+    if not len(of_query):
+        return math.nan
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(2, (draws, len(of_query)), generator=generator).double() * 2 - 1
     flipped = (signs @ of_query).abs()
@@ -125,14 +133,13 @@ def sign_flip_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0
 
 
 def _known(ap: Tensor) -> Tensor:
-    """float64 [S, Q'] without the queries that are nan; BadInput when nothing is left or a query is nan for some seeds."""
-    if ap.ndim != 2 or not ap.is_floating_point():
+    """float64 [S, Q'] without the queries that are nan; BadInput when one is nan for some seeds."""
+    ap = torch.as_tensor(ap)
+    if ap.ndim != 2 or not ap.is_floating_point() or not ap.numel():
         raise BadInput(f"The average precisions are {ap.dtype} {list(ap.shape)}: give float [seeds, queries].")
     known = ap[:, ~ap.isnan().all(0)].double()
-    if not known.numel() or not known.isfinite().all():
-        raise BadInput(
-            "The average precisions are nan for a query of some seeds, or for all: give the same queries for all."
-        )
+    if not known.isfinite().all():
+        raise BadInput("The average precisions are nan for a query of some seeds: give the same queries for all.")
     return known
 
 
