@@ -14,10 +14,11 @@ from torchvision import models
 
 from rdistill_course.cost import multiply_adds, parameters_count
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.embed.backbones import input_statistics, least_side
+from rdistill_helpers.embed.backbones import input_statistics
 from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
 from rdistill_helpers.embed.published import load_published, load_whitening
+from rdistill_helpers.embed.sizes import least_side
 from rdistill_helpers.embed.whitening import pca_whitening
 from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.fetch.sources import PUBLISHED

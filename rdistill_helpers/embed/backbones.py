@@ -1,25 +1,22 @@
 """Backbones: the convolutional parts of known classifiers by name, their weights, and what their inputs must look like."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.embed.sizes import ENOUGH, run_on_shapes
 from rdistill_helpers.embed.weight_files import read_state
 from rdistill_helpers.errors import BadInput, DataMissing
 
 SQUEEZENET_FILE = Path("models", "squeezenet1_1.safetensors")
 
-ENOUGH = 128  # pixels: every backbone takes an image of this size
 # The weights of squeezenet1_1 in this repository were trained with Caffe.
 CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)
 INCEPTIONS = ("googlenet", "inception_v3")
-_LEAST_SIDE: dict[str, int] = {}
 
 
 def input_statistics(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -44,28 +41,6 @@ def input_statistics(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
 
         settings = models.get_model_weights(backbone).DEFAULT.transforms()
     return settings.mean, settings.std
-
-
-def least_side(backbone: str, features: nn.Module) -> int:
-    """The least height and width of an image of which a backbone makes a map.
-
-    Args:
-        backbone: its name, by which the answer is kept.
-        features: its convolutions.
-
-    Returns:
-        Pixels, from 1 to ENOUGH.
-    """
-
-    def works(side: int) -> bool:
-        try:  # two images: BatchNorm in training mode takes no single value
-            return run_on_shapes(features, (2, 3, side, side)).numel() > 0
-        except RuntimeError:
-            return False
-
-    if backbone not in _LEAST_SIDE:
-        _LEAST_SIDE[backbone] = 1 + bisect_left(range(1, ENOUGH), True, key=works)
-    return _LEAST_SIDE[backbone]
 
 
 def convolutions(backbone: str, weights: str | Path | None) -> tuple[nn.Sequential, int]:
@@ -102,6 +77,19 @@ def in_order(chain: nn.Sequential) -> Iterator[nn.Module]:
             yield from in_order(module)
         else:
             yield module
+
+
+def unwrapped(net: Any) -> Any:
+    """The network inside of what DataParallel, DistributedDataParallel and torch.compile make of one.
+
+    Args:
+        net: a network, wrapped or not.
+
+    Returns:
+        The network itself.
+    """
+    inner = getattr(net, "module", getattr(net, "_orig_mod", None))
+    return net if inner is None else unwrapped(inner)
 
 
 def _channels(features: nn.Sequential, backbone: str) -> int:
@@ -194,18 +182,3 @@ def _load_classifier(model: nn.Module, path: Path) -> None:
     if not paired or any(value.shape != own[name].shape for name, value in paired.items()):
         raise BadInput(f"{path} does not fit the backbone in names or shapes: give weights of this very architecture.")
     model.load_state_dict(paired, strict=False)
-
-
-def run_on_shapes(net: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """The output of a network on the meta device: a shape without values; nothing of the network changes.
-
-    Args:
-        net: the network.
-        shape: of the float input.
-
-    Returns:
-        The output, on the meta device.
-    """
-    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    on_meta = {name: value.detach().to("meta") for name, value in tensors.items()}
-    return cast(Tensor, torch.func.functional_call(net, on_meta, torch.zeros(shape, device="meta")))

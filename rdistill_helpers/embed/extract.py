@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.data.read_ahead import read_ahead
+from rdistill_helpers.embed.backbones import unwrapped
 from rdistill_helpers.embed.folding import folded
-from rdistill_helpers.embed.network import resized, unwrapped
 from rdistill_helpers.embed.pooling import GeM, power_mean
+from rdistill_helpers.embed.sizes import resized
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.memory import keep_freed_memory, moved
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.pickles import is_list, is_whole_number
-from rdistill_helpers.embed.backbones import ENOUGH, convolutions, in_order, input_statistics, least_side
+from rdistill_helpers.embed.backbones import convolutions, in_order, input_statistics, unwrapped
 from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
+from rdistill_helpers.embed.sizes import padded, resized
 from rdistill_helpers.embed.weight_files import read_safetensors
 from rdistill_helpers.embed.whitening import LearnedWhitening
 from rdistill_helpers.errors import BadInput, DataMissing
@@ -217,11 +217,7 @@ class RetrievalNet(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             got = f"{images.dtype} {list(images.shape)}"
             raise BadInput(f"A network takes float images [B, 3, H, W] in [0, 1], not {got}: divide uint8 by 255.")
-        images = resized(images, self.scale)
-        height, width = images.shape[-2:]
-        if min(height, width) < ENOUGH:
-            lacking = (max(0, least_side(self.backbone, self.features) - side) for side in (width, height))
-            images = F.pad(images, [part for more in lacking for part in (more // 2, more - more // 2)], "replicate")
+        images = padded(resized(images, self.scale), self.backbone, self.features)
         return (images - self.mean) / self.std
 
     def _descriptors(self, maps: Tensor) -> Tensor:
@@ -229,36 +225,6 @@ class RetrievalNet(nn.Module):
         if self.whiten is None:
             return descriptors
         return l2_normalize(self.whiten(descriptors.to(self.whiten.weight.dtype)))
-
-
-def resized(images: Tensor, factor: float) -> Tensor:
-    """Images enlarged or reduced (bilinear), never to less than one pixel.
-
-    Args:
-        images: float [B, 3, H, W].
-        factor: of height and width.
-
-    Returns:
-        The images, float [B, 3, factor * H, factor * W] with fractions of a pixel cut off.
-    """
-    if factor == 1:
-        return images
-    if min(images.shape[-2:]) * factor < 1:
-        return F.interpolate(images, [max(1, int(side * factor)) for side in images.shape[-2:]], mode="bilinear")
-    return F.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def unwrapped(net: Any) -> Any:
-    """The network inside of what DataParallel, DistributedDataParallel and torch.compile make of one.
-
-    Args:
-        net: a network, wrapped or not.
-
-    Returns:
-        The network itself.
-    """
-    inner = getattr(net, "module", getattr(net, "_orig_mod", None))
-    return net if inner is None else unwrapped(inner)
 
 
 def save_network(net: nn.Module, path: str | Path, half: bool = False, **metadata: Any) -> None:
