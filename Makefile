@@ -4,6 +4,8 @@
 # make student: the notebooks with stubs in place of the solutions, in build/student    make student-check: executes them too
 # make torture: kill processes, lose requests and read hostile files, half an hour at most; writes docs/reliability.md
 # make study: every figure that README, recipe and notebooks show, many hours; goes on where it was stopped
+# make performance: speed against the processor's limit and other libraries, ten minutes; writes docs/performance.md
+# make gpu: tests and benchmarks on a GPU, eight minutes at most, with the Python of .venv or with $(PYTHON) and nothing installed
 # make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
 # make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit
 # make clean: remove .venv and everything that was built or computed
@@ -15,8 +17,9 @@ TEST_JOBS ?= 2
 BIN := .venv/bin
 # A stamp, so that a used clone installs again only when the requirements changed.
 READY := .venv/ready
+GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: course test check lab lint student student-check site slides badges hooks torture study clean
+.PHONY: course test check lab lint student student-check site slides badges hooks torture study performance gpu clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -49,6 +52,14 @@ study: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m study search
 	OMP_NUM_THREADS=1 $(BIN)/python -m study run
 	$(BIN)/python -m study tables
+
+performance: $(READY)
+	$(BIN)/python -m benchmarks
+
+# Nothing is installed: where a GPU is, its PyTorch is there already.
+gpu:
+	$(GPU_PYTHON) -m pytest -q tests/test_gpu.py
+	$(GPU_PYTHON) -m benchmarks --device cuda
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -1,7 +1,7 @@
 """What a loss costs: forward and backward of every loss here beside those of pytorch-metric-learning and of a plain loop.
 
     python -m benchmarks.losses                     # batches of 64, 256 and 1,024 descriptors of 2,048 dimensions
-    python -m benchmarks.losses --sizes 16 --rounds 1    # to try it
+    python -m benchmarks.losses --quick             # to try it
 
 Every ratio is of medians of alternating rounds: to the two tables of dot products that no relational loss can do without,
 forward and backward; to pytorch-metric-learning's MultiSimilarityLoss on the same descriptors with labels (it has none of these
@@ -11,7 +11,6 @@ included. Memory is the peak that forward and backward add, in a process of its 
 its largest batch has 512 descriptors, and there it must stay below 1 GiB. Exit status 1 when it does not.
 """
 
-import argparse
 import multiprocessing
 import resource
 import sys
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from pytorch_metric_learning.losses import MultiSimilarityLoss
 from torch import Tensor
 
+from benchmarks.record import options, parsed, save
 from benchmarks.rounds import alternate, ratios, show
 from rdistill_helpers.distil import interpolate, losses
 
@@ -106,8 +106,8 @@ def measured_apart(loss: Loss, count: int) -> float:
     return value
 
 
-def measure(count: int, rounds: int) -> None:
-    """Prints the ratios and the memory of one batch size."""
+def measure(count: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Prints and gives the ratios and the memory of one batch size."""
     student, teacher = descriptors(count)
     timed: dict[str, Loss] = {"dot products": bare, "PML": multi_similarity}
     if count <= 256:
@@ -124,18 +124,19 @@ def measure(count: int, rounds: int) -> None:
     table["MiB"] = [1024 * measured_apart(loss, count) for loss in timed.values()]
     threads = torch.get_num_threads()
     show(f"{count} descriptors of {DIM} dimensions, {threads} thread(s), median of {rounds} rounds", table)
+    return table.drop(columns="ms").T.to_dict()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints a table for each batch size; fails when RKD-angle takes too much memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 256, 1024])
     parser.add_argument("--rounds", type=int, default=10)
-    args = parser.parse_args()
-    for count in args.sizes:
-        measure(count, args.rounds)
+    args = parsed(parser, arguments, sizes=[16], rounds=1)
+    sizes = {count: measure(count, args.rounds) for count in args.sizes}
     gib = measured_apart(losses.rkd_angle, ANGLE_BATCH)
     print(f"\nRKD-angle with {ANGLE_BATCH} descriptors adds {gib:.2f} GiB (at most {ANGLE_GIB:g})")
+    save(args, "losses", {"dimensions": DIM, "sizes": sizes, "rkd_angle GiB": gib, "rkd_angle batch": ANGLE_BATCH})
     sys.exit(gib > ANGLE_GIB)
 
 

@@ -1,7 +1,9 @@
 """Scores with a million distractors: the memory that evaluate() needs, and what ranking costs beside the product.
 
-    python -m benchmarks.scoring_at_scale                                  # RParis6k's images and a million more, 4 GB on disk
-    python -m benchmarks.scoring_at_scale --images 50000 --dim 256         # to try it; the limits are for the full size
+    python -m benchmarks.scoring_at_scale             # 10^4 to 10^6 descriptors of 512 dimensions, 1 GB on disk
+    python -m benchmarks.scoring_at_scale --full      # RParis6k's images and a million more, 2,048 dimensions, 4 GB on disk
+    python -m benchmarks.scoring_at_scale --quick     # to try it
+    python -m benchmarks.scoring_at_scale --device cuda
 
 The file holds seeded random descriptors in float16. The first ones are the benchmark's own, the others distractors;
 each query is a mixture of its 300 easy, hard and junk images, from which it takes from much to nothing, so that some of them
@@ -12,12 +14,14 @@ stand on top of the list and others among the distractors. Three things are comp
 - full sort: a stable sort of every query's similarities to all descriptors, ready in memory, and the same measures from the
   positions of the wanted images in it. The faster of NumPy's and PyTorch's stable sorts counts.
 
-Memory is the peak of a process of its own that opens the file and calls evaluate() once, imports included. Exit status 1 when
-the peak is above 1.5 GiB, evaluate takes more than 1.3 times as long as bare, or what it adds to bare is not at least 3 times
-faster than the full sort.
+- with a GPU also evaluate there: its product on the GPU, its counts on the processor.
+
+Smaller numbers of descriptors are the beginning of the same file. Memory is the peak of a process of its own that opens
+the file and calls evaluate() once, imports included. With --full the exit status is 1 when the peak is above 1.5 GiB,
+evaluate takes more than 1.3 times as long as bare, or what it adds to bare is not at least 3 times faster than the full
+sort.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -25,12 +29,14 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.record import ROOT, options, parsed, save
 from rdistill_helpers import Benchmark, evaluate, open_descriptors
 from rdistill_helpers.score.ranks import average_precision, remove_ignored
 from rdistill_helpers.score.stacked import StackedDescriptors
@@ -109,72 +115,101 @@ SORTS: dict[str, Callable[[Tensor], np.ndarray]] = {
 }
 
 
-def measure(path: Path, benchmark: Benchmark, rounds: int) -> bool:
-    """Prints the times and their ratios; whether the results agree and the ratios are within the limits."""
+def measure(rows: np.ndarray, benchmark: Benchmark, rounds: int, device: str) -> dict[str, Any]:
+    """Prints and gives the ratios for some descriptors."""
     from benchmarks.rounds import alternate, ratios, show  # pandas, which would count in the peak of the other process
 
-    rows, own = open_descriptors(path), len(benchmark.image_names)
+    own = len(benchmark.image_names)
     queries = make_queries(rows, benchmark)
     similarities = torch.empty(len(queries), len(rows))
-    for part, product in StackedDescriptors([("rows", rows)]).similarities(queries):
+    stacked = StackedDescriptors([("rows", rows)])
+    for part, product in stacked.similarities(queries):
         similarities[:, part] = product
-    block = StackedDescriptors([("rows", rows)]).block_length(len(rows))
     scores = {}
 
     def scored(name: str, way: Callable[[], list[float]]) -> None:
         scores[name] = way()
 
+    def evaluated(where: str | None) -> list[float]:
+        return evaluate(queries, rows[:own], benchmark, distractors=rows[own:], device=where).medium.ap.tolist()
+
     ways: dict[str, Callable[[], list[float]]] = {
-        "evaluate": lambda: evaluate(queries, rows[:own], benchmark, distractors=rows[own:]).medium.ap.tolist(),
+        "evaluate": partial(evaluated, None),
+        **({"evaluate on the GPU": partial(evaluated, device)} if device == "cuda" else {}),
         **{f"full sort, {name}": partial(full_sort, similarities, benchmark, sort) for name, sort in SORTS.items()},
     }
-    calls = {"bare": partial(bare, rows, queries, block), **{name: partial(scored, name, ways[name]) for name in ways}}
+    calls = {
+        "bare": partial(bare, rows, queries, stacked.block_length(len(rows))),
+        **{name: partial(scored, name, ways[name]) for name in ways},
+    }
     best = alternate(calls, rounds, warm_up=0).min()
-    show(f"best of {rounds} rounds, {torch.get_num_threads()} thread(s)", ratios(best, ["bare"]))
-    equal = all(scores[name] == scores["evaluate"] for name in ways)
-    ratio = best["evaluate"] / best["bare"]
-    speedup = best[[f"full sort, {name}" for name in SORTS]].min() / max(best["evaluate"] - best["bare"], 1e-6)
-    print(f"the same average precisions as the full sort: {equal}")
-    print(f"evaluate to bare: {ratio:.2f} (at most {MOST_RATIO})")
-    print(f"full sort to what evaluate adds to bare: {speedup:.1f} (at least {LEAST_SPEEDUP})")
-    return equal and ratio <= MOST_RATIO and speedup >= LEAST_SPEEDUP
+    show(
+        f"{len(rows):,} descriptors, best of {rounds} rounds, {torch.get_num_threads()} thread(s)",
+        ratios(best, ["bare"]),
+    )
+    sort = best[[f"full sort, {name}" for name in SORTS]].min()
+    figures = {
+        "descriptors": len(rows),
+        "evaluate to product": best["evaluate"] / best["bare"],
+        "product and sort to evaluate": (best["bare"] + sort) / best["evaluate"],
+        "sort to what evaluate adds": sort / max(best["evaluate"] - best["bare"], 1e-6),
+        "equal": all(scores[name] == scores["evaluate"] for name in ways if not name.endswith("GPU")),
+    }
+    if device == "cuda":
+        figures["evaluate on the GPU to evaluate"] = best["evaluate on the GPU"] / best["evaluate"]
+    return figures
 
 
-def main() -> None:
+def measured_peak(path: Path, own: int, queries: int, threads: int) -> float:
+    """`peak_gib` of a process that scores the whole file once."""
+    program = (
+        f"from benchmarks.scoring_at_scale import score_once; score_once({str(path)!r}, {own}, {queries}, {threads})"
+    )
+    return float(
+        subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+    )
+
+
+def score_once(path: str, own: int, queries: int, threads: int) -> None:
+    """Scores a file and prints this process's peak memory."""
+    torch.set_num_threads(threads)
+    rows, benchmark = open_descriptors(path), make_benchmark(queries, own)
+    evaluate(make_queries(rows, benchmark), rows[:own], benchmark, distractors=rows[own:])
+    print(peak_gib())
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Makes the file, measures, fails beyond a limit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1_006_323, help="descriptors, the benchmark's own included")
+    parser = options(__doc__, device=True)
+    parser.add_argument("--full", action="store_true", help="the size that the limits are for")
+    parser.add_argument("--sizes", nargs="+", type=int, help="descriptors, the benchmark's own included")
     parser.add_argument("--own", type=int, default=6_322, help="images of the benchmark itself")
-    parser.add_argument("--dim", type=int, default=2_048)
+    parser.add_argument("--dim", type=int)
     parser.add_argument("--queries", type=int, default=70)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the file lies meanwhile; by default a temporary folder")
-    parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)  # the process that only measures memory
-    args = parser.parse_args()
-    if not sum(PARTS.values()) <= args.own < args.images:
-        parser.error(f"--own must be from {sum(PARTS.values())} to less than --images")
-    torch.set_num_threads(args.threads)
+    args = parsed(parser, arguments, own=500, rounds=1, sizes=[1_000, 4_000], dim=64, queries=10)
+    sizes = args.sizes or ([1_006_323] if args.full else [10_000, 100_000, 1_000_000])
+    dim = args.dim or (2_048 if args.full else 512)
+    if not sum(PARTS.values()) <= args.own < min(sizes):
+        parser.error(f"--own must be from {sum(PARTS.values())} to less than each of --sizes")
     benchmark = make_benchmark(args.queries, args.own)
-    if args.peak_of:
-        rows = open_descriptors(args.peak_of)
-        queries = make_queries(rows, benchmark)
-        evaluate(queries, rows[: args.own], benchmark, distractors=rows[args.own :])
-        print(peak_gib())
-        return
-
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         path = Path(folder) / "descriptors.npy"
-        write_descriptors(path, args.images, args.dim)
-        print(
-            f"{args.queries} queries, {args.own} images and {args.images - args.own} distractors, {args.dim} dimensions, "
-            f"a file of {path.stat().st_size / 2**30:.2f} GiB"
-        )
-        again = [sys.executable, "-m", "benchmarks.scoring_at_scale", *sys.argv[1:], "--peak-of", str(path)]
-        peak = float(subprocess.run(again, check=True, capture_output=True, text=True).stdout)
-        print(f"peak memory: {peak:.2f} GiB (at most {MOST_GIB})")
-        within = measure(path, benchmark, args.rounds)
-    sys.exit(not (within and peak <= MOST_GIB))
+        write_descriptors(path, max(sizes), dim)
+        peak = measured_peak(path, args.own, args.queries, args.threads)
+        print(f"{args.queries} queries, {dim} dimensions; peak memory {peak:.2f} GiB for {max(sizes):,} descriptors")
+        rows = open_descriptors(path)
+        figures = [measure(rows[:size], benchmark, args.rounds, args.device) for size in sizes]
+    name = "scoring_full" if args.full else "scoring"
+    save(args, name, {"queries": args.queries, "dimensions": dim, "peak GiB": peak, "sizes": figures})
+    within = all(
+        line["equal"]
+        and line["evaluate to product"] <= MOST_RATIO
+        and line["sort to what evaluate adds"] >= LEAST_SPEEDUP
+        for line in figures
+    )
+    sys.exit(args.full and not (within and peak <= MOST_GIB))
 
 
 if __name__ == "__main__":
