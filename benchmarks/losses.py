@@ -24,7 +24,8 @@ from torch import Tensor
 
 from benchmarks.record import options, parsed, save
 from benchmarks.rounds import alternate, ratios, show
-from rdistill_helpers.distil import interpolate, losses
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.interpolate import interpolate
 
 DIM = 2048
 OURS = {

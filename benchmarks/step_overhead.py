@@ -27,8 +27,13 @@ from torch import Tensor, nn
 
 from benchmarks.record import options, parsed, save, waiting
 from benchmarks.rounds import alternate, ratios, show
-from rdistill_helpers.distil import Mixtures, Training, augmented, distill, interpolate, losses, mix_maps, tuple_batches
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.augment import augmented
+from rdistill_helpers.distil.batches import tuple_batches
 from rdistill_helpers.distil.checkpoint import EVERY
+from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.interpolate import interpolate, mix_maps
+from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.memory import keep_freed_memory
 

@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.data.ground_truth import LISTS
-from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, GREY, HATCHES, PALETTE
-from rdistill_helpers.plots.tiles import (
+from rdistill_course.tiles import (
     check_query,
     counted,
     described,
@@ -21,6 +17,10 @@ from rdistill_helpers.plots.tiles import (
     tiles,
     title_above,
 )
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.ground_truth import LISTS
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.plots.style import COLOURS, GREY, HATCHES, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS, percent
 
 if TYPE_CHECKING:

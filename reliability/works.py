@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
 from rdistill_helpers.data.ground_truth import write_ground_truth
-from rdistill_helpers.distil import Mixtures, Training, checkpoint
+from rdistill_helpers.distil import checkpoint
+from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.fetch import sources, transfer
 from rdistill_helpers.fetch.transfer import read_lock

@@ -40,8 +40,8 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.distil import cluster_centres, k_centre
 from rdistill_helpers.distil.augment import augmented
+from rdistill_helpers.distil.choose import cluster_centres, k_centre
 from rdistill_helpers.distil.views import KeptMaps
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole

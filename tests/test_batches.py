@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdistill_helpers.distil import class_batches, hard_negatives, teacher_neighbours, tuple_batches
+from rdistill_helpers.distil.batches import class_batches, hard_negatives, teacher_neighbours, tuple_batches
 from rdistill_helpers.errors import BadInput
 
 SEEDS = st.integers(0, 2**31)

@@ -8,7 +8,7 @@ import torch
 from exercise_cells import changed, hint_of, solution
 
 from rdistill_course import check
-from rdistill_helpers.distil import k_centre
+from rdistill_helpers.distil.choose import k_centre
 from rdistill_helpers.score.uncertainty import paired_bootstrap
 
 # --- 6.1: photographs for a level

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rdistill_helpers.distil import cluster_centres, k_centre
+from rdistill_helpers.distil.choose import cluster_centres, k_centre
 from rdistill_helpers.errors import BadInput
 
 

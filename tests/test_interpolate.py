@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdistill_helpers.distil import interpolate, mix
-from rdistill_helpers.distil.interpolate import NEIGHBOURS
+from rdistill_helpers.distil.interpolate import NEIGHBOURS, interpolate, mix
 from rdistill_helpers.errors import BadInput
 
 SEEDS = st.integers(0, 2**31)

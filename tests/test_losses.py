@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rdistill_helpers.distil import interpolate, losses
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.interpolate import interpolate
 from rdistill_helpers.errors import BadInput
 
 RELATIONAL = [

@@ -8,17 +8,11 @@ import torch
 from torch import nn
 
 from rdistill_helpers import Mixtures, RetrievalNet, Training
-from rdistill_helpers.distil import (
-    KeptMaps,
-    Photographs,
-    checkpoint,
-    distill,
-    interpolate,
-    losses,
-    mix,
-    mix_maps,
-    tuple_batches,
-)
+from rdistill_helpers.distil import checkpoint, losses
+from rdistill_helpers.distil.batches import tuple_batches
+from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.interpolate import interpolate, mix, mix_maps
+from rdistill_helpers.distil.views import KeptMaps, Photographs
 from rdistill_helpers.errors import BadInput
 
 PARTS = 9

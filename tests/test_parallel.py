@@ -31,8 +31,8 @@ from rdistill_helpers import (
     train_supervised,
 )
 from rdistill_helpers.__main__ import main
-from rdistill_helpers.distil import Pairs
 from rdistill_helpers.distil import checkpoint as checkpoints
+from rdistill_helpers.distil.baselines import Pairs
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.parallel import (
     all_reduce,

@@ -13,14 +13,12 @@ from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
 from rdistill_course.maps import map_figure, umap_map
+from rdistill_course.photographs import image_grid, outcomes, ranked_list
 from rdistill_course.pictures import filmstrip, protocol_examples, scores_plot
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots import (
     history_plot,
-    image_grid,
-    outcomes,
-    ranked_list,
     show_figure,
     style,
 )

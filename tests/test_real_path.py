@@ -28,7 +28,7 @@ from rdistill_helpers import (
     train_on_pairs,
 )
 from rdistill_helpers.data.ground_truth import write_ground_truth
-from rdistill_helpers.distil import Pairs
+from rdistill_helpers.distil.baselines import Pairs
 from rdistill_helpers.fetch import sources
 
 DATABASE, QUERIES = [f"place_{i:06d}" for i in range(10)], ["query_000001", "query_000002"]

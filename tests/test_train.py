@@ -11,21 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from rdistill_helpers.distil import (
-    History,
-    Mixtures,
-    Pairs,
-    Training,
-    augmented,
-    baselines,
-    checkpoint,
-    distill,
-    fit,
-    loop,
-    losses,
-    train_on_pairs,
-    train_supervised,
-)
+from rdistill_helpers.distil import baselines, checkpoint, loop, losses
+from rdistill_helpers.distil.augment import augmented
+from rdistill_helpers.distil.baselines import Pairs, train_on_pairs, train_supervised
+from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.history import History
+from rdistill_helpers.distil.loop import fit
+from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.embed.network import RetrievalNet
 from rdistill_helpers.embed.pooling import GeM
 from rdistill_helpers.errors import BadInput, RDistillError

@@ -40,11 +40,12 @@ REFERENCE = {
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty"],
     ),
     "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
-    "plots": ("Plots", ["plots.photographs", "plots.charts", "plots.tiles", "plots.style"]),
+    "plots": ("Plots", ["plots.charts", "plots.style"]),
     "course": (
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",
          "rdistill_course.cost", "rdistill_course.published", "rdistill_course.maps",
+         "rdistill_course.photographs", "rdistill_course.tiles",
          "rdistill_course.widgets.mixing", "rdistill_course.widgets.protocols", "rdistill_course.widgets.losses",
          "rdistill_course.widgets.map_points", "rdistill_course.widgets.photographs"],
     ),

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas
 
-from rdistill_helpers.distil import distill, losses
+from rdistill_helpers.distil import losses
+from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.settings import Training
 from rdistill_helpers.score.uncertainty import Interval
 from study.compare import curve, precision, reported

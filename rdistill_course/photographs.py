@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import MARKS
-from rdistill_helpers.plots.tiles import (
+from rdistill_course.tiles import (
     check_query,
     counted,
     described,
@@ -20,6 +17,9 @@ from rdistill_helpers.plots.tiles import (
     tiles,
     title_above,
 )
+from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.plots.style import MARKS
 from rdistill_helpers.score.report import PROTOCOLS
 
 if TYPE_CHECKING:
