@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from benchmarks.record import options, parsed, save, waiting
 from benchmarks.rounds import Functions, alternate, elsewhere
-from rdistill_helpers.embed.cost import multiply_adds
+from rdistill_course.cost import multiply_adds
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.folding import folded
 from rdistill_helpers.embed.network import RetrievalNet
