@@ -13,10 +13,11 @@ from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.nbgraderformat import ValidationError
 from nbgrader.validator import Validator
-from traitlets.config import Config
+from traitlets.config import PyFileConfigLoader
 
 from rdistill_course import check
 
+ROOT = Path(__file__).resolve().parents[1]
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError()"
 GRADED = 1  # the notebook that kernels execute and nbgrader grades; the others differ in their exercises alone
 numbers = pytest.mark.parametrize("number", range(len(PATHS)), ids=[path.stem for path in PATHS])
@@ -70,11 +71,21 @@ def test_a_solution_outside_of_a_solution_cell_is_refused(student):
         student.student_edition(notebook)
 
 
+def shipped_settings():
+    """The settings that an instructor adds to those of a course."""
+    return PyFileConfigLoader("nbgrader_config.py", str(ROOT / "tools")).load_config()
+
+
+def test_a_graded_cell_has_the_time_that_a_cell_of_a_tested_notebook_has(student):
+    assert shipped_settings().Execute.timeout >= student.CELL_SECONDS > 30
+    assert "tools/nbgrader_config.py" in (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
+
+
 def failed_cells(notebook, folder):
     """Sources of the cells that nbgrader's validator finds failing, from a file as a learner would validate it."""
     path = folder / "notebook.ipynb"
     nbformat.write(notebook, path)
-    result = Validator(config=Config({"Execute": {"timeout": 300}})).validate(str(path))  # seconds for a cell
+    result = Validator(config=shipped_settings()).validate(str(path))
     assert set(result) <= {"failed"}, f"the validator complains: {result}"
     return [cell["source"] for cell in result.get("failed", [])]
 
@@ -135,7 +146,8 @@ def test_a_notebook_that_fails_elsewhere_or_passes_on_a_stub_is_told(student, tm
 def test_the_command_writes_every_notebook(student, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["student_edition.py", "--out", str(tmp_path / "out")])
     assert student.main() == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in PATHS]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == [*(path.name for path in PATHS), "nbgrader_config.py"]
     written = nbformat.read(tmp_path / "out" / PATHS[GRADED].name, as_version=4)
     del written.metadata[student.MARK]
     assert written == student.student_edition(read(GRADED))
@@ -212,7 +224,7 @@ def released_course(root):
     source.mkdir(parents=True)
     for number, path in enumerate(PATHS):
         nbformat.write(reduced(read(number)) if number == GRADED else read(number), source / path.name)
-    config = Config()
+    config = shipped_settings()
     config.CourseDirectory.root = str(root)
     config.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}"
     api = NbGraderAPI(config=config)
@@ -264,3 +276,51 @@ def test_nbgrader_grades_a_filled_in_copy(course):
             assert submission.max_score == 4
     everything = {f"check-1-{k}": 1.0 for k in (1, 2, 3, 4)}
     assert points == {"all-solved": everything, "some-wrong": everything | {"check-1-1": 0.0, "check-1-2": 0.0}}
+
+
+def tiny_course(root):
+    """An assignment of two exercises in nbgrader's marks, released, and a solved copy of it."""
+    marks = {"grade": False, "locked": False, "schema_version": 3, "solution": False, "task": False}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    for number in "12":
+        of_exercise = {**marks, "grade_id": f"exercise-1-{number}", "solution": True}
+        of_check = {**marks, "grade_id": f"check-1-{number}", "grade": True, "locked": True, "points": 1}
+        answer = f"def f{number}():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION"
+        notebook.cells += [
+            nbformat.v4.new_code_cell(answer, metadata={"nbgrader": of_exercise}),
+            nbformat.v4.new_code_cell(f"assert f{number}() == 1", metadata={"nbgrader": of_check}),
+        ]
+    source = root / "source" / "tiny"
+    source.mkdir(parents=True)
+    nbformat.write(notebook, source / "n.ipynb")
+    config = shipped_settings()
+    config.CourseDirectory.root = str(root)
+    config.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}"
+    api = NbGraderAPI(config=config)
+    assert api.generate_assignment("tiny")["success"]
+    solved = nbformat.read(root / "release" / "tiny" / "n.ipynb", as_version=4)
+    for cell, number in ((solved.cells[0], 1), (solved.cells[2], 2)):
+        cell.source = f"def f{number}():\n    return 1"
+    return api, solved
+
+
+@pytest.mark.slow
+def test_copied_cells_and_deleted_checks_cost_what_the_guide_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    api, solved = tiny_course(tmp_path)
+    copied, without = deepcopy(solved), deepcopy(solved)
+    copied.cells.insert(1, deepcopy(copied.cells[0]))
+    copied.cells[1].id = "copy"
+    del without.cells[3], without.cells[1]
+    points, logs = {}, {}
+    for learner, notebook in {"solved": solved, "copied": copied, "without": without}.items():
+        folder = tmp_path / "submitted" / learner / "tiny"
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / "n.ipynb")
+        result = api.autograde("tiny", learner, create=True)
+        logs[learner] = result["log"] if not result["success"] else ""
+        with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
+            points[learner] = gradebook.find_submission_notebook("n", "tiny", learner).score
+    assert points == {"solved": 2.0, "copied": 0.0, "without": 0.0}
+    assert logs["solved"] == logs["without"] == "" and "nbgrader update" in logs["copied"]
+    assert "exists multiple times" in logs["copied"]

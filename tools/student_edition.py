@@ -9,6 +9,7 @@ With --check every notebook of the student edition is executed as well, and the 
 
 import argparse
 import hashlib
+import shutil
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -114,6 +115,7 @@ def main() -> int:
             line += "; " + ("; ".join(found) or f"runs, and fails at its {exercises} checks alone")
         print(line, flush=True)
     print(f"Student edition: {arguments.out}")
+    shutil.copy(Path(__file__).with_name("nbgrader_config.py"), arguments.out)  # for `nbgrader validate` there
     if kept:
         print("To begin a notebook anew that was kept, move or delete it, and run this again.")
     return int(wrong > 0)
