@@ -19,8 +19,8 @@ from torch.nn.functional import normalize
 
 from benchmarks.rounds import alternate, show
 from rdistill_course import lambda_slider, loss_explorer, map_explorer, protocol_explorer
+from rdistill_course.style import use_style
 from rdistill_helpers import Benchmark, losses
-from rdistill_helpers.plots import use_style
 
 LIMIT = 200  # milliseconds
 Move = Callable[[], None]

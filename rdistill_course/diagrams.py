@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rdistill_course.style import MARKS
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import MARKS, PALETTE
+from rdistill_helpers.plots.style import PALETTE
 from rdistill_helpers.score.report import PROTOCOLS
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from rdistill_course.style import MARKS
 from rdistill_course.tiles import (
     check_query,
     counted,
@@ -19,7 +20,6 @@ from rdistill_course.tiles import (
 )
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import MARKS
 from rdistill_helpers.score.report import PROTOCOLS
 
 if TYPE_CHECKING:

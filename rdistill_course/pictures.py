@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
+from rdistill_course.style import HATCHES
 from rdistill_course.tiles import (
     check_query,
     counted,
@@ -20,7 +21,7 @@ from rdistill_course.tiles import (
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, GREY, HATCHES, PALETTE
+from rdistill_helpers.plots.style import COLOURS, GREY, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS, percent
 
 if TYPE_CHECKING:

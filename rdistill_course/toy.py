@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from rdistill_course.style import SHOWN_DPI
 from rdistill_helpers.descriptors import check_descriptors
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, MARKERS, PALETTE, SHOWN_DPI
+from rdistill_helpers.plots.style import COLOURS, MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,16 +12,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
+from rdistill_course import style
 from rdistill_course.maps import map_figure, umap_map
 from rdistill_course.photographs import image_grid, outcomes, ranked_list
 from rdistill_course.pictures import filmstrip, protocol_examples, scores_plot
+from rdistill_course.style import show_figure
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots import (
-    history_plot,
-    show_figure,
-    style,
-)
+from rdistill_helpers.plots import history_plot
+from rdistill_helpers.plots import style as palette
 
 
 @pytest.fixture
@@ -193,7 +192,7 @@ def test_the_style_needs_no_other_setting():
     with matplotlib.rc_context():
         style.use_style()
         assert matplotlib.rcParams["savefig.dpi"] == style.PRINT_DPI
-        assert len(set(style.COLOURS)) == len(style.MARKERS) == len(style.LINES) == len(style.HATCHES)
+        assert len(set(palette.COLOURS)) == len(palette.MARKERS) == len(palette.LINES) == len(style.HATCHES)
         drawn(history_plot({"one": history(30)}, log=True))
 
 
@@ -207,12 +206,12 @@ def lightness(colour: str) -> float:
 
 def test_the_first_three_series_of_a_chart_differ_on_a_grey_page():
     """Most charts of the course have no more; eight colours that keep their distance in grey as well do not exist."""
-    tones = [lightness(colour) for colour in style.COLOURS[:3]]
+    tones = [lightness(colour) for colour in palette.COLOURS[:3]]
     assert min(abs(a - b) for a, b in itertools.combinations(tones, 2)) > 10
 
 
 def test_colours_as_light_as_each_other_differ_by_line_marker_and_hatch():
-    looks = list(zip(style.COLOURS, style.LINES, style.MARKERS, style.HATCHES, strict=True))
+    looks = list(zip(palette.COLOURS, palette.LINES, palette.MARKERS, style.HATCHES, strict=True))
     alike = [(a, b) for a, b in itertools.combinations(looks, 2) if abs(lightness(a[0]) - lightness(b[0])) < 10]
     assert alike, "without such a pair this would prove nothing"
     for one, other in alike:
@@ -225,7 +224,7 @@ def test_the_palette_keeps_its_distance_for_colour_blind_eyes():
         "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
         "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     }
-    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in style.COLOURS])
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in palette.COLOURS])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     for matrix in seen.values():
         shown = np.clip(linear @ np.array(matrix).T, 0, 1)

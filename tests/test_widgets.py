@@ -23,6 +23,7 @@ from rdistill_course import (
     map_explorer,
     nearest_to_mixtures,
     protocol_explorer,
+    style,
     toy_figure,
 )
 from rdistill_course.toy import Toy, ToyDrawing
@@ -30,7 +31,6 @@ from rdistill_course.widgets.protocols import list_scores
 from rdistill_helpers import evaluate_ranking, losses
 from rdistill_helpers.distil.interpolate import mix
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots import style
 
 GROUPS = torch.arange(12) // 4
 RADIUS = 13  # pixels of the ring around a chosen point of the map

@@ -22,7 +22,7 @@ import numpy as np, torch
 from IPython.display import display
 from rdistill_course import *
 from rdistill_helpers import Benchmark, losses, search
-from rdistill_helpers.plots import *
+from rdistill_course.style import use_style
 rooms = Benchmark.load("rooms")
 def small(image):
     return torch.from_numpy(np.asarray(image.resize((4, 3))).copy()).float().flatten() - 128

@@ -9,9 +9,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from rdistill_course.maps import map_figure
+from rdistill_course.style import SHOWN_DPI
 from rdistill_course.widgets.parts import column, img, keys, said, slider, view
 from rdistill_course.widgets.photographs import Place, sheet, tile_of
-from rdistill_helpers.plots.style import PALETTE, SHOWN_DPI
+from rdistill_helpers.plots.style import PALETTE
 
 if TYPE_CHECKING:
     import ipywidgets

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from rdistill_course.style import MARKS
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.plots.style import MARKS, PALETTE
+from rdistill_helpers.plots.style import PALETTE
 
 TILE = (160, 120)  # pixels of one photograph
 GAP, CAPTION, FRAME = 8, 20, 4  # pixels

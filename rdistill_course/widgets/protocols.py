@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 
 from rdistill_course.photographs import first_of_list, outcomes
+from rdistill_course.style import MARKS
 from rdistill_course.widgets.parts import column, img, keys, said, slider, view
 from rdistill_course.widgets.photographs import Place, query_tile, sheet, tile_of
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.plots.style import MARKS, PALETTE
+from rdistill_helpers.plots.style import PALETTE
 from rdistill_helpers.score.ranks import average_precision, precision_at, remove_ignored
 from rdistill_helpers.score.report import PROTOCOLS, evaluate_ranking
 

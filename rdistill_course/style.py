@@ -1,0 +1,96 @@
+"""What the course draws with: defaults for print, the marks of right and wrong, and figures shown with their description."""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from rdistill_helpers.plots.style import COLOURS, GREY, LINES, PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++", "oo")
+
+SHOWN_DPI = 110  # what a notebook shows as 100 %
+PRINT_DPI = 220  # what is drawn, so that print and dense screens stay sharp
+PHOTO_DPI = 180  # the same for figures with photographs, whose own pixels are coarser
+
+
+class Mark(NamedTuple):
+    """How one outcome of a search is drawn: colour, line and sign, so that colour is never alone."""
+
+    colour: str
+    line: Literal["-", "--", ":"]
+    sign: str
+    meaning: str
+
+
+MARKS = {
+    "positive": Mark(PALETTE["green"], "-", "✓", "right"),
+    "negative": Mark(PALETTE["red"], "--", "✗", "wrong"),
+    "ignored": Mark(GREY, ":", "–", "ignored"),
+}
+
+
+def use_style() -> None:
+    """Sets matplotlib's defaults for the course: readable when printed, safe for colour-blind readers."""
+    import matplotlib
+    from cycler import cycler
+
+    matplotlib.rcParams.update(
+        {
+            "figure.dpi": SHOWN_DPI,
+            "savefig.dpi": PRINT_DPI,
+            "figure.figsize": (7.0, 4.0),
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.labelsize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "0.9",
+            "grid.linewidth": 0.6,
+            "axes.axisbelow": True,
+            "lines.linewidth": 1.6,
+            "legend.frameon": False,
+            "image.cmap": "cividis",
+            "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
+            "pdf.fonttype": 42,  # text stays text
+            "svg.fonttype": "none",
+        }
+    )
+
+
+def show_figure(fig: "Figure", alt: str | None = None) -> None:
+    """Shows a figure in a notebook once, with a description for those who do not see it.
+
+    Charts are kept as PNG, figures with photographs as JPEG, a sixth of the size. Outside a notebook the description alone is
+    printed.
+
+    Args:
+        fig: the figure.
+        alt: the description; without it, the one that the figure's maker gave it (its label).
+    """
+    import io
+
+    import matplotlib.pyplot as plt
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    alt = alt or str(fig.get_label()) or "figure"
+    if get_ipython() is None:
+        plt.close(fig)
+        print(f"<figure: {alt}>")
+        return
+    kind, dpi, settings = "png", PRINT_DPI, {}
+    if any(ax.images for ax in fig.axes):
+        kind, dpi, settings = "jpeg", PHOTO_DPI, {"quality": 85, "subsampling": 0, "optimize": True}
+    picture = io.BytesIO()
+    fig.savefig(picture, format=kind, dpi=dpi, pil_kwargs=settings)
+    # Closed, so that a notebook, which shows all open figures when a cell ends, does not show it a second time.
+    plt.close(fig)
+    width, height = fig.get_size_inches() * SHOWN_DPI
+    display(
+        {f"image/{kind}": picture.getvalue(), "text/plain": f"<figure: {alt}>"},
+        raw=True,
+        metadata={f"image/{kind}": {"alt": alt, "width": round(width), "height": round(height)}},
+    )
