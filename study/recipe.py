@@ -1,4 +1,4 @@
-"""Writes the tables of the study into README.md and docs/recipe.md.
+"""Writes the tables of the study into README.md, docs/recipe.md and the model card of the teacher.
 
 A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->. What lies between them is written here, the rest
 by hand.
@@ -16,10 +16,11 @@ from rdistill_helpers.files import written_whole
 from study import tables
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "recipe.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "recipe.md", ROOT / "data" / "models" / "MODEL_CARD.md")
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "readme": tables.readme,
+    "teacher": tables.teacher,
     "default": tables.default,
     "targets": tables.targets,
     "against-labels": tables.against_labels,

@@ -49,16 +49,14 @@ def frame(*rows):
     return pandas.DataFrame(rows, columns=COLUMNS)
 
 
-@pytest.mark.parametrize("page", [README, RECIPE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", recipe.PAGES, ids=lambda page: page.name)
 def test_a_page_is_in_step_with_the_store(store, page):
     text = page.read_text(encoding="utf-8")
     assert recipe.filled(text, store) == text, "run python -m study tables"
 
 
 def test_every_table_stands_on_one_page():
-    named = [
-        name for page in (README, RECIPE) for name in re.findall(r"<!-- table: ([\w-]+) -->", page.read_text("utf-8"))
-    ]
+    named = [name for page in recipe.PAGES for name in re.findall(r"<!-- table: ([\w-]+) -->", page.read_text("utf-8"))]
     assert sorted(named) == sorted(recipe.TABLES)
 
 

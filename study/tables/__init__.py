@@ -17,6 +17,7 @@ from study.tables.scores import (
     protocols,
     readme,
     scores,
+    teacher,
 )
 from study.tables.search import (
     CHOICES,
@@ -67,6 +68,7 @@ __all__ = [
     "regression",
     "scores",
     "targets",
+    "teacher",
     "temperature",
     "temperatures",
     "tried",
