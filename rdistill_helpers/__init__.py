@@ -1,6 +1,8 @@
 """Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and plots."""
 
 from rdistill_helpers.data.benchmark import Benchmark
+from rdistill_helpers.data.folders import photographs
+from rdistill_helpers.data.images import read_image, to_tensor
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
@@ -13,7 +15,14 @@ from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
-from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
+from rdistill_helpers.embed.network import (
+    RetrievalNet,
+    imagenet_teacher,
+    load_network,
+    load_teacher,
+    save_network,
+    teacher_version,
+)
 from rdistill_helpers.embed.published import load_published, load_whitening
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
@@ -61,6 +70,7 @@ __all__ = [
     "expand_queries",
     "extract",
     "extract_to_file",
+    "imagenet_teacher",
     "interpolate",
     "learn_whitening",
     "load_network",
@@ -70,12 +80,15 @@ __all__ = [
     "losses",
     "open_descriptors",
     "pca_whitening",
+    "photographs",
+    "read_image",
     "recall",
     "recommended_scales",
     "save_descriptors",
     "save_network",
     "search",
     "teacher_version",
+    "to_tensor",
     "train_on_pairs",
     "train_supervised",
 ]

@@ -1,37 +1,39 @@
 """The shell commands `train` and `extract`, which also run under torchrun, and `serve-teacher` and `teacher-key`."""
 
 import argparse
+import copy
 import json
 import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from rdistill_helpers.command_images import images_to_describe, score_by_places, training_images
 from rdistill_helpers.data.benchmark import REVISITED, Benchmark
-from rdistill_helpers.data.rooms import TrainingImages
-from rdistill_helpers.data.sfm import SfMImages
-from rdistill_helpers.descriptors import check_descriptors, open_descriptors
+from rdistill_helpers.descriptors import check_descriptors, open_descriptors, warn_if_alike
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
-from rdistill_helpers.embed.extract import Photo, extract, recommended_scales
+from rdistill_helpers.embed.extract import extract, recommended_scales
 from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
 from rdistill_helpers.embed.published import load_published
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.fetch.sources import PUBLISHED
 from rdistill_helpers.files import written_whole
-from rdistill_helpers.parallel import broadcast, gather, own_device, own_share, processes, rank, world_size
+from rdistill_helpers.parallel import broadcast, own_device, processes, rank
 
 # those that need no projection
 LOSSES = [
@@ -86,6 +88,10 @@ def add_train(command: argparse.ArgumentParser) -> None:
         option = f"--{name.replace('_', '-')}"
         command.add_argument(option, type=kind, default=usual[name], help=f"{meaning} (default: {usual[name]})")
     command.add_argument(
+        "--held-out", type=Path, metavar="FOLDER",
+        help="places that are not trained on, a sub-folder each: print the student's score before and after",
+    )  # fmt: skip
+    command.add_argument(
         "--tensorboard", type=Path, metavar="DIR", help="also write loss and learning rate for TensorBoard"
     )
     command.add_argument("--no-augment", action="store_true", help="show the images as they are")
@@ -118,28 +124,44 @@ def run_train(given: argparse.Namespace) -> None:
         student = _network(given.student, dim=given.dim, scale=given.scale, root=given.root).to(device)
         weights = torch.cat([value.flatten().float() for value in student.state_dict().values()])
         vars(student)["began_as"] = of_tensor(weights)  # every run begins anew, so a checkpoint must have begun alike
-        images, _ = _training_images(given)
-        if given.teacher_rows is not None:
-            rows = check_descriptors(open_descriptors(given.teacher_rows), str(given.teacher_rows))
-        else:
-            rows = broadcast(lambda: _asked(given, images, device))
+        images, _ = training_images(given)
+        held_out = None if given.held_out is None else Benchmark.from_folder(given.held_out, queries="all")
         precision = given.precision
         if precision == "auto":
             able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             precision = "bfloat16" if able else "float32"
-        _, history = distill(
-            student, images, rows, getattr(losses, given.loss), given.anchors, given.neighbours, given.regression_weight,
-            mixtures=Mixtures(count=given.mixtures) if given.mixtures else None,
-            training=Training(
-                steps=given.steps, lr=given.lr, augment=not given.no_augment, seed=given.seed, device=device,
-                autocast=TYPES[precision], progress=not given.quiet,
-            ),
-            checkpoint=given.out / "checkpoint.pt", callback=logger,
+        training = Training(
+            steps=given.steps, lr=given.lr, augment=not given.no_augment, seed=given.seed, device=device,
+            autocast=TYPES[precision], progress=not given.quiet,
         )  # fmt: skip
+        trained = partial(
+            distill, images=images, loss=getattr(losses, given.loss), anchors=given.anchors, neighbours=given.neighbours,
+            regression_weight=given.regression_weight, mixtures=Mixtures(count=given.mixtures) if given.mixtures else None,
+        )  # fmt: skip
+
+        def score() -> str:
+            return str(score_by_places(student, held_out, max(images.shape[2:]))) if held_out is not None else ""
+
+        before = broadcast(score)
+        if given.teacher_rows is not None:
+            rows = check_descriptors(open_descriptors(given.teacher_rows), str(given.teacher_rows))
+        else:
+            # One step of a copy, with answers drawn at random: no setting may turn out wrong once the teacher is paid.
+            drawn = F.normalize(torch.randn(len(images), 8, generator=torch.Generator().manual_seed(0)), dim=1)
+            once = replace(training, steps=1, progress=False)
+            trained(copy.deepcopy(student), teacher_rows=drawn, training=once)
+            rows = broadcast(lambda: _asked(given, images, device))
+        warn_if_alike(rows, "The teacher's answers about these photographs")
+        _, history = trained(
+            student, teacher_rows=rows, training=training, checkpoint=given.out / "checkpoint.pt", callback=logger
+        )
+        after = broadcast(score)
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)
             history.save(given.out / "history.json")
             print(f"{given.out / 'student.safetensors'}: {len(history.loss)} steps, last loss {history.loss[-1]:.4f}")
+            if held_out is not None:
+                print(f"{given.held_out}: mAP over places in % (95 % interval) before {before}, after {after}")
 
 
 def add_extract(command: argparse.ArgumentParser) -> None:
@@ -180,7 +202,7 @@ def run_extract(given: argparse.Namespace) -> None:
     """
     with processes():
         device = _device(given)
-        images, names = _images(given)
+        images, names = images_to_describe(given)
         net = _network(given.net, root=given.root)
         scales = given.scales or (recommended_scales(net) if given.recommended_scales else (1,))
         with _products(device, given.precision):
@@ -190,6 +212,7 @@ def run_extract(given: argparse.Namespace) -> None:
         if rank() == 0:
             with written_whole(given.out.with_name(given.out.name + ".names.json")) as unfinished:
                 unfinished.write_text(json.dumps(names, indent=0), encoding="utf-8")
+            warn_if_alike(open_descriptors(given.out), f"The descriptors in {given.out}")
             print(f"{given.out}: {len(images)} descriptors")
 
 
@@ -330,52 +353,3 @@ def _teacher(
     net = _network(which, root).to(device)
     name = f"teacher {teacher_version(root)}" if which == "teacher" else Path(which).name
     return lambda batch: extract(net, batch, scales, progress=False), name
-
-
-def _training_set(given: argparse.Namespace) -> tuple[Callable[..., Tensor], list[int], list[str]]:
-    """What gives the pixels of photographs, the photographs that are chosen, and their names."""
-    size: dict[str, Any] = {} if given.size is None else {"size": (given.size[0], given.size[1])}
-    if given.images == "rooms":
-        rooms = TrainingImages.load("rooms", given.root)
-        chosen = range(len(rooms)) if given.draw is None else rooms.draw(given.draw, given.seed).tolist()
-        return rooms.pixels, list(chosen), [rooms.names[i] for i in chosen]
-    if given.images == "sfm120k":
-        sfm = SfMImages.load("train", given.root)
-        chosen = range(len(sfm)) if given.draw is None else sfm.draw(given.draw, given.seed).tolist()
-        return partial(sfm.pixels, **size), list(chosen), [sfm.names[i] for i in chosen]
-    own = TrainingImages.from_folder(given.images, **size)
-    count = len(own) if given.draw is None else given.draw
-    if not 1 <= count <= len(own):
-        raise BadInput(f"{count} photographs cannot be drawn from {len(own)}: give a number from 1 to {len(own)}.")
-    order = torch.randperm(len(own), generator=torch.Generator().manual_seed(given.seed))
-    chosen = order[:count].sort().values.tolist()
-    return own.pixels, chosen, [own.names[i] for i in chosen]
-
-
-def _training_images(given: argparse.Namespace) -> tuple[Tensor, list[str]]:
-    """uint8 [N, 3, H, W] and the names: each process decodes its share, and all get all."""
-    pixels, chosen, names = _training_set(given)
-    if len(chosen) < world_size():
-        raise BadInput(
-            f"{len(chosen)} images cannot be shared by {world_size()} processes: start fewer, or give more images."
-        )
-    own = [chosen[i] for i in own_share(len(chosen))]
-    return gather(pixels(own, progress=rank() == 0 and not given.quiet), len(chosen)), names
-
-
-def _images(given: argparse.Namespace) -> tuple[Tensor | Sequence[Photo], list[str]]:
-    """What `extract` describes, and the names."""
-    if given.part == "training":
-        return _training_images(given)
-    if given.images == "sfm120k":
-        raise BadInput("sfm120k has training images only: give --part training, or the folder of its photographs.")
-    if given.images in ("rooms", *REVISITED):
-        benchmark = Benchmark.load(given.images, given.root)
-    elif given.part is None:
-        own = TrainingImages.from_folder(given.images)
-        benchmark = Benchmark(own.name, [], own.names, [], own.read, reduces=True)
-    else:
-        benchmark = Benchmark.from_folder(given.images)
-    if given.part == "queries":
-        return benchmark.queries(given.imsize), benchmark.query_names
-    return benchmark.lazy_images(given.imsize), benchmark.image_names

@@ -1,5 +1,6 @@
 """The one check that descriptors pass wherever they enter the package, and the files that they are kept in."""
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.files import written_whole
 
+ALIKE = 0.9  # median cosine of unlike photographs; networks that fit have 0.1 to 0.6
 LENGTH_TOLERANCE = 1e-3  # of an L2-normalised descriptor
 # A descriptor that was divided by its length in a reduced type is off by two roundings, of the length and of the quotient, each
 # up to 2**-11 in float16 and 2**-8 in bfloat16; one that was normalised in float32 and stored as float16, by one.
@@ -41,6 +43,21 @@ def check_descriptors(descriptors: Any, name: str, dim: int | None = None, norma
     descriptors = descriptors.float()
     check_values(descriptors, name, tolerance if normalised else None)
     return F.normalize(descriptors, dim=1) if normalised and tolerance > LENGTH_TOLERANCE else descriptors
+
+
+def warn_if_alike(descriptors: Any, name: str, at_most: int = 1000) -> None:
+    """Warns where similarities say nothing: all photographs look alike to the network, so it was made for others.
+
+    Args:
+        descriptors: L2-normalised, tensor or NumPy array [N, D].
+        name: What the warning calls them, a plural at the start of a sentence.
+        at_most: How many, evenly spread, are compared with each other.
+    """
+    some = descriptors[:: -(-len(descriptors) // at_most)]
+    some = (some if isinstance(some, Tensor) else torch.from_numpy(np.array(some))).float()
+    pairs = (some @ some.T)[torch.triu(torch.ones(len(some), len(some)), 1) > 0]
+    if len(pairs) and (middle := float(pairs.median())) > ALIKE:
+        warnings.warn(f"{name} are all alike (cosine {middle:.2f} in the middle): try another network.", stacklevel=2)
 
 
 def check_shape(descriptors: Any, name: str, dim: int | None = None) -> None:

@@ -626,6 +626,7 @@ def test_keys_are_kept_as_hashes_and_told_apart(tmp_path):
     keys = {name: new_key(path, name, 5) for name in ("anna", "bert-2")}
     assert path.read_text().count("sha256") == 2 and not any(key in path.read_text() for key in keys.values())
     kept = read_keys(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as an editor may write it
     assert {name: entry["budget"] for name, entry in kept.items()} == dict.fromkeys(keys, 5)
     for name, budget in (("anna", 5), ("../x", 5), ("Anna", 5), ("c", 0)):
         with pytest.raises(BadInput, match="has a key" if name == "anna" else "is not usable"):
@@ -737,7 +738,8 @@ def test_stopping_finishes_what_is_being_described_and_puts_off_the_rest(serve):
     "command",
     [
         ["serve-teacher", "keys.json", "ledgers"], ["teacher-key", "keys.json", "anna", "--budget", "5"],
-        ["train", "photos", "out", "--teacher", "http://127.0.0.1:9", "--size", "48", "64", "--quiet"],
+        ["train", "photos", "out", "--teacher", "http://127.0.0.1:9", "--size", "48", "64", "--anchors", "2",
+         "--neighbours", "1", "--quiet"],
     ],
     ids=lambda command: command[0],
 )  # fmt: skip
@@ -745,7 +747,8 @@ def test_stopping_finishes_what_is_being_described_and_puts_off_the_rest(serve):
 def test_without_the_extra_the_commands_end_in_one_sentence(tmp_path, monkeypatch, capsys, command, missing):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    Image.new("RGB", (64, 48)).save(tmp_path / "photos" / "0.png")
+    for number in range(4):
+        Image.new("RGB", (64, 48), (60 * number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
     for name in list(sys.modules):
         if name.startswith("rdistill_helpers.serve"):
             monkeypatch.delitem(sys.modules, name)

@@ -259,8 +259,8 @@ def _rooms_of(table: Path, names: Sequence[str]) -> dict[str, int]:
     if not table.is_file():
         raise DataMissing(f"{table} is missing: {RESTORE}.")
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may put a byte-order mark in front
-            rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(file)}
+        text = table.read_text(encoding="utf-8").removeprefix("\ufeff")  # a spreadsheet puts a byte-order mark in front
+        rooms = {row["image"]: int(row["room"]) for row in csv.DictReader(text.splitlines())}
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{table} is not a table of image,room ({error}): {RESTORE}.") from error
     missing = next((name for name in names if name not in rooms), None)

