@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Prints and keeps the shares for each network; fails below the limit."""
     parser = options(__doc__, device=True)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, help="by default 64, on a GPU 2,048")
     args = parsed(parser, arguments, rounds=1, images=16, networks=["student"])
     count = args.images or (64 if args.device == "cpu" else 2048)
