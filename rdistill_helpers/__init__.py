@@ -1,94 +1,52 @@
 """Data-efficient ranking distillation for image retrieval: data -> embed -> distil -> score, and plots."""
 
-from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.data.folders import photographs
-from rdistill_helpers.data.images import read_image, to_tensor
-from rdistill_helpers.data.rooms import TrainingImages
-from rdistill_helpers.data.sfm import SfMImages
-from rdistill_helpers.descriptors import check_descriptors, open_descriptors, save_descriptors
-from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.baselines import train_on_pairs, train_supervised
-from rdistill_helpers.distil.distill import distill
-from rdistill_helpers.distil.history import History
-from rdistill_helpers.distil.interpolate import JointSpace, interpolate
-from rdistill_helpers.distil.settings import Mixtures, Training
-from rdistill_helpers.distil.tensorboard import TensorBoardLogger
-from rdistill_helpers.embed.black_box import BlackBoxTeacher
-from rdistill_helpers.embed.extract import extract, recommended_scales
-from rdistill_helpers.embed.network import (
-    RetrievalNet,
-    imagenet_teacher,
-    load_network,
-    load_teacher,
-    save_network,
-    teacher_version,
-)
-from rdistill_helpers.embed.published import load_published, load_whitening
-from rdistill_helpers.embed.to_file import extract_to_file
-from rdistill_helpers.embed.whitening import LearnedWhitening, learn_whitening, pca_whitening
-from rdistill_helpers.errors import (
-    BadInput,
-    BudgetExceeded,
-    DataMissing,
-    DownloadFailed,
-    InUse,
-    RDistillError,
-    TeacherUnavailable,
-)
-from rdistill_helpers.fetch.download import download
-from rdistill_helpers.score.expansion import augment_database, expand_queries
-from rdistill_helpers.score.report import Report, evaluate, evaluate_ranking
-from rdistill_helpers.score.search import build_index, recall, search
-
-__all__ = [
-    "BadInput",
-    "Benchmark",
-    "BlackBoxTeacher",
-    "BudgetExceeded",
-    "DataMissing",
-    "DownloadFailed",
-    "History",
-    "InUse",
-    "JointSpace",
-    "LearnedWhitening",
-    "Mixtures",
-    "RDistillError",
-    "Report",
-    "RetrievalNet",
-    "SfMImages",
-    "TeacherUnavailable",
-    "TensorBoardLogger",
-    "Training",
-    "TrainingImages",
-    "augment_database",
-    "build_index",
-    "check_descriptors",
-    "distill",
-    "download",
-    "evaluate",
-    "evaluate_ranking",
-    "expand_queries",
-    "extract",
-    "extract_to_file",
-    "imagenet_teacher",
-    "interpolate",
-    "learn_whitening",
-    "load_network",
-    "load_published",
-    "load_teacher",
-    "load_whitening",
-    "losses",
-    "open_descriptors",
-    "pca_whitening",
-    "photographs",
-    "read_image",
-    "recall",
-    "recommended_scales",
-    "save_descriptors",
-    "save_network",
-    "search",
-    "teacher_version",
-    "to_tensor",
-    "train_on_pairs",
-    "train_supervised",
-]
+from rdistill_helpers.data.benchmark import Benchmark as Benchmark
+from rdistill_helpers.data.folders import photographs as photographs
+from rdistill_helpers.data.images import read_image as read_image
+from rdistill_helpers.data.images import to_tensor as to_tensor
+from rdistill_helpers.data.rooms import TrainingImages as TrainingImages
+from rdistill_helpers.data.sfm import SfMImages as SfMImages
+from rdistill_helpers.descriptors import check_descriptors as check_descriptors
+from rdistill_helpers.descriptors import open_descriptors as open_descriptors
+from rdistill_helpers.descriptors import save_descriptors as save_descriptors
+from rdistill_helpers.distil import losses as losses
+from rdistill_helpers.distil.baselines import train_on_pairs as train_on_pairs
+from rdistill_helpers.distil.baselines import train_supervised as train_supervised
+from rdistill_helpers.distil.distill import distill as distill
+from rdistill_helpers.distil.history import History as History
+from rdistill_helpers.distil.interpolate import JointSpace as JointSpace
+from rdistill_helpers.distil.interpolate import interpolate as interpolate
+from rdistill_helpers.distil.settings import Mixtures as Mixtures
+from rdistill_helpers.distil.settings import Training as Training
+from rdistill_helpers.distil.tensorboard import TensorBoardLogger as TensorBoardLogger
+from rdistill_helpers.embed.black_box import BlackBoxTeacher as BlackBoxTeacher
+from rdistill_helpers.embed.extract import extract as extract
+from rdistill_helpers.embed.extract import recommended_scales as recommended_scales
+from rdistill_helpers.embed.network import RetrievalNet as RetrievalNet
+from rdistill_helpers.embed.network import imagenet_teacher as imagenet_teacher
+from rdistill_helpers.embed.network import load_network as load_network
+from rdistill_helpers.embed.network import load_teacher as load_teacher
+from rdistill_helpers.embed.network import save_network as save_network
+from rdistill_helpers.embed.network import teacher_version as teacher_version
+from rdistill_helpers.embed.published import load_published as load_published
+from rdistill_helpers.embed.published import load_whitening as load_whitening
+from rdistill_helpers.embed.to_file import extract_to_file as extract_to_file
+from rdistill_helpers.embed.whitening import LearnedWhitening as LearnedWhitening
+from rdistill_helpers.embed.whitening import learn_whitening as learn_whitening
+from rdistill_helpers.embed.whitening import pca_whitening as pca_whitening
+from rdistill_helpers.errors import BadInput as BadInput
+from rdistill_helpers.errors import BudgetExceeded as BudgetExceeded
+from rdistill_helpers.errors import DataMissing as DataMissing
+from rdistill_helpers.errors import DownloadFailed as DownloadFailed
+from rdistill_helpers.errors import InUse as InUse
+from rdistill_helpers.errors import RDistillError as RDistillError
+from rdistill_helpers.errors import TeacherUnavailable as TeacherUnavailable
+from rdistill_helpers.fetch.download import download as download
+from rdistill_helpers.score.expansion import augment_database as augment_database
+from rdistill_helpers.score.expansion import expand_queries as expand_queries
+from rdistill_helpers.score.report import Report as Report
+from rdistill_helpers.score.report import evaluate as evaluate
+from rdistill_helpers.score.report import evaluate_ranking as evaluate_ranking
+from rdistill_helpers.score.search import build_index as build_index
+from rdistill_helpers.score.search import recall as recall
+from rdistill_helpers.score.search import search as search

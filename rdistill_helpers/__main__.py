@@ -20,9 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "download", help="get a benchmark, distractors, training photographs or a published network"
     )
     command.add_argument("name", help="roxford5k, rparis6k, revisitop1m, sfm120k or the name of a published network")
-    command.add_argument(
-        "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
-    )
+    command.add_argument("--root", **commands.ROOT)
     command.add_argument("--parts", nargs="+", metavar="PART", help="archives of revisitop1m, or ids of photographs")
     command.add_argument(
         "--mirror", nargs="+", metavar="URL", default=[], help="addresses or folders with the same files, tried first"

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -23,6 +22,7 @@ from rdistill_helpers.descriptors import check_descriptors, open_descriptors, wa
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.fingerprint import of_tensor
+from rdistill_helpers.distil.loop import products
 from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
@@ -39,6 +39,7 @@ from rdistill_helpers.parallel import broadcast, own_device, processes, rank
 LOSSES = [
     "listwise", "similarity", "rkd_distance", "rkd_angle", "darkrank_hard", "darkrank_soft", "similarity_preserving", "pkt",
 ]  # fmt: skip
+ROOT: dict[str, Any] = {"metavar": "DIR", "help": "the data folder (default: $RDISTILL_DATA, else data/ of the clone)"}
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEY = "RDISTILL_TEACHER_KEY"  # no argument: all users of a machine can read the arguments of all processes
 NETWORK = "'teacher' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
@@ -205,7 +206,7 @@ def run_extract(given: argparse.Namespace) -> None:
         images, names = images_to_describe(given)
         net = _network(given.net, root=given.root)
         scales = given.scales or (recommended_scales(net) if given.recommended_scales else (1,))
-        with _products(device, given.precision):
+        with products(device, TYPES[given.precision]):
             extract_to_file(
                 net, images, given.out, given.dtype, scales, given.batch_size, not given.quiet, device, given.at_once
             )
@@ -232,9 +233,7 @@ def add_serve_teacher(command: argparse.ArgumentParser) -> None:
         option = f"--{name.replace('_', '-')}"
         command.add_argument(option, type=kind, default=argparse.SUPPRESS, help=f"{meaning} (see docs/http-teacher.md)")
     command.add_argument("--device", help="where to compute (default: an accelerator, else the processor)")
-    command.add_argument(
-        "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
-    )
+    command.add_argument("--root", **ROOT)
 
 
 def run_serve_teacher(given: argparse.Namespace) -> None:
@@ -302,9 +301,7 @@ def _add_training_images(command: argparse.ArgumentParser, others: str = "") -> 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", help="where to compute (default: the process's accelerator, else the processor)")
-    command.add_argument(
-        "--root", metavar="DIR", help="the data folder (default: $RDISTILL_DATA, else data/ of the clone)"
-    )
+    command.add_argument("--root", **ROOT)
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -314,11 +311,6 @@ def _device(given: argparse.Namespace) -> torch.device:
         return own_device() if given.device is None else torch.device(given.device)
     except RuntimeError as error:
         raise BadInput(f"The device {given.device!r} is not known: give cpu, cuda or cuda:0.") from error
-
-
-def _products(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Inside, matrix products of this precision."""
-    return torch.autocast(device.type, TYPES[precision], enabled=TYPES[precision] is not None)
 
 
 def _network(name: str, root: str | None, **backbone: Any) -> RetrievalNet:

@@ -167,7 +167,7 @@ def test_the_reference_describes_everything_that_is_public(pages):
     described = set().union(*(page.anchors for page in pages if page.path.parent.name == "reference"))
     described = {anchor.split(".")[-1] for anchor in described}
     packages = (rdistill_helpers, rdistill_course, plots)
-    names = {*vars(losses), *(name for package in packages for name in package.__all__)} - {"losses"}
+    names = {name for package in (*packages, losses) for name in vars(package)} - {"losses"}
     wanted = {
         name
         for module in (*packages, losses)

@@ -66,7 +66,10 @@ def download(
             changed = _benchmark(files, place, folder, get, keep)
         elif name == "revisitop1m":
             place = folder / name / "jpg"
-            changed = _shards(files, place, folder, get, keep)
+            changed = False
+            for file in files:  # each archive into a folder of its own, so that each is complete or absent
+                shard = place / Path(file.path).name.removesuffix(".tar.gz")
+                changed |= _photographs([file], shard, folder, get, keep)
         elif name == "sfm120k":
             place = folder / "train"
             local = any(Path(mirror, sources.SFM_ARCHIVE.path).expanduser().is_file() for mirror in mirrors)
@@ -131,14 +134,6 @@ def _benchmark(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep
             raise DownloadFailed(f"{what}: delete these and download again.")
 
     return _photographs(archives, folder / "jpg", root, get, keep, flat=True, check=complete) or changed
-
-
-def _shards(files: Sequence[File], folder: Path, root: Path, get: Fetch, keep: bool) -> bool:
-    """Each archive into a folder of its own, so that each is complete or absent."""
-    changed = False
-    for file in files:
-        changed |= _photographs([file], folder / Path(file.path).name.removesuffix(".tar.gz"), root, get, keep)
-    return changed
 
 
 def _training_set(files: Sequence[File], root: Path, get: Fetch, keep: bool, progress: bool, local: bool) -> bool:
