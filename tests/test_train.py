@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import statistics
 
 import numpy as np
@@ -242,6 +243,17 @@ def test_a_student_learns_with_reduced_products_whatever_its_pooling(settings):
     assert len(history.loss) == 2
     _, history = short(NormalisesReduced(), steps=2, autocast=torch.bfloat16)
     assert len(history.loss) == 2
+
+
+def test_a_student_learns_from_images_smaller_than_it_takes():
+    images, rows, labels = data()
+    student, training = RetrievalNet("squeezenet1_1"), Training(steps=2, progress=False)
+    small = images[:, :, :12, :14]
+    _, history = distill(student, small, rows, anchors=3, neighbours=3, training=training)
+    _, other = train_supervised(student, small, labels, classes=4, training=training)
+    maps = student.maps(small / 255, 2)
+    assert maps.shape[-2:] == student.maps(torch.rand(1, 3, 17, 17), 2).shape[-2:]
+    assert all(map(math.isfinite, history.loss + other.loss))
 
 
 class NormalisesReduced(nn.Module):
