@@ -16,18 +16,12 @@ def parser() -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(prog="python -m rdistill_helpers", description="Tools of the rdistill package.")
     subparsers = parser.add_subparsers(dest="command", required=True)
-    command = subparsers.add_parser(
-        "download", help="get a benchmark, distractors, training photographs or a published network"
-    )
+    command = subparsers.add_parser("download", help="get a benchmark, distractors, training photographs or a network")
     command.add_argument("name", help="roxford5k, rparis6k, revisitop1m, sfm120k or the name of a published network")
     command.add_argument("--root", **commands.ROOT)
     command.add_argument("--parts", nargs="+", metavar="PART", help="archives of revisitop1m, or ids of photographs")
-    command.add_argument(
-        "--mirror", nargs="+", metavar="URL", default=[], help="addresses or folders with the same files, tried first"
-    )
-    command.add_argument(
-        "--keep", action="store_true", help="keep archives that have been unpacked, or photographs picked out of"
-    )
+    command.add_argument("--mirror", nargs="+", metavar="URL", default=[], help="addresses or folders to try first")
+    command.add_argument("--keep", action="store_true", help="keep archives that were unpacked or picked from")
     command.set_defaults(run=lambda given: download(given.name, given.root, given.parts, given.mirror, keep=given.keep))
     for name, add, run, meaning in (
         ("train", commands.add_train, commands.run_train, "distil a student, alone or under torchrun"),

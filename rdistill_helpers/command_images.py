@@ -72,9 +72,7 @@ def training_images(given: argparse.Namespace) -> tuple[Tensor, list[str]]:
     """
     pixels, chosen, names = _training_set(given)
     if len(chosen) < world_size():
-        raise BadInput(
-            f"{len(chosen)} images cannot be shared by {world_size()} processes: start fewer, or give more images."
-        )
+        raise BadInput(f"{len(chosen)} images cannot be shared by {world_size()} processes: start fewer or give more.")
     own = [chosen[i] for i in own_share(len(chosen))]
     return gather(pixels(own, progress=rank() == 0 and not given.quiet), len(chosen)), names
 

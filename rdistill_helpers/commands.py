@@ -92,9 +92,7 @@ def add_train(command: argparse.ArgumentParser) -> None:
         "--held-out", type=Path, metavar="FOLDER",
         help="places that are not trained on, a sub-folder each: print the student's score before and after",
     )  # fmt: skip
-    command.add_argument(
-        "--tensorboard", type=Path, metavar="DIR", help="also write loss and learning rate for TensorBoard"
-    )
+    command.add_argument("--tensorboard", type=Path, metavar="DIR", help="also write the history for TensorBoard")
     command.add_argument("--no-augment", action="store_true", help="show the images as they are")
     command.add_argument(
         "--precision",
@@ -288,9 +286,7 @@ def run_teacher_key(given: argparse.Namespace) -> None:
 
 def _add_training_images(command: argparse.ArgumentParser, others: str = "") -> None:
     command.add_argument("images", help=f"rooms, sfm120k, a folder of photographs{others}")
-    command.add_argument(
-        "--draw", type=int, metavar="N", help="train with N rooms of the rooms, or N photographs, drawn by the seed"
-    )
+    command.add_argument("--draw", type=int, metavar="N", help="train with N rooms or photographs, drawn by the seed")
     command.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"),
         help="of training images, which are put whole onto a grey ground of it (default: 320 320, sfm120k 272 362; rooms have "

@@ -74,9 +74,7 @@ def check_shape(descriptors: Any, name: str, dim: int | None = None) -> None:
     array, tensor = isinstance(descriptors, np.ndarray), isinstance(descriptors, Tensor)
     if not (array and descriptors.dtype.kind in "fiu") and not (tensor and not descriptors.is_complex()):
         kind = f"{type(descriptors).__name__} of {descriptors.dtype}" if array or tensor else type(descriptors).__name__
-        raise BadInput(
-            f"{name} must be a tensor or numpy array of real numbers, not a {kind}: give [N, D] descriptors."
-        )
+        raise BadInput(f"{name} must be a tensor or numpy array of real numbers, not a {kind}: give [N, D].")
     if descriptors.ndim != 2:
         raise BadInput(
             f"{name} must have two dimensions [N, D], not the shape {list(descriptors.shape)}: "
@@ -85,9 +83,7 @@ def check_shape(descriptors: Any, name: str, dim: int | None = None) -> None:
     if 0 in descriptors.shape:
         raise BadInput(f"{name} of shape {list(descriptors.shape)} are empty: give at least one descriptor.")
     if dim is not None and descriptors.shape[1] != dim:
-        raise BadInput(
-            f"{name} have {descriptors.shape[1]} dimensions where {dim} are needed: extract both sides with the same network."
-        )
+        raise BadInput(f"{name} have {descriptors.shape[1]} dimensions where {dim} are needed: use the same network.")
 
 
 def length_tolerance(descriptors: Tensor | np.ndarray) -> float:

@@ -64,9 +64,7 @@ def only_writer(path: Path, wait: float = 0) -> Iterator[None]:
                 held.enter_context(FileLock(lock, timeout=wait))
             held.callback(_delete, lock)
         except Timeout:
-            raise InUse(
-                f"Another process is writing {path}: wait until it is done and call again, or write to another place."
-            ) from None
+            raise InUse(f"Another process is writing {path}: call again later, or write to another place.") from None
         except NotImplementedError:  # some network file systems know no locks: there it is the user's to take turns
             pass
         yield
@@ -118,6 +116,4 @@ def writing(path: Path) -> Iterator[None]:
     except (RDistillError, NotImplementedError, RecursionError, Timeout):
         raise
     except (OSError, RuntimeError) as error:
-        raise BadInput(
-            f"{path} cannot be written ({error}): check the space on the disk and the rights of the folder."
-        ) from error
+        raise BadInput(f"{path} cannot be written ({error}): check the space on the disk and its rights.") from error

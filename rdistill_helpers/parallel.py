@@ -122,9 +122,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor, share: range, count: int) -> Tensor:
         if len(own) != len(share):
-            raise BadInput(
-                f"Process {rank()} has {len(own)} of {count} items, its own_share is {len(share)}: give those."
-            )
+            raise BadInput(f"Process {rank()} has {len(own)} of {count} items, own_share is {len(share)}: give those.")
         ctx.own = slice(share.start, share.stop)
         items = own.new_zeros((count, *own.shape[1:]))
         items[ctx.own] = own

@@ -40,7 +40,7 @@ def test_a_failure_leaves_the_old_file_and_says_which_it_was(tmp_path, error):
 def test_a_file_that_another_one_writes_is_in_use_until_it_is_done(tmp_path):
     path = tmp_path / "rows.npy"
     with only_writer(path):
-        with pytest.raises(InUse, match=r"Another process is writing .*rows\.npy: wait"), only_writer(path):
+        with pytest.raises(InUse, match=r"Another process is writing .*rows\.npy: call again"), only_writer(path):
             pytest.fail("two write at once")
         with only_writer(tmp_path / "other"):
             pass

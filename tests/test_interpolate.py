@@ -122,7 +122,7 @@ def test_opposite_rows_mixed_in_the_middle_stay_finite():
         ({"pairs": torch.tensor([[0, 1], [1, 2]])}, r"int64 \[1, 2\]"),
         ({"alpha": 0.0}, "positive number"),
         ({"alpha": "beta"}, "positive number"),
-        ({"alpha": torch.tensor([float("nan")])}, "1 finite numbers"),
+        ({"alpha": torch.tensor([float("nan")])}, "give finite floats"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused_in_one_sentence(settings, words):

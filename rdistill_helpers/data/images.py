@@ -144,9 +144,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
         return TURNS.get(int(image.getexif().get(0x0112, 1)))
     except Exception:  # damaged in any way, while the pixels are sound
-        warnings.warn(
-            "The orientation in the EXIF data of a photograph cannot be read: it stays as it is stored.", stacklevel=3
-        )
+        warnings.warn("A photograph's EXIF orientation cannot be read: it stays as it is stored.", stacklevel=3)
         return None
 
 

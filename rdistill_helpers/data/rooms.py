@@ -277,8 +277,6 @@ def _places_of(folder: Path, names: Sequence[str]) -> dict[str, int]:
     """The number of each photograph's sub-folder."""
     other = next((name for name in names if name.count("/") != 1), None)
     if other is not None:
-        raise BadInput(
-            f"{folder} has no labels, for {other} lies in no sub-folder, or deeper: make one for each place."
-        )
+        raise BadInput(f"{folder} has no labels, for {other} lies in no sub-folder or deeper: make one for each place.")
     numbers = {place: i for i, place in enumerate(dict.fromkeys(name.split("/")[0] for name in names))}
     return {name: numbers[name.split("/")[0]] for name in names}

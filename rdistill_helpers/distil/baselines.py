@@ -138,9 +138,7 @@ def train_on_pairs(
     clusters, queries, positives = numbered(clusters, "clusters"), torch.as_tensor(queries), torch.as_tensor(positives)
     views = as_views(images, len(clusters), "clusters", training, device_of(student, training.device))
     if len(queries) != len(positives) or len(queries) < 1:
-        raise BadInput(
-            f"There are {len(queries)} queries and {len(positives)} positives: give a positive for each query."
-        )
+        raise BadInput(f"There are {len(queries)} queries and {len(positives)} positives: give one for each query.")
     both = torch.cat([queries, positives])
     if not 0 <= int(both.min()) <= int(both.max()) < len(images):
         raise BadInput(f"A pair names an image beyond the {len(images)} there are: give positions in `images`.")

@@ -64,9 +64,7 @@ def tuple_batches(
     """
     count, size = len(teacher_rows), anchors * (1 + neighbours)
     if anchors < 1 or neighbours < 0:
-        raise BadInput(
-            f"A batch of {anchors} anchors with {neighbours} neighbours is empty: give anchors >= 1, neighbours >= 0."
-        )
+        raise BadInput(f"{anchors} anchors, {neighbours} neighbours are no batch: give anchors >= 1, neighbours >= 0.")
     if count < size:
         raise BadInput(
             f"A batch of {anchors} anchors with {neighbours} neighbours each needs {size} images, but there are "
@@ -101,9 +99,7 @@ def numbered(labels: Any, what: str) -> Tensor:
     if found.dtype.kind == "U":
         found = np.unique(found, return_inverse=True)[1]
     if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise BadInput(
-            f"The {what} are {found.dtype} {list(found.shape)}: give one integer or text for each image, [N]."
-        )
+        raise BadInput(f"The {what} are {found.dtype} {list(found.shape)}: give one integer or text per image, [N].")
     return torch.from_numpy(found.astype(np.int64))
 
 

@@ -129,9 +129,7 @@ def forward_from(student: nn.Module, parts: int, mix_at: int | None = None) -> F
     if mix_at is None and parts == 0:
         return lambda images: (student(images), None)
     if not isinstance(student, RetrievalNet) or not parts < len(student.parts):
-        raise BadInput(
-            f"Maps of {parts} parts cannot be described by this student: give a RetrievalNet with more parts."
-        )
+        raise BadInput(f"Maps of {parts} parts cannot be described by this student: give a RetrievalNet of more parts.")
     if mix_at is None:
         return lambda maps: (student.describe_maps(maps, parts), None)
     if not max(1, parts) <= mix_at < len(student.parts):
@@ -140,9 +138,7 @@ def forward_from(student: nn.Module, parts: int, mix_at: int | None = None) -> F
             f"{len(student.parts) - 1}, or None to mix descriptors."
         )
     if world_size() > 1:
-        raise BadInput(
-            f"mix_at={mix_at} mixes maps of one process, here are {world_size()}: train in one, or give None."
-        )
+        raise BadInput(f"mix_at={mix_at} mixes maps of one process, not of {world_size()}: train in one, or give None.")
 
     def forward(inputs: Tensor) -> tuple[Tensor, Tensor]:
         maps = student.parts[parts:mix_at](inputs) if parts else student.maps(inputs, mix_at)

@@ -144,9 +144,7 @@ def draw_mixtures(
         BadInput: for fewer than two rows, counts, pairs or lambdas that do not fit.
     """
     if len(teacher) < 2 or count < 1:
-        raise BadInput(
-            f"interpolate was asked for {count} mixtures of {len(teacher)} rows: give at least 2 rows and a count >= 1."
-        )
+        raise BadInput(f"There are no {count} mixtures of {len(teacher)} rows: give at least 2 rows and a count >= 1.")
     return _pairs(teacher, count, pairs, generator).to(teacher.device), _weights(count, alpha, generator).to(teacher)
 
 
@@ -198,9 +196,7 @@ def _weights(count: int, alpha: str | float | Tensor, generator: torch.Generator
     """[count] lambdas."""
     if isinstance(alpha, Tensor):
         if alpha.shape != (count,) or not alpha.is_floating_point() or not alpha.isfinite().all():
-            raise BadInput(
-                f"The lambdas are {alpha.dtype} {list(alpha.shape)}: give {count} finite numbers, float [{count}]."
-            )
+            raise BadInput(f"The lambdas are {alpha.dtype} {list(alpha.shape)}: give finite floats [{count}].")
         return alpha
     if alpha == "uniform":
         return torch.rand(count, generator=generator)

@@ -103,9 +103,7 @@ def fit(
             descriptors = gather(descriptors.float(), len(index))
             value = _step(batch_loss(descriptors, maps, index), state.optimizer, schedule(step, steps))
             if not math.isfinite(value):
-                raise RDistillError(
-                    f"The loss became {value} at step {step}: train with a smaller learning rate than {training.lr}."
-                )
+                raise RDistillError(f"The loss became {value} at step {step}: use a learning rate below {training.lr}.")
             history.step.append(step)
             history.loss.append(value)
             history.lr.append(training.lr * schedule(step, steps))

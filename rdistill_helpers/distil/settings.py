@@ -78,13 +78,9 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 < self.lr < math.inf:
-            raise BadInput(
-                f"{self.steps} steps with learning rate {self.lr} train nothing: give steps >= 1 and a positive lr."
-            )
+            raise BadInput(f"{self.steps} steps with lr={self.lr} train nothing: give steps >= 1 and a positive lr.")
         if not 0 <= self.start_weight < 1:
-            raise BadInput(
-                f"start_weight={self.start_weight} leaves nothing of the training: give 0 or more, and less than 1."
-            )
+            raise BadInput(f"start_weight={self.start_weight} leaves nothing of the training: give from 0 to below 1.")
 
 
 @settings

@@ -194,9 +194,7 @@ def evaluate_ranking(ranking: Any, benchmark: Benchmark, ks: Sequence[int] = (1,
         ascending = listed[order]
         filled = -1 in line[: len(listed)]  # only the end of a list may be filling
         if len(listed) and (filled or ascending[0] < 0 or (np.diff(ascending) == 0).any()):
-            raise BadInput(
-                f"The ranking of query {i} has a negative position or names an image twice: give each image once a list."
-            )
+            raise BadInput(f"The ranking of query {i} has a negative position or names an image twice: give each once.")
         places = {}
         for part in LISTS:
             found = np.isin(gnd[part], listed)

@@ -71,9 +71,7 @@ def _search_indexes(queries: Tensor, indexes: Sequence[Any], k: int) -> tuple[Te
             torch.from_numpy, index.search(np.ascontiguousarray(queries.numpy()), min(k, index.ntotal))
         )
         if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2):
-            raise BadInput(
-                f"An index of FAISS's metric {index.metric_type} gives no similarities: make it with build_index."
-            )
+            raise BadInput(f"An index of metric {index.metric_type} gives no similarities: make it with build_index.")
         # The squared distance of two descriptors of length 1 is 2 - 2 times their similarity.
         values.append(1 - found / 2 if index.metric_type == faiss.METRIC_L2 else found)
         numbers.append(torch.where(positions < 0, positions, positions + first))
@@ -154,9 +152,7 @@ def build_index(database: Array | Sequence[Array], kind: str = "flat", seed: int
     elif kind == "ivfpq":
         parts = next((m for m in (64, 32, 16, 8, 4, 2, 1) if dim % m == 0 and dim // m >= 4), 1)
         if count < 10 * 256:
-            raise BadInput(
-                f"An ivfpq index cannot be learned from {count} descriptors: give at least 2560, or take kind='flat'."
-            )
+            raise BadInput(f"An ivfpq index cannot learn from {count} descriptors: give at least 2560, or kind='flat'.")
         cells = max(1, min(count // 256, LEARNED_FROM // 64))
         index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, cells, parts, 8, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = 16

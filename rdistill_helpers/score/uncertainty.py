@@ -63,9 +63,7 @@ def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 
     """
     values = _known(ap)
     if not 0 < level < 1 or draws < 1:
-        raise BadInput(
-            f"An interval of level {level} from {draws} draws does not exist: give 0 < level < 1, draws >= 1."
-        )
+        raise BadInput(f"There is no interval of level {level} from {draws} draws: give 0 < level < 1, draws >= 1.")
     if not values.numel():
         return Interval(math.nan, math.nan, math.nan)
     generator = torch.Generator().manual_seed(seed)
@@ -145,9 +143,7 @@ def _known(ap: Tensor) -> Tensor:
 
 def _difference(ap: Tensor, other: Tensor) -> Tensor:
     if ap.shape != other.shape:
-        raise BadInput(
-            f"Average precisions {list(ap.shape)} and {list(other.shape)} do not pair: give the same seeds and queries."
-        )
+        raise BadInput(f"APs of {list(ap.shape)} and {list(other.shape)} do not pair: give the same seeds and queries.")
     return ap - other
 
 

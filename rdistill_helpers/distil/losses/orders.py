@@ -144,9 +144,7 @@ def smooth_ap(
     pairs = compared_pairs(student_rows, teacher_rows, comparable)
     _check_scale(scale, "smooth AP")
     if not 1 <= top <= int(pairs.sum(1).min()):
-        raise BadInput(
-            f"Smooth AP finds top={top} positives for no row of this batch: give a larger batch or a smaller top."
-        )
+        raise BadInput(f"Smooth AP has no top={top} positives for each row: give a larger batch or a smaller top.")
     positives = (teacher_rows @ teacher_rows.T).masked_fill(~pairs, -torch.inf).topk(top, 1).indices
     own = student_rows @ student_rows.T
     above = torch.sigmoid(scale * (own[:, None, :] - own.gather(1, positives)[:, :, None]))  # [B, top, B]

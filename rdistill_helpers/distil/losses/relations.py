@@ -132,9 +132,7 @@ def rkd_angle(
                 slope += of_part
     if learning:
         # Adds zero to the value, and to the gradient what the chunks have found.
-        total = total + sum(
-            ((matrix - matrix.detach()) * slope).sum() for matrix, slope in zip(own, slopes, strict=True)
-        )
+        total = total + sum(((value - value.detach()) * slope).sum() for value, slope in zip(own, slopes, strict=True))
     return total / triples
 
 
