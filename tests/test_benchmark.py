@@ -126,6 +126,24 @@ def test_real_sets_have_their_official_layout(tmp_path):
     assert max(benchmark.query(0, imsize=20).size) == pytest.approx(10, abs=1)
 
 
+def test_official_photographs_keep_their_stored_pixels_and_their_way_of_resizing(tmp_path):
+    photographs(tmp_path / "roxford5k" / "jpg", ["q.jpg"])
+    exif = Image.Exif()
+    exif[274] = 6
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    tagged = tmp_path / "roxford5k" / "jpg" / "a.jpg"
+    Image.fromarray(pixels).resize((800, 600)).save(tagged, exif=exif)
+    gnd = [{"bbx": [5, 5, 25, 26], "easy": [0], "hard": [], "junk": []}]
+    write_ground_truth(tmp_path / "roxford5k" / "gnd_roxford5k.pkl", ["a"], ["q"], gnd)
+    official = Benchmark.load("roxford5k", tmp_path).image(0, imsize=100)
+    expected = Image.open(tagged).convert("RGB")
+    expected.thumbnail((100, 100), Image.Resampling.LANCZOS)
+    assert np.array_equal(np.asarray(official), np.asarray(expected)) and official.size == (100, 75)
+    photographs(tmp_path / "own", ["p/1.jpg", "p/2.jpg"])
+    shutil.copy(tagged, tmp_path / "own" / "p" / "3.jpg")
+    assert Benchmark.from_folder(tmp_path / "own").image(1, imsize=100).size == (75, 100)
+
+
 def test_lazy_images_are_the_images_read_one_at_a_time(tmp_path):
     photographs(tmp_path, ["tower/1.jpg", "tower/2.jpg", "tower/3.jpg", "bridge/1.jpg"])
     benchmark = Benchmark.from_folder(tmp_path)

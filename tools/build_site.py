@@ -22,7 +22,7 @@ NO_WIDGET = "*Here the notebook shows a widget. It needs a running kernel: open 
 ABOUT = ["CONTRIBUTING.md", "LICENSE-text.md", "data/README.md", "data/CREDITS.md", "data/models/MODEL_CARD.md"]
 # Reference pages: title, and the modules whose public functions and classes they list; of rdistill_helpers where not told.
 REFERENCE = {
-    "data": ("Data", ["data.benchmark", "data.rooms", "data.images", "data.sfm", "data.ground_truth"]),
+    "data": ("Data", ["data.benchmark", "data.rooms", "data.folders", "data.images", "data.sfm", "data.ground_truth"]),
     "fetch": ("Fetch", ["fetch.download"]),
     "embed": (
         "Embed",
