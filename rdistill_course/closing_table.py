@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
+from rdistill_course.runs import runs_root
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 from rdistill_helpers.files import written_whole
-from rdistill_helpers.runs import runs_root
 from rdistill_helpers.score.report import percent
 
 Level = Literal["easy", "medium", "hard"]

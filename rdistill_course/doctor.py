@@ -10,11 +10,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from rdistill_course.runs import runs_root
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.embed.network import load_network
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.runs import runs_root
 
 OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 1_000_000_000

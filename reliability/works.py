@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
-from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.distil import checkpoint
 from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.embed.black_box import image_key
@@ -261,7 +260,8 @@ def offer_set(folder: Path) -> None:
     offered.mkdir(parents=True)
     names = [name.removesuffix(".jpg") for name in SHOWN]
     entry: dict[str, Any] = {"bbx": [0, 0, 5, 5], "easy": [0], "hard": [1], "junk": []}
-    write_ground_truth(offered / "gnd_rparis6k.pkl", names[1:], names[:1], [entry])
+    truth = {"imlist": names[1:], "qimlist": names[:1], "gnd": [entry]}
+    (offered / "gnd_rparis6k.pkl").write_bytes(pickle.dumps(truth))
     halves = list(SHOWN.items())[:20], list(SHOWN.items())[20:]
     for number, half in enumerate(halves, 1):
         with tarfile.open(offered / f"paris_{number}-v1.tgz", "w:gz") as tar:

@@ -24,6 +24,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor, nn
 
+from rdistill_course.runs import runs_root
 from rdistill_helpers import (
     Benchmark,
     Report,
@@ -45,7 +46,6 @@ from rdistill_helpers.distil.choose import cluster_centres, k_centre
 from rdistill_helpers.distil.views import KeptMaps
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
-from rdistill_helpers.runs import runs_root
 from study.runs import Run, line
 from study.settings import LARGER, SMALL, TEACHER, VIEWS, WITH_LABELS, Settings, as_text, version
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_sets import write_ground_truth
 
 from rdistill_helpers.data.benchmark import Benchmark
-from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import TrainingImages, open_archive, verify_archive
 from rdistill_helpers.errors import BadInput, DataMissing

@@ -9,9 +9,9 @@ from PIL import Image
 
 from rdistill_course.closing_table import course_scores_path, format_scores, read_scores, score_row, write_scores
 from rdistill_course.pictures import scores_plot
+from rdistill_course.runs import runs_root
 from rdistill_helpers import Benchmark, evaluate
 from rdistill_helpers.errors import BadInput, DataMissing
-from rdistill_helpers.runs import runs_root
 from rdistill_helpers.score.uncertainty import bootstrap
 
 ROWS = [

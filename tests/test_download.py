@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny_sets import write_ground_truth
 
 from rdistill_helpers import Benchmark, download
 from rdistill_helpers.__main__ import main
-from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.errors import BadInput, DataMissing, DownloadFailed, RDistillError
 from rdistill_helpers.fetch import sources, transfer, unpack
 from rdistill_helpers.fetch.sources import PUBLISHED, SOURCES, File

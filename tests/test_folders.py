@@ -7,10 +7,10 @@ import warnings
 
 import pytest
 from PIL import Image
+from tiny_sets import write_ground_truth
 
 from rdistill_helpers import BadInput, Benchmark, DataMissing, TrainingImages
 from rdistill_helpers.data.folders import photographs
-from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.data.paths import name_problem
 
 

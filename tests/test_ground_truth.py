@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_sets import write_ground_truth
 
-from rdistill_helpers.data.ground_truth import read_ground_truth, write_ground_truth
+from rdistill_helpers.data.ground_truth import read_ground_truth
 from rdistill_helpers.data.pickles import read_plain_pickle
 from rdistill_helpers.errors import BadInput, DataMissing
 

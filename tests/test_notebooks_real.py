@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
-from tiny_sets import photograph, published_meta
+from tiny_sets import photograph, published_meta, write_ground_truth
 
 from rdistill_helpers import RetrievalNet, save_network
-from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.fetch.sources import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]

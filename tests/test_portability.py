@@ -22,6 +22,7 @@ from PIL import Image
 from torch import nn
 
 from rdistill_course.closing_table import write_scores
+from rdistill_course.runs import runs_root
 from rdistill_helpers import (
     BadInput,
     Benchmark,
@@ -47,7 +48,6 @@ from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.fetch import sources
 from rdistill_helpers.fetch.sources import File
-from rdistill_helpers.runs import runs_root
 from rdistill_helpers.serve import HttpTeacher, TeacherServer, new_key, read_keys
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from tiny_sets import photograph, published_meta
+from tiny_sets import photograph, published_meta, write_ground_truth
 
 from rdistill_helpers import (
     Benchmark,
@@ -27,7 +27,6 @@ from rdistill_helpers import (
     recommended_scales,
     train_on_pairs,
 )
-from rdistill_helpers.data.ground_truth import write_ground_truth
 from rdistill_helpers.distil.baselines import Pairs
 from rdistill_helpers.fetch import sources
 

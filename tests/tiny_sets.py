@@ -1,6 +1,7 @@
 """What several tests build tiny sets of: photographs, colours, descriptors, and what a published checkpoint says of itself."""
 
 import io
+import pickle
 
 import numpy as np
 import torch
@@ -59,3 +60,9 @@ def unit_rows(count, dim, seed=0):
     """Random descriptors."""
     rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(rows, dim=1)
+
+
+def write_ground_truth(path, imlist, qimlist, gnd):
+    """A ground truth in the layout of revisited Oxford and Paris, of plain Python objects."""
+    plain = [{**entry, **{part: [int(i) for i in entry[part]] for part in ("easy", "hard", "junk")}} for entry in gnd]
+    path.write_bytes(pickle.dumps({"imlist": imlist, "qimlist": qimlist, "gnd": plain}, protocol=2))

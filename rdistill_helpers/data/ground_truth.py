@@ -1,8 +1,7 @@
 """The ground-truth file of revisited Oxford and Paris: a pickle of plain lists and dicts, read without running code."""
 
 import math
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +10,6 @@ import numpy as np
 from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.data.pickles import is_list, is_whole_number, read_plain_pickle
 from rdistill_helpers.errors import BadInput, shown
-from rdistill_helpers.files import written_whole
 
 LISTS = ("easy", "hard", "junk")
 
@@ -93,24 +91,3 @@ def _check_entry(entry: Any, query: int, images: int, label: str) -> dict[str, A
         seen |= set(positions)
         result[key] = np.array(positions, np.int64)
     return result
-
-
-def write_ground_truth(
-    path: str | Path, imlist: Sequence[str], qimlist: Sequence[str], gnd: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write a ground-truth file of plain Python objects that `read_ground_truth`, and any other tool, reads.
-
-    Args:
-        path: the file to write.
-        imlist: names of the database images.
-        qimlist: names of the queries.
-        gnd: for each query {bbx, easy, hard, junk}, as `read_ground_truth` gives them.
-
-    Raises:
-        BadInput: the layout is broken, or the file cannot be written.
-        InUse: another process is writing it.
-    """
-    checked = check_ground_truth({"imlist": list(imlist), "qimlist": list(qimlist), "gnd": list(gnd)}, str(path))
-    plain = [{"bbx": g["bbx"], **{k: g[k].tolist() for k in LISTS}} for g in checked["gnd"]]
-    with written_whole(Path(path)) as unfinished:
-        unfinished.write_bytes(pickle.dumps({**checked, "gnd": plain}, protocol=2))
