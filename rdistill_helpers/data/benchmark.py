@@ -275,7 +275,8 @@ def _truth_of_places(folder: Path, which: str) -> dict[str, Any]:
     files, least = photographs(folder), 3 if which == "first" else 2
     places = places_of(folder, files)
     inside = sum(map(len, places.values()))
-    elsewhere = f"{len(files) - inside} photographs lie in no sub-folder, or deeper"
+    flat = sum(file.parent == folder for file in files)
+    elsewhere = f"{flat} photographs lie in no sub-folder, {len(files) - inside - flat} more than one level deep"
     if not any(len(names) >= least for names in places.values()):
         found = f"{elsewhere}, {inside} in {len(places)} places"
         raise BadInput(f"{folder} has no sub-folder of {least} photographs or more ({found}): make one for each place.")
