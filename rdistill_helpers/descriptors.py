@@ -76,10 +76,7 @@ def check_shape(descriptors: Any, name: str, dim: int | None = None) -> None:
         kind = f"{type(descriptors).__name__} of {descriptors.dtype}" if array or tensor else type(descriptors).__name__
         raise BadInput(f"{name} must be a tensor or numpy array of real numbers, not a {kind}: give [N, D].")
     if descriptors.ndim != 2:
-        raise BadInput(
-            f"{name} must have two dimensions [N, D], not the shape {list(descriptors.shape)}: "
-            "give one descriptor for each image."
-        )
+        raise BadInput(f"{name} must have the shape [N, D], not {list(descriptors.shape)}: give one for each image.")
     if 0 in descriptors.shape:
         raise BadInput(f"{name} of shape {list(descriptors.shape)} are empty: give at least one descriptor.")
     if dim is not None and descriptors.shape[1] != dim:
@@ -115,8 +112,7 @@ def check_values(descriptors: Tensor, name: str, tolerance: float | None, first:
     for number in (~lengths.isfinite()).nonzero()[:, 0].tolist():
         if not bool(descriptors[number].isfinite().all()):
             raise BadInput(
-                f"{name} hold NaN or infinite values, first in descriptor {first + number}: "
-                "look at its image and at the network that described it."
+                f"{name} hold NaN or infinite values, first in descriptor {first + number}: look at its image and network."
             )
     if tolerance is not None:
         wrong = ~((lengths - 1).abs() <= tolerance)

@@ -129,5 +129,5 @@ def test_hard_negatives_equal_the_loop_over_sorted_rows(block):
 def test_too_few_clusters_for_the_negatives_are_said():
     rows, clusters = torch.eye(6), torch.tensor([0, 0, 1, 1, 2, 2])
     assert hard_negatives(rows, clusters, rows, clusters, 2).shape == (6, 2)
-    with pytest.raises(BadInput, match="3 negatives of different clusters .* pool of 3 clusters"):
+    with pytest.raises(BadInput, match="pool of 3 clusters has no 3 negatives"):
         hard_negatives(rows, clusters, rows, clusters, 3)

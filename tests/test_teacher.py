@@ -207,7 +207,7 @@ def test_answers_of_a_reduced_type_are_kept_with_length_1(ledger, dtype):
         (lambda rows: rows * 2, "not L2-normalised"),
         (lambda rows: torch.nn.functional.normalize(torch.ones(len(rows), 5)), "5 dimensions where 3"),
         (lambda rows: rows[:-1], "2 images with 1 descriptors"),
-        (lambda rows: rows[0], "two dimensions"),
+        (lambda rows: rows[0], "must have the shape"),
         (lambda rows: "no", "not an array of numbers"),
         (lambda rows: None, "not an array of numbers"),
     ],

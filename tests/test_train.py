@@ -559,7 +559,7 @@ def with_nan(rows):
     [
         (lambda images, rows: (images, with_nan(rows)), "NaN"),
         (lambda images, rows: (images, 2 * rows), "not L2-normalised"),
-        (lambda images, rows: (images, rows[0]), "two dimensions"),
+        (lambda images, rows: (images, rows[0]), "must have the shape"),
         (lambda images, rows: (images[:-1], rows), "39 images and 40 teacher rows"),
         (lambda images, rows: (images.float(), rows), "uint8"),
         (lambda images, rows: (images[:11], rows[:11]), "needs 12 images, but there are 11"),

@@ -167,8 +167,7 @@ def hard_negatives(
     own = torch.isin(clusters, pool_clusters)
     if count < 1 or available - int(own.any()) < count:
         raise BadInput(
-            f"{count} negatives of different clusters cannot be found in a pool of {available} clusters: "
-            "give a larger pool, or ask for fewer."
+            f"A pool of {available} clusters has no {count} negatives for each: give more, or ask for fewer."
         )
     chosen = []
     for start in range(0, len(rows), block):

@@ -66,11 +66,10 @@ class State:
             BadInput: when it is of another training, with the names of what differs, or of another student.
         """
         own, found = self.history.settings, content["history"].settings
-        different = [name for name in own | found if own.get(name) != found.get(name)]
+        different = ", ".join(sorted(name for name in own | found if own.get(name) != found.get(name)))
         if different:
             raise BadInput(
-                f"The checkpoint {path} is of another training ({', '.join(sorted(different))} differ): "
-                "give another file or delete it."
+                f"The checkpoint {path} is of another training ({different} differ): give another file or delete it."
             )
         try:
             self.student.load_state_dict(content["student"])

@@ -176,8 +176,7 @@ def _pairs(teacher: Tensor, count: int, pairs: str | Tensor, generator: torch.Ge
     if isinstance(pairs, Tensor):
         if pairs.shape != (count, 2) or pairs.dtype != torch.int64 or pairs.min() < 0 or pairs.max() >= size:
             raise BadInput(
-                f"The pairs to be mixed are {pairs.dtype} {list(pairs.shape)}: give int64 [{count}, 2] with row "
-                f"numbers from 0 to {size - 1}."
+                f"The pairs are {pairs.dtype} {list(pairs.shape)}: give int64 [{count}, 2], from 0 to {size - 1}."
             )
         return pairs
     first = torch.randint(size, (count,), generator=generator)

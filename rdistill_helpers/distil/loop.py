@@ -171,8 +171,7 @@ def _shared(index: Tensor) -> tuple[Tensor, slice]:
     """The batch [B] of process 0, and which of its images this process describes; BadInput when there are too few."""
     if len(index) < world_size():
         raise BadInput(
-            f"A batch of {len(index)} images cannot be shared by {world_size()} processes: "
-            "give a larger batch or fewer processes."
+            f"A batch of {len(index)} images cannot be shared by {world_size()} processes: give more, or start fewer."
         )
     if world_size() > 1:  # ties between neighbours may fall otherwise on another processor; the batches must not
         index = all_reduce(index * (rank() == 0))

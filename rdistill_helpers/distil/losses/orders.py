@@ -235,8 +235,7 @@ def _teacher_order(teacher_rows: Tensor, pairs: Tensor, length: int) -> Tensor:
     fewest = int(pairs.sum(1).min())
     if not 1 <= length <= fewest:
         raise BadInput(
-            f"DarkRank orders {length} rows for each row, but one has {fewest} to be compared with: give a larger "
-            "batch or another `length`."
+            f"DarkRank orders {length} rows, but one has {fewest} to be compared with: give a larger batch or another `length`."
         )
     distances = squared_distances(teacher_rows).masked_fill(~pairs, torch.inf)
     return distances.topk(length, largest=False, sorted=True).indices
