@@ -116,5 +116,5 @@ class Mixtures:
             raise BadInput(f"joint_weight={self.joint_weight} is not usable: give 0 or a positive number.")
         if self.mix_at is not None and self.mix_at < 1:
             raise BadInput(
-                f"mix_at={self.mix_at} mixes no maps: give a part of the student but the last, or None to mix descriptors."
+                f"mix_at={self.mix_at} names no maps: give a part of the student but the last, or None to mix descriptors."
             )
