@@ -45,7 +45,7 @@ REFERENCE = {
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.toy",
          "rdistill_course.cost", "rdistill_course.published", "rdistill_course.maps",
-         "rdistill_course.photographs", "rdistill_course.tiles", "rdistill_course.style",
+         "rdistill_course.photographs", "rdistill_course.pictures", "rdistill_course.tiles", "rdistill_course.runs", "rdistill_course.style",
          "rdistill_course.widgets.mixing", "rdistill_course.widgets.protocols", "rdistill_course.widgets.losses",
          "rdistill_course.widgets.map_points", "rdistill_course.widgets.photographs"],
     ),
