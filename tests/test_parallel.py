@@ -262,9 +262,10 @@ def two(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_two_processes_have_the_loss_and_the_gradient_of_one(one, two, name):
-    for results in two:
-        torch.testing.assert_close(results["steps"][name], one["steps"][name], rtol=1e-5, atol=1e-6)
-    assert max(float(gradient.abs().max()) for gradient in one["steps"][name]["gradients"]) > 1e-3
+    largest = max(float(gradient.abs().max()) for gradient in one["steps"][name]["gradients"])
+    for results in two:  # sums in another order round otherwise, by parts of the largest gradient
+        torch.testing.assert_close(results["steps"][name], one["steps"][name], rtol=1e-5, atol=5e-6 * largest)
+    assert largest > 1e-3
 
 
 @pytest.mark.slow
