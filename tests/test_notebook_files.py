@@ -1,5 +1,6 @@
 """Notebook files as they lie in the repository: nothing in them but what somebody wrote and what a cell gave out."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,22 @@ def test_a_diff_shows_lines_of_code_and_no_picture(tmp_path):
     )
     assert "\n-b = 2\n+b = 3\n" in done.stdout
     assert len(done.stdout.splitlines()) < 40 and "iVBORw0KGgoiVBORw0KGgo" not in done.stdout
+
+
+def scores_in_figures(path):
+    """Scores by method from the descriptions of a notebook's figures of scores."""
+    found = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            described = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+            if described.startswith("mAP in percent of"):
+                scores = r"([\w ]+) easy (\d+\.\d), medium (\d+\.\d), hard (\d+\.\d)"
+                found |= {name.strip(): tuple(values) for name, *values in re.findall(scores, described)}
+    return found
+
+
+def test_the_student_of_notebook_4_has_the_same_scores_in_notebook_5():
+    trained, scored = (scores_in_figures(ROOT / "notebooks" / f"{name}.ipynb") for name in
+                       ("04_train_the_student", "05_score_it"))  # fmt: skip
+    pairs = {"teacher": "teacher", "untrained student": "untrained student", "distilled": "distilled student"}
+    assert {name: trained[name] for name in pairs} == {name: scored[other] for name, other in pairs.items()}
