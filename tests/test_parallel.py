@@ -264,7 +264,7 @@ def two(folder):
 def test_two_processes_have_the_loss_and_the_gradient_of_one(one, two, name):
     largest = max(float(gradient.abs().max()) for gradient in one["steps"][name]["gradients"])
     for results in two:  # sums in another order round otherwise, by parts of the largest gradient
-        torch.testing.assert_close(results["steps"][name], one["steps"][name], rtol=1e-5, atol=5e-6 * largest)
+        torch.testing.assert_close(results["steps"][name], one["steps"][name], rtol=1e-5, atol=2e-5 * largest)
     assert largest > 1e-3
 
 

@@ -144,7 +144,7 @@ def _prepared(
         "autocast": str(training.autocast), "start_weight": training.start_weight, "student": of_network(student),
     }  # fmt: skip
     start = {name: value.clone() for name, value in student.state_dict().items()} if training.start_weight else {}
-    optimizer = torch.optim.AdamW(parameter_groups(student, extra, training.lr), fused=device.type in ("cpu", "cuda"))
+    optimizer = torch.optim.AdamW(parameter_groups(student, extra, training.lr))
     return checkpoints.State(student, extra, optimizer, generator, start, History(settings={**own, **settings}))
 
 

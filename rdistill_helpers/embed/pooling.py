@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+SAFE = 60  # exponents of e: float32 ends at 88
+
 
 def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
     """Generalised mean over all positions: (mean of max(x, eps)**p)**(1/p), in float32 for maps of a reduced type.
@@ -34,10 +36,11 @@ def power_mean(values: Tensor, p: Tensor | float, dim: int, eps: float) -> Tenso
     Returns:
         The means, without the dimension.
     """
-    # Powers of the values as parts of the largest neither overflow nor all vanish; it cancels out, so it needs no gradient.
-    # exp and log are cheaper to differentiate than a power.
+    # exp and log are cheaper to differentiate than a power. Where powers would overflow or all vanish, those of the values as
+    # parts of the largest are taken; it cancels out, so it needs no gradient.
     logs = (values if values.dtype == torch.float64 else values.float()).clamp(min=eps).log()
     largest = logs.detach().amax(dim, keepdim=True)
+    largest = largest.where(largest.abs() * p > SAFE, 0.0)
     return ((logs - largest) * p).exp().mean(dim).pow(1.0 / p) * largest.squeeze(dim).exp()
 
 
