@@ -80,10 +80,8 @@ def refuse_packed(path: Path) -> None:
         BadInput: It is a damaged or compressed archive, or unpacks to more than its length.
     """
     with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            return
         try:
-            entries = zipfile.ZipFile(file).infolist()
+            entries = zipfile.ZipFile(file).infolist() if zipfile.is_zipfile(file) else []
         except Exception as error:  # a damaged archive fails in any way
             raise BadInput(f"{path} is no whole file of weights ({error}): get it again.") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):

@@ -529,3 +529,12 @@ def test_every_error_is_one_of_the_package():
     assert issubclass(DownloadFailed, RDistillError) and issubclass(BadInput, ValueError)
     with pytest.raises(BadInput, match="is not a readable pickle"):
         read_ground_truth(io.BytesIO(b"\x80\x04]" + b"(" * 10_000 + b"."))
+
+
+def test_an_archive_that_claims_to_span_several_disks_is_refused(tmp_path):
+    """Python raises an error of its own for it while it only asks whether the file is an archive."""
+    locator, end = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2), struct.pack("<4s4H2LH", b"PK\x05\x06", *[0] * 7)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(bytes(40) + locator + end)
+    with pytest.raises(BadInput, match=r"weights\.pth is no whole file of weights"):
+        refuse_packed(path)
