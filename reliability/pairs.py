@@ -26,7 +26,7 @@ from reliability.works import ANSWERS, ASKED, BATCH, KEYS, answer, make, paid, s
 
 def run_half(part: slice, budget: int, folder: Path) -> None:
     """Asks about some of the photographs with a budget for fewer."""
-    with BlackBoxTeacher(partial(answer, folder), budget, folder / "ledger", batch_size=BATCH) as teacher:
+    with BlackBoxTeacher(partial(answer, folder), budget, folder / "ledger", "colours", batch_size=BATCH) as teacher:
         try:
             teacher.query(ASKED[part], progress=False)
         except BudgetExceeded:
@@ -114,7 +114,7 @@ def run_client(part: slice, url: str, folder: Path) -> None:
     """Asks a served teacher about some of the photographs, with a ledger of its own."""
     logging.disable()  # a line for each request that is tried again
     client = HttpTeacher(url, KEY, tries=100, pause=0.005, longest_pause=0.1, timeout=(10, 10))
-    with BlackBoxTeacher(client, len(ASKED), folder / f"own {part.start}", batch_size=2 * BATCH) as teacher:
+    with BlackBoxTeacher(client, len(ASKED), folder / f"own {part.start}", "colours", batch_size=2 * BATCH) as teacher:
         teacher.query(ASKED[part], progress=False)
 
 

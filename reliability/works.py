@@ -108,7 +108,9 @@ def answer(folder: Path, images: Tensor) -> Tensor:
 
 def run_queries(folder: Path) -> None:
     """Asks about 120 photographs with just enough budget."""
-    with BlackBoxTeacher(partial(answer, folder), len(ASKED), folder / "ledger", batch_size=BATCH) as teacher:
+    with BlackBoxTeacher(
+        partial(answer, folder), len(ASKED), folder / "ledger", "colours", batch_size=BATCH
+    ) as teacher:
         teacher.query(ASKED, progress=False)
 
 

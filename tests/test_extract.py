@@ -291,7 +291,7 @@ def test_what_is_no_list_of_images_is_named(wrong, tmp_path):
     ):
         extract(torch.nn.Flatten(), wrong(images))
     with pytest.raises(BadInput, match="A teacher is asked with a tensor or a list"):
-        BlackBoxTeacher(torch.nn.Flatten(), 2, tmp_path / "ledger.sqlite").query(wrong(images))
+        BlackBoxTeacher(torch.nn.Flatten(), 2, tmp_path / "ledger.sqlite", "flat").query(wrong(images))
 
 
 def test_images_may_come_from_a_generator_where_they_are_stacked():

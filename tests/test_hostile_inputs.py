@@ -491,14 +491,14 @@ def colours(images):
 def test_a_ledger_that_lies_is_refused_and_nothing_is_paid(tmp_path, statement):
     images = torch.arange(5 * 36, dtype=torch.uint8).view(5, 3, 3, 4)
     path = tmp_path / "ledger"
-    with BlackBoxTeacher(colours, 5, path) as teacher:
+    with BlackBoxTeacher(colours, 5, path, "colours") as teacher:
         teacher.query(images[:4], progress=False)
     database = sqlite3.connect(path)
     database.execute(statement)
     database.commit()
     before = list(database.execute("SELECT * FROM paid"))
     database.close()
-    with pytest.raises(BadInput, match="is damaged"), BlackBoxTeacher(colours, 5, path) as teacher:
+    with pytest.raises(BadInput, match="is damaged"), BlackBoxTeacher(colours, 5, path, "colours") as teacher:
         teacher.query(images[:4], progress=False)
     database = sqlite3.connect(path)
     assert list(database.execute("SELECT * FROM paid")) == before

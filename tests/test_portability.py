@@ -75,7 +75,7 @@ def asked(images):
 
 
 def ask(folder, images=None):
-    with BlackBoxTeacher(asked, 10_000, folder / "ledger.sqlite", batch_size=8) as teacher:
+    with BlackBoxTeacher(asked, 10_000, folder / "ledger.sqlite", "colours", batch_size=8) as teacher:
         return teacher.query(photos() if images is None else images, progress=False)
 
 
@@ -124,7 +124,9 @@ def share_everything(folder, first, budget):
     (folder / "begun" / str(first)).mkdir(parents=True)
     while len(list((folder / "begun").iterdir())) < 2:
         time.sleep(0.01)
-    with BlackBoxTeacher(partial(asked_slowly, folder), budget, folder / "ledger.sqlite", batch_size=2) as teacher:
+    with BlackBoxTeacher(
+        partial(asked_slowly, folder), budget, folder / "ledger.sqlite", "colours", batch_size=2
+    ) as teacher:
         try:
             teacher.query(photos()[first : first + 25], progress=False)
             refused = False
@@ -149,7 +151,7 @@ def test_two_kernels_share_one_ledger_and_one_file_and_never_overspend(tmp_path,
     sent = [keys[start : start + 32] for start in range(0, len(keys), 32)]
     assert len(sent) == len(set(sent)) and 25 <= len(sent) <= budget
     assert any(refused) == (budget < 40)
-    with BlackBoxTeacher(asked, budget, tmp_path / "ledger.sqlite") as teacher:
+    with BlackBoxTeacher(asked, budget, tmp_path / "ledger.sqlite", "colours") as teacher:
         assert teacher.spent == len(sent)
     rows = open_descriptors(tmp_path / "rows.npy")
     np.testing.assert_allclose(rows, extract(Colours(), photos(), progress=False).numpy(), atol=1e-6)
@@ -371,7 +373,7 @@ def test_a_full_disk_loses_no_answer_of_the_teacher(small_disk):
         return F.normalize(images.float().mean(dim=2).flatten(1))
 
     def query():
-        with BlackBoxTeacher(embed, 5000, small_disk.folder / "ledger", batch_size=50) as teacher:
+        with BlackBoxTeacher(embed, 5000, small_disk.folder / "ledger", "colours", batch_size=50) as teacher:
             return teacher.query(images, progress=False)
 
     images = torch.randint(0, 256, (1000, 3, 4, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

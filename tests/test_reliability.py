@@ -121,7 +121,9 @@ def test_requests_charged_twice_and_answers_lost_are_noticed(tmp_path, monkeypat
     monkeypatch.setattr(works, "PAUSE", 0)
 
     def ask(part, name):
-        with pairs.BlackBoxTeacher(partial(works.answer, tmp_path), 200, tmp_path / name, batch_size=40) as teacher:
+        with pairs.BlackBoxTeacher(
+            partial(works.answer, tmp_path), 200, tmp_path / name, "colours", batch_size=40
+        ) as teacher:
             teacher.query(works.ASKED[part], progress=False)
 
     ask(slice(None), "ledger-tester.sqlite")

@@ -36,7 +36,8 @@ class BlackBoxTeacher:
             network.
         budget: how many different images may be sent in all, over all sessions that use this ledger; at least 1.
         ledger: path of a SQLite file, made when it is not there.
-        name: whose descriptors the ledger holds; a ledger of another name is refused.
+        name: whose descriptors the ledger holds, down to the version of the weights; a ledger of another name is refused,
+            for the answers of two teachers must never meet.
         batch_size: how many images are sent at once.
 
     Raises:
@@ -44,9 +45,7 @@ class BlackBoxTeacher:
             teacher.
     """
 
-    def __init__(
-        self, embed: Embed, budget: int, ledger: str | Path, name: str = "teacher", batch_size: int = 64
-    ) -> None:
+    def __init__(self, embed: Embed, budget: int, ledger: str | Path, name: str, batch_size: int = 64) -> None:
         if budget < 1:
             raise BadInput(f"With a budget of {budget} nothing can be asked: give a budget of at least 1.")
         if batch_size < 1:

@@ -34,7 +34,7 @@ NUMBERS = ("budget", "spent", "left", "max_request_bytes", "max_images")
 
 
 class HttpTeacher:
-    """Asks a served teacher: `BlackBoxTeacher(HttpTeacher(url, key), budget, ledger)`.
+    """Asks a served teacher: `BlackBoxTeacher(HttpTeacher(url, key), budget, ledger, name)`.
 
     Args:
         url: Where it is. The key goes to this address only; a warning says where others could read it on the way.

@@ -35,9 +35,9 @@ from reliability.samples import colours, photographs
 def ledger() -> bytes:
     """Makes a ledger of three answers."""
     with tempfile.TemporaryDirectory() as folder:
-        with BlackBoxTeacher(colours, 9, Path(folder) / "ledger") as teacher:
+        with BlackBoxTeacher(colours, 9, Path(folder) / "ledger", "colours") as teacher:
             teacher.query(photographs(3), progress=False)
-        return (Path(folder) / "ledger").read_bytes()
+        return (Path(folder) / "ledger", "colours").read_bytes()
 
 
 LEDGER_LIES = [
@@ -68,7 +68,7 @@ def ask_with_ledger(content: tuple[bytes, list[str]], folder: Path) -> object:
                 database.execute(statement)
         database.commit()
         database.close()
-    with BlackBoxTeacher(colours, 9, path) as teacher:
+    with BlackBoxTeacher(colours, 9, path, "colours") as teacher:
         rows = teacher.query(photographs(4), progress=False)
         assert rows.isfinite().all() and rows.shape == (4, 3), "a ledger gave something that is no descriptor"
         return repr(teacher)
