@@ -18,7 +18,7 @@ from study.runs import SEARCH, SEARCHING, Run
 from study.settings import LARGER, TEACHER, WITH_LABELS, Settings, as_text, but
 
 TUNING_SEED = SEARCHING  # draws the photographs that settings are chosen on
-FEW, TUNED_ON, MANY = 50, 300, 3020  # photographs
+FEW, TUNED_ON, MANY = 50, 300, 3020  # photographs; many are all of the training part
 LARGE = Settings(student=LARGER, frozen=7)
 # The student of the course trains more of the network, on new views in every step.
 COURSE = Settings(views=None, frozen=6)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.errors import BadInput
+from study.search import MANY
 from study.settings import LARGER, SMALL, TEACHER, Settings, as_text, but, differences, from_text, version
 
 NO_REGRESSION = {"regression_weight": 0.0}
@@ -62,8 +63,8 @@ def test_settings_that_contradict_each_other_are_refused_in_one_sentence(changes
         (Settings(), 300),
         (Settings(**LABELS), 0),
         (Settings(**NOT_TRAINED), 0),
-        (Settings(images=3020, assistant=Settings(student=LARGER, frozen=7)), 300),
-        (Settings(images=3020, assistant=Settings(**LABELS)), 0),
+        (Settings(images=MANY, assistant=Settings(student=LARGER, frozen=7)), 300),
+        (Settings(images=MANY, assistant=Settings(**LABELS)), 0),
     ],
 )
 def test_a_run_knows_what_it_asks_the_teacher(own, queries):
@@ -92,7 +93,7 @@ SOME = st.builds(
         assistant=Settings(student=LARGER, frozen=7, images=min(images, 10)) if assisted else None,
         training=Training(steps=steps, lr=lr),
     ),
-    st.integers(1, 3020), st.integers(1, 1000), st.floats(1e-6, 1.0), st.floats(0, 10), st.none() | st.integers(1, 200),
+    st.integers(1, MANY), st.integers(1, 1000), st.floats(1e-6, 1.0), st.floats(0, 10), st.none() | st.integers(1, 200),
     st.none() | st.integers(9, 12), st.dictionaries(st.sampled_from(["temperature", "scale"]), st.floats(0.01, 9)),
     st.booleans(),
 )  # fmt: skip

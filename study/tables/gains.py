@@ -104,7 +104,7 @@ def targets(runs: pandas.DataFrame) -> pandas.DataFrame:
             of_all = f"{100 * row.mean / own[MANY].mean:.0f} %" if MANY in own and images < MANY else ""
             share = f"{100 * row.mean / teacher:.0f} %"
             rows.append([METHODS[name].label, f"{images:,}", f"{100 * row.mean:.1f}", share, of_all])
-    head = ["method", "photographs", "medium mAP in %", "of the teacher's", "of what 3,020 photographs give"]
+    head = ["method", "photographs", "medium mAP in %", "of the teacher's", f"of what {MANY:,} photographs give"]
     return pandas.DataFrame(rows, columns=head)
 
 
@@ -148,17 +148,17 @@ def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
                 Comparison("assisted-by-itself-300", MANY, OURS, TUNED_ON),
             "the larger assistant against a SqueezeNet": Comparison(helped, MANY, "assisted-by-itself-300", MANY),
             "the larger assistant against one with labels": Comparison(helped, MANY, "assisted-by-labels-300", MANY),
-            f"{small} with an assistant, against 3,020 queries": Comparison(helped, MANY, OURS, MANY),
-            f"{small} with an assistant, against labels on 3,020, contrastive":
+            f"{small} with an assistant, against {MANY:,} queries": Comparison(helped, MANY, OURS, MANY),
+            f"{small} with an assistant, against labels on {MANY:,}, contrastive":
                 Comparison(helped, MANY, "supervised-contrastive", MANY),
-            f"{small} with an assistant, against labels on 3,020, multi-similarity":
+            f"{small} with an assistant, against labels on {MANY:,}, multi-similarity":
                 Comparison(helped, MANY, "supervised-multi-similarity", MANY),
-            "EfficientNet-Lite0: 300 photographs against 3,020": Comparison("larger", TUNED_ON, "larger", MANY),
+            f"EfficientNet-Lite0: 300 photographs against {MANY:,}": Comparison("larger", TUNED_ON, "larger", MANY),
             "EfficientNet-Lite0: 300 photographs against labels on the same":
                 Comparison("larger", TUNED_ON, "larger-supervised-contrastive", TUNED_ON),
             f"{of_course}: with an assistant, against without": Comparison(course_helped, MANY, COURSE_OURS, TUNED_ON),
-            f"{of_course} with an assistant, against 3,020 queries": Comparison(course_helped, MANY, COURSE_OURS, MANY),
-            f"{of_course} with an assistant, against labels on 3,020": Comparison(course_helped, MANY, COURSE_LABELS, MANY),
+            f"{of_course} with an assistant, against {MANY:,} queries": Comparison(course_helped, MANY, COURSE_OURS, MANY),
+            f"{of_course} with an assistant, against labels on {MANY:,}": Comparison(course_helped, MANY, COURSE_LABELS, MANY),
         },
     )  # fmt: skip
 
@@ -248,9 +248,11 @@ def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
         what = f"300 queries{helped}, no labels, against "
         for name in with_labels:
             ours = "assisted-300" if helped else OURS
-            pairs["4: full supervision", f"{what}{METHODS[name].label} on 3,020"] = Comparison(ours, images, name, MANY)
+            pairs["4: full supervision", f"{what}{METHODS[name].label} on {MANY:,}"] = Comparison(
+                ours, images, name, MANY
+            )
         ours = "course-assisted-300" if helped else COURSE_OURS
-        what += "labels, contrastive on 3,020, student of the course"
+        what += f"labels, contrastive on {MANY:,}, student of the course"
         pairs["4: full supervision", what] = Comparison(ours, images, COURSE_LABELS, MANY)
     found = {key: difference(runs, pair) for key, pair in pairs.items()}
     return pandas.DataFrame(
