@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _search(args: argparse.Namespace) -> None:
-    runs.make(search.plan(args.questions or list(search.QUESTIONS)), students.work, args.jobs, args.store)
+    wanted = search.plan(args.questions or list(search.QUESTIONS))
+    runs.make(wanted, students.work, students.rooms().name, args.jobs, args.store)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -47,7 +48,7 @@ def _run(args: argparse.Namespace) -> None:
         raise RDistillError(f"Seeds from {runs.SEARCHING} on choose settings: report smaller ones.")
     tried = search.tried(runs.read(args.store))
     wanted = methods.plan(tried, args.methods or list(methods.METHODS), args.images, tuple(args.seeds))
-    runs.make(wanted, students.work, args.jobs, args.store)
+    runs.make(wanted, students.work, students.rooms().name, args.jobs, args.store)
 
 
 def _tables(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Writes the tables of the study into README.md, docs/recipe.md and the model card of the teacher.
 
-A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->. What lies between them is written here, the rest
-by hand.
+A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, and between <!-- data --> and <!-- /data --> the
+sentence that says of which photographs they are. What lies between marks is written here, the rest by hand.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 import pandas
 
 from rdistill_helpers.files import written_whole
-from study import tables
+from study import students, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "recipe.md", ROOT / "data" / "models" / "MODEL_CARD.md")
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "readme": tables.readme,
     "teacher": tables.teacher,
@@ -43,19 +44,40 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
 
 
 def filled(page: str, runs: pandas.DataFrame) -> str:
-    """Make the tables of a page anew.
+    """Make the tables of a page anew, and the sentence about their data.
 
     Args:
         page: its text.
         runs: of the store.
 
     Returns:
-        The text with its tables.
+        The text with what belongs between its marks.
 
     Raises:
         KeyError: for a mark that names no table.
     """
+    page = DATA.sub(lambda mark: f"{mark[1]}{made_with(runs)}\n{mark[2]}", page)
     return MARKS.sub(lambda mark: f"{mark[1]}\n{markdown(TABLES[mark[2]](runs))}\n\n{mark[3]}", page)
+
+
+def made_with(runs: pandas.DataFrame) -> str:
+    """Say of which photographs and of whose answers figures are.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        A sentence.
+    """
+    if not len(runs):
+        return "No run of the study is in the store yet."
+    data = runs["data"].iloc[0]
+    said = f"All figures of the study were made with edition {data.split('-')[1]} of the rooms and its teacher"
+    return (
+        f"{said}."
+        if data == students.rooms().name
+        else f"{said}, not with those that ship now: they wait to be made anew."
+    )
 
 
 def markdown(table: pandas.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """The store of the study: every run is a line of one CSV, written as soon as the run ends and never changed.
 
-Columns: version (of the settings), made (the day, or the name of an earlier loop), method, images, teacher_queries, seed, mAP
+Columns: version (of the settings), made (the day, or the name of an earlier loop), data (photographs and teacher, see
+`students.Rooms.name`; one store holds one data), method, images, teacher_queries, seed, mAP
 of easy / medium / hard as fractions, seconds of training, settings, and medium_ap, the average precision of each query under
 the medium protocol with spaces between (empty where it was not kept).
 """
@@ -28,7 +29,7 @@ from rdistill_helpers.score.report import Report
 from study.settings import Settings, as_text, from_text, version
 
 STORE = Path(__file__).parent / "results" / "runs.csv"
-COLUMNS = ["version", "made", "method", "images", "teacher_queries", "seed"]
+COLUMNS = ["version", "made", "data", "method", "images", "teacher_queries", "seed"]
 COLUMNS += ["easy", "medium", "hard", "seconds", "settings", "medium_ap"]
 SEARCH = "search"  # the method of a run that tries settings
 SEARCHING = 1000  # seeds from here on tried or chose settings and are no results
@@ -54,13 +55,14 @@ class Run:
         return self.method, as_text(self.settings), self.seed
 
 
-def line(run: Run, report: Report, seconds: float) -> dict[str, Any]:
+def line(run: Run, report: Report, seconds: float, data: str) -> dict[str, Any]:
     """Describe a run that is done.
 
     Args:
         run: the run.
         report: what its student reaches.
         seconds: of its training.
+        data: name of the photographs and the teacher.
 
     Returns:
         A value for each of `COLUMNS`.
@@ -69,6 +71,7 @@ def line(run: Run, report: Report, seconds: float) -> dict[str, Any]:
     return {
         "version": version(),
         "made": date.today().isoformat(),
+        "data": data,
         "method": run.method,
         "images": own.images,
         "teacher_queries": own.queries,
@@ -91,7 +94,7 @@ def read(path: Path = STORE) -> pandas.DataFrame:
 
     Raises:
         DataMissing: when there is no such file.
-        BadInput: for another file, and for a store with runs of another version of the settings.
+        BadInput: for another file, and for a store with runs of another version of the settings, or of two data.
     """
     if not path.is_file():
         raise DataMissing(f"There is no store of runs at {path}: make it with `make study`.")
@@ -140,7 +143,7 @@ def append(done: dict[str, Any], path: Path = STORE) -> bool:
         Whether the run was added: one that another process has added meanwhile is not added again.
 
     Raises:
-        BadInput: for a store that `read` refuses, or one that cannot be written.
+        BadInput: for a store that `read` refuses or that holds runs of other data, or one that cannot be written.
         InUse: when another process writes the store for a minute.
     """
     with only_writer(path, SECONDS_TO_WAIT):
@@ -148,6 +151,7 @@ def append(done: dict[str, Any], path: Path = STORE) -> bool:
         with path.open("r+", newline="", encoding="utf-8") as file:
             whole, newline, _ = file.read().rpartition("\n")
             there = _lines(path, whole + newline)
+            _check_data(path, (row["data"] for row in there), done["data"])
             if any(all(row[name] == str(done[name]) for name in ("method", "settings", "seed")) for row in there):
                 return False
             file.seek(len((whole + newline).encode()))
@@ -161,12 +165,15 @@ def append(done: dict[str, Any], path: Path = STORE) -> bool:
     return True
 
 
-def make(wanted: Iterable[Run], work: Callable[[Run], dict[str, Any]], jobs: int = 1, path: Path = STORE) -> int:
+def make(
+    wanted: Iterable[Run], work: Callable[[Run], dict[str, Any]], data: str, jobs: int = 1, path: Path = STORE
+) -> int:
     """Make the runs that are missing in a store; what was stopped goes on where it was.
 
     Args:
         wanted: the runs, in their order.
         work: trains and scores a run, and gives its `line`. With more than one job it is called in other processes.
+        data: name of the photographs and the teacher that it takes.
         jobs: how many processes.
         path: the store.
 
@@ -174,8 +181,9 @@ def make(wanted: Iterable[Run], work: Callable[[Run], dict[str, Any]], jobs: int
         How many runs were added.
 
     Raises:
-        BadInput: for a store that cannot be used.
+        BadInput: for a store that cannot be used, or that holds runs of other data: nothing is trained then.
     """
+    _check_data(path, read(path)["data"] if path.is_file() else (), data)
     there = keys(path)
     missing = list({run.key: run for run in wanted if run.key not in there}.values())
     with tqdm(total=len(missing), desc="study", unit="run", disable=not missing) as bar:
@@ -209,6 +217,7 @@ def _lines(path: Path, text: str) -> list[dict[str, str]]:
             raise ValueError("a line has another number of values")
     except (ValueError, csv.Error) as error:
         raise _no_store(path, error) from error
+    _check_data(path, (row["data"] for row in rows), rows[0]["data"] if rows else "")
     others = {row["version"] for row in rows} - {version()}
     if others:
         raise BadInput(
@@ -216,6 +225,16 @@ def _lines(path: Path, text: str) -> list[dict[str, str]]:
             "make the runs again with `make study`, or go back to the study that wrote it."
         )
     return rows
+
+
+def _check_data(path: Path, there: Iterable[str], data: str) -> None:
+    """BadInput for a store with runs of other photographs, or of another teacher."""
+    others = sorted(set(there) - {data})
+    if others:
+        raise BadInput(
+            f"{path} holds runs of other photographs or of another teacher ({', '.join(others)} beside {data}): move it away "
+            "and make the runs again with `make study`, or go back to the data that they were made with."
+        )
 
 
 def _no_store(path: Path, error: Exception) -> BadInput:

@@ -41,6 +41,7 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.data.images import to_tensor
 from rdistill_helpers.data.paths import data_root
+from rdistill_helpers.data.rooms import EDITION
 from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.choose import cluster_centres, k_centre
 from rdistill_helpers.distil.views import KeptMaps
@@ -62,9 +63,11 @@ class Rooms:
 
     @cached_property
     def name(self) -> str:
-        """What tells this teacher and these photographs from others, in the names of kept files."""
-        photographs = (data_root() / "rooms.zip.sha256").read_text(encoding="utf-8")
-        return hashlib.sha256(f"{teacher_version()} {photographs}".encode()).hexdigest()[:8]
+        """What tells these photographs and this teacher from others, in the store and in the names of kept files: the edition
+        of the rooms, and eight digits each of the archive and of the teacher's file.
+        """
+        archive = (data_root() / "rooms.zip.sha256").read_text(encoding="utf-8")
+        return f"edition-{EDITION}-{archive[:8]}-{teacher_version()}"
 
     @cached_property
     def benchmark(self) -> Benchmark:
@@ -128,7 +131,7 @@ def done(run: Run, data: Rooms) -> dict[str, Any]:
         BadInput: for settings that do not fit the data.
     """
     net, seconds = student_of(run.settings, run.seed, data)
-    return line(run, score(net, run.settings, data), seconds)
+    return line(run, score(net, run.settings, data), seconds, data.name)
 
 
 def student_of(own: Settings, seed: int, data: Rooms) -> tuple[RetrievalNet, float]:

@@ -26,7 +26,8 @@ def test_it_runs_with_one_seed_of_three_methods(tmp_path, monkeypatch):
     for name in ("teacher", "untrained", "listwise", "listwise+regression", "listwise+mixtures"):
         own = METHODS[name].settings
         own = but(own, images=50) if own.images else own
-        values = [runs.version(), "today", name, own.images, own.queries, 0, 0.4, 0.345, 0.1, 9.0, as_text(own), ap]
+        begin = [runs.version(), "today", runs.read()["data"].iloc[0], name]
+        values = [*begin, own.images, own.queries, 0, 0.4, 0.345, 0.1, 9.0, as_text(own), ap]
         runs.append(dict(zip(runs.COLUMNS, values, strict=True)), store)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     notebook = nbformat.read(PAGE, as_version=4)

@@ -23,7 +23,7 @@ def ap_of(method, images, seed, queries=6):
 def run(method, images, seed, settings=None, ap=None):
     ap = ap_of(method, images, seed) if ap is None else ap
     own = [method, images, images, seed, 0.5, float(ap.nanmean()), 0.1, 12.5, settings or Settings(images=images), ap]
-    return dict(zip(COLUMNS, ["version", "today", *own], strict=True))
+    return dict(zip(COLUMNS, ["version", "today", "data", *own], strict=True))
 
 
 ROWS = [

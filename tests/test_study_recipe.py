@@ -28,7 +28,21 @@ def store():
 
 def row(method, own, seed, medium, ap=None):
     kept = None if ap is None else torch.tensor(ap)
-    values = ["version", "today", method, own.images, own.queries, seed, 0.5, medium, 0.1, 9.0, own, kept]
+    values = [
+        "version",
+        "today",
+        "edition-1-0-0",
+        method,
+        own.images,
+        own.queries,
+        seed,
+        0.5,
+        medium,
+        0.1,
+        9.0,
+        own,
+        kept,
+    ]
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -53,6 +67,20 @@ def frame(*rows):
 def test_a_page_is_in_step_with_the_store(store, page):
     text = page.read_text(encoding="utf-8")
     assert recipe.filled(text, store) == text, "run python -m study tables"
+
+
+def test_pages_with_tables_say_in_one_sentence_of_which_photographs_they_are(store, monkeypatch):
+    for page in (README, RECIPE):
+        assert page.read_text(encoding="utf-8").count("<!-- data -->") == 1
+    there = store["data"].iloc[0]
+    monkeypatch.setattr(recipe.students, "rooms", lambda: type("Rooms", (), {"name": there}))
+    of_now = recipe.made_with(store)
+    monkeypatch.setattr(recipe.students, "rooms", lambda: type("Rooms", (), {"name": "edition-9-0-0"}))
+    of_then = recipe.made_with(store)
+    assert f"edition {there.split('-')[1]} of the rooms" in of_now and of_now.count(".") == of_then.count(".") == 1
+    assert "not with those that ship now" in of_then and "not" not in of_now
+    assert recipe.filled("<!-- data -->\n?\n<!-- /data -->", store) == f"<!-- data -->\n{of_then}\n<!-- /data -->"
+    assert recipe.made_with(frame()).startswith("No run")
 
 
 def test_every_table_stands_on_one_page():

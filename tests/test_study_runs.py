@@ -15,6 +15,8 @@ from study.settings import Settings, version
 # A forked process need not import torch again; not every system can fork.
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
+DATA = "edition-2-0fac3075-7eac4e12"
+
 
 def report(medium=0.25, ap=(0.25, float("nan"), 1.0)):
     protocol = type("Protocol", (), {"mAP": medium, "ap": torch.tensor(ap)})
@@ -26,7 +28,7 @@ def run(images=300, seed=0, method="listwise"):
 
 
 def work(own):
-    return line(own, report(own.seed / 100), 1.5)
+    return line(own, report(own.seed / 100), 1.5, DATA)
 
 
 WANTED = [run(images, seed) for images in (25, 50) for seed in range(4)]
@@ -37,10 +39,10 @@ def seeds(path):
 
 
 def test_a_run_comes_back_as_it_was_made(tmp_path):
-    assert append(line(run(50, 3), report(), 12.5), tmp_path / "runs.csv")
+    assert append(line(run(50, 3), report(), 12.5, DATA), tmp_path / "runs.csv")
     (row,) = read(tmp_path / "runs.csv").itertuples()
     assert (row.method, row.images, row.teacher_queries, row.seed, row.seconds) == ("listwise", 50, 50, 3, 12.5)
-    assert (row.easy, row.medium, row.hard, row.version) == (0.25, 0.25, 0.25, version())
+    assert (row.easy, row.medium, row.hard, row.version, row.data) == (0.25, 0.25, 0.25, version(), DATA)
     assert row.settings == Settings(images=50)
     assert torch.equal(row.medium_ap.nan_to_num(-1), torch.tensor([0.25, -1.0, 1.0]))
     assert len(row.made) == len("2026-01-01")
@@ -54,21 +56,21 @@ def test_what_is_missing_is_made_and_nothing_twice(tmp_path):
         made.append(own)
         return work(own)
 
-    assert make([*WANTED[:3], WANTED[0]], counted, path=path) == 3
-    assert make(WANTED, counted, path=path) == 5
-    assert make(WANTED, counted, path=path) == 0
+    assert make([*WANTED[:3], WANTED[0]], counted, DATA, path=path) == 3
+    assert make(WANTED, counted, DATA, path=path) == 5
+    assert make(WANTED, counted, DATA, path=path) == 0
     assert sorted(seeds(path)) == sorted((own.settings.images, own.seed) for own in WANTED)
     assert len(made) == len(WANTED)
 
 
 @pytest.mark.slow
 def test_processes_share_the_runs(tmp_path):
-    assert make(WANTED, work, jobs=2, path=tmp_path / "runs.csv") == len(WANTED)
+    assert make(WANTED, work, DATA, jobs=2, path=tmp_path / "runs.csv") == len(WANTED)
     assert sorted(seeds(tmp_path / "runs.csv")) == sorted((own.settings.images, own.seed) for own in WANTED)
 
 
 def test_two_studies_on_one_store_write_every_run_once(tmp_path):
-    both = [PROCESSES.Process(target=make, args=(WANTED, work, 1, tmp_path / "runs.csv")) for _ in range(2)]
+    both = [PROCESSES.Process(target=make, args=(WANTED, work, DATA, 1, tmp_path / "runs.csv")) for _ in range(2)]
     for each in both:
         each.start()
     for each in both:
@@ -82,19 +84,19 @@ def test_a_store_that_was_killed_in_its_first_line_begins_again(tmp_path, left):
     path = tmp_path / "runs.csv"
     path.write_text(left, encoding="utf-8")
     assert keys(path) == set() and len(read(path)) == 0
-    assert make(WANTED[:2], work, path=path) == 2
+    assert make(WANTED[:2], work, DATA, path=path) == 2
     assert len(read(path)) == 2
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_made_again(tmp_path):
     path = tmp_path / "runs.csv"
-    make(WANTED, work, path=path)
+    make(WANTED, work, DATA, path=path)
     whole = path.read_bytes()
     last = whole.rstrip(b"\n").rfind(b"\n") + 1
     for cut in (last + 1, last + 20, len(whole) - 1):
         path.write_bytes(whole[:cut])
         assert len(read(path)) == len(WANTED) - 1
-        assert make(WANTED, work, path=path) == 1
+        assert make(WANTED, work, DATA, path=path) == 1
         assert path.read_bytes().count(b"\n") == len(WANTED) + 1
         assert sorted(seeds(path)) == sorted((own.settings.images, own.seed) for own in WANTED)
 
@@ -107,7 +109,7 @@ def test_a_study_that_is_killed_again_and_again_has_every_run_once(tmp_path):
     path = tmp_path / "runs.csv"
     chance = random.Random(0)
     for _ in range(6):
-        study = PROCESSES.Process(target=make, args=(MANY, work, 1, path))
+        study = PROCESSES.Process(target=make, args=(MANY, work, DATA, 1, path))
         study.start()
         had = path.stat().st_size if path.exists() else 0
         while study.is_alive() and (not path.exists() or path.stat().st_size <= had):
@@ -117,19 +119,19 @@ def test_a_study_that_is_killed_again_and_again_has_every_run_once(tmp_path):
         study.join()
     before = len(read(path))
     assert 0 < before < len(MANY)
-    assert make(MANY, work, path=path) == len(MANY) - before
+    assert make(MANY, work, DATA, path=path) == len(MANY) - before
     assert sorted(seeds(path)) == [(25, own.seed) for own in MANY]
 
 
 def test_a_store_of_other_settings_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "runs.csv"
-    make(WANTED, work, path=path)
+    make(WANTED, work, DATA, path=path)
     text = path.read_text(encoding="utf-8").replace(version(), "0badc0de", 1)
     path.write_text(text, encoding="utf-8")
     for use in (
         lambda: read(path),
         lambda: keys(path),
-        lambda: make([run(100)], work, path=path),
+        lambda: make([run(100)], work, DATA, path=path),
         lambda: append(work(run()), path),
     ):
         with pytest.raises(
@@ -140,14 +142,31 @@ def test_a_store_of_other_settings_is_refused_and_left_as_it_is(tmp_path):
     assert path.read_text(encoding="utf-8") == text
 
 
+def test_runs_of_other_photographs_or_of_another_teacher_are_never_mixed(tmp_path):
+    path, other = tmp_path / "runs.csv", "edition-3-0fac3076-7eac4e12"
+    make(WANTED, work, DATA, path=path)
+    text = path.read_text(encoding="utf-8")
+    trained = []
+    with pytest.raises(BadInput, match=rf"{DATA} beside {other}.*`make study`") as refused:
+        make([run(100)], trained.append, other, path=path)
+    assert "\n" not in str(refused.value) and trained == []
+    with pytest.raises(BadInput, match=rf"{DATA} beside {other}"):
+        append(line(run(100), report(), 1.5, other), path)
+    assert path.read_text(encoding="utf-8") == text
+    path.write_text(text.replace(DATA, other, 1), encoding="utf-8")
+    for use in (lambda: read(path), lambda: keys(path), lambda: append(work(run(100)), path)):
+        with pytest.raises(BadInput, match="other photographs or of another teacher"):
+            use()
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "a,b\n1,2\n",
         ",".join(COLUMNS) + "\n1,2\n",
-        ",".join(COLUMNS) + f"\n{version()},x,m,many,0,0,0,0,0,0,{{}},\n",
-        ",".join(COLUMNS) + f"\n{version()},x,m,300,0,0,0,0,0,0,no json,\n",
-        ",".join(COLUMNS) + f"\n{version()},x,m,300,0,0,0,0,0,0,{{}},0.1 x\n",
+        ",".join(COLUMNS) + f"\n{version()},x,d,m,many,0,0,0,0,0,0,{{}},\n",
+        ",".join(COLUMNS) + f"\n{version()},x,d,m,300,0,0,0,0,0,0,no json,\n",
+        ",".join(COLUMNS) + f"\n{version()},x,d,m,300,0,0,0,0,0,0,{{}},0.1 x\n",
     ],
     ids=["other columns", "too few values", "images", "settings", "precision"],
 )

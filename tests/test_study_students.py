@@ -119,8 +119,8 @@ def test_a_run_that_is_in_the_store_is_not_trained_again(data, tmp_path):
         trained.append(run.seed)
         return done(run, data)
 
-    assert runs.make(wanted[:1], counted, path=path) == 1
-    assert runs.make(wanted, counted, path=path) == 1
+    assert runs.make(wanted[:1], counted, data.name, path=path) == 1
+    assert runs.make(wanted, counted, data.name, path=path) == 1
     assert trained == [0, 1] and runs.read(path)["seed"].tolist() == [0, 1]
 
 

@@ -20,6 +20,7 @@ from rdistill_helpers.data.images import letterboxed, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.errors import BadInput, DataMissing
 
+EDITION = 1  # of the embedded rooms
 RESTORE = "restore it with `git checkout -- data`"
 MAX_MEMBER_BYTES = 100_000_000  # of one file in an archive; a small one can unfold to far more
 
