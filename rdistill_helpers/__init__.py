@@ -50,3 +50,6 @@ from rdistill_helpers.score.report import evaluate_ranking as evaluate_ranking
 from rdistill_helpers.score.search import build_index as build_index
 from rdistill_helpers.score.search import recall as recall
 from rdistill_helpers.score.search import search as search
+from rdistill_helpers.ship.indexing import index_answers as index_answers
+from rdistill_helpers.ship.indexing import index_photographs as index_photographs
+from rdistill_helpers.ship.photo_index import PhotoIndex as PhotoIndex

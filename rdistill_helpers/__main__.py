@@ -4,7 +4,7 @@ import argparse
 import sys
 import warnings
 
-from rdistill_helpers import RDistillError, commands, download
+from rdistill_helpers import RDistillError, command_index, commands, download
 from rdistill_helpers.parallel import rank
 
 
@@ -30,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
             "serve-teacher", commands.add_serve_teacher, commands.run_serve_teacher,
             "answer others over HTTP, with a key and a budget each",
         ),
+        ("index", command_index.add_index, command_index.run_index, "index photographs, to search them"),
+        ("search", command_index.add_search, command_index.run_search, "find photographs in an index"),
         ("teacher-key", commands.add_teacher_key, commands.run_teacher_key, "make a key for serve-teacher"),
     ):  # fmt: skip
         command = subparsers.add_parser(name, help=meaning)

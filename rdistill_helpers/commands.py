@@ -117,10 +117,10 @@ def run_train(given: argparse.Namespace) -> None:
     """
     logger = None if given.tensorboard is None else TensorBoardLogger(given.tensorboard)
     with processes():
-        device = _device(given)
+        device = chosen_device(given)
         # Process 0 draws a random layer; training starts from its weights everywhere.
         torch.manual_seed(given.seed)
-        student = _network(given.student, dim=given.dim, scale=given.scale, root=given.root).to(device)
+        student = network_named(given.student, dim=given.dim, scale=given.scale, root=given.root).to(device)
         weights = torch.cat([value.flatten().float() for value in student.state_dict().values()])
         vars(student)["began_as"] = of_tensor(weights)  # every run begins anew, so a checkpoint must have begun alike
         images, _ = training_images(given)
@@ -200,9 +200,9 @@ def run_extract(given: argparse.Namespace) -> None:
         InUse: Another process is writing the file.
     """
     with processes():
-        device = _device(given)
+        device = chosen_device(given)
         images, names = images_to_describe(given)
-        net = _network(given.net, root=given.root)
+        net = network_named(given.net, root=given.root)
         scales = given.scales or (recommended_scales(net) if given.recommended_scales else (1,))
         with products(device, TYPES[given.precision]):
             extract_to_file(
@@ -247,7 +247,7 @@ def run_serve_teacher(given: argparse.Namespace) -> None:
     from rdistill_helpers.serve import TeacherServer, read_keys
 
     keys = read_keys(given.keys)
-    embed, name = _teacher(given.net, given.root, _device(given), given.scales)
+    embed, name = _teacher(given.net, given.root, chosen_device(given), given.scales)
     if tuple(given.scales) != (1,):
         name += f" at scales {' '.join(f'{scale:g}' for scale in given.scales)}"
     limits = {limit: getattr(given, limit) for limit, _, _ in SERVER_LIMITS if hasattr(given, limit)}
@@ -301,16 +301,39 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def _device(given: argparse.Namespace) -> torch.device:
-    """The device asked for, or this process's own."""
+def chosen_device(given: argparse.Namespace) -> torch.device:
+    """The device asked for, or this process's own.
+
+    Args:
+        given: The arguments of a command.
+
+    Returns:
+        The device.
+
+    Raises:
+        BadInput: There is none of this name.
+    """
     try:
         return own_device() if given.device is None else torch.device(given.device)
     except RuntimeError as error:
         raise BadInput(f"The device {given.device!r} is not known: give cpu, cuda or cuda:0.") from error
 
 
-def _network(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
-    """A network by what the shell calls it."""
+def network_named(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
+    """A network by what the shell calls it.
+
+    Args:
+        name: As `NETWORK` says, or a backbone.
+        root: The data folder.
+        **backbone: Settings of RetrievalNet, for a backbone.
+
+    Returns:
+        The network.
+
+    Raises:
+        BadInput: It cannot be used.
+        DataMissing: It is not there.
+    """
     if name == "teacher":
         return load_teacher(root)
     if name.endswith(".safetensors"):
@@ -338,6 +361,6 @@ def _teacher(
 
         served = HttpTeacher(which, os.environ.get(KEY, ""))
         return served, served.account()["name"]
-    net = _network(which, root).to(device)
+    net = network_named(which, root).to(device)
     name = f"teacher {teacher_version(root)}" if which == "teacher" else Path(which).name
     return lambda batch: extract(net, batch, scales, progress=False), name

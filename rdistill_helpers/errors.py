@@ -18,7 +18,7 @@ class RDistillError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+        line = printable(message)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}")
 
 
@@ -44,6 +44,18 @@ class DownloadFailed(RDistillError):
 
 class TeacherUnavailable(RDistillError):
     """A served teacher gave no answer. Earlier answers are paid and kept, and asking for them again is free."""
+
+
+def printable(text: str) -> str:
+    """Makes one line of a text from outside that every terminal and page can show.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text, with escapes for what cannot be printed.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -106,6 +107,70 @@ def test_a_folder_is_described_with_names(place, run):
     np.testing.assert_allclose(open_descriptors(place / "one.npy"), expected, atol=1e-5)
     refusal = "one.npy is there already: delete it, or write to another path.\n"
     assert run("extract", "photos", "one.npy", *EXTRACT) == (1, refusal)
+
+
+def test_an_index_is_made_and_searched(place, run):
+    small = ["--imsize", "64", "--quiet"]
+    status, said = run("index", "photos", "--network", "net.safetensors", "--out", "index", *small)
+    assert (status, said) == (0, f"index: {COUNT} photographs indexed, 0 left out\n")
+    query = "photos/1/4.png"
+    status, said = run("search", "index", query, "--count", "3")
+    assert status == 0 and len(said.splitlines()) == 4 and said.splitlines()[1].split()[-1] == "1/4.png"
+    status, said = run("search", "index", query, "--box", 5, 5, 50, 40, "--format", "json", "--out", "found.json")
+    assert (status, said) == (0, "found.json: 10 photographs\n")
+    assert json.loads(Path("found.json").read_text())["box"] == [5, 5, 50, 40]
+    status, said = run("search", "index", query, "--format", "html", "--network", place / "net.safetensors")
+    assert status == 0 and said.count("<img") == 11
+    with pytest.raises(SystemExit):
+        run("index", "photos", "--out", "neither")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["index", "empty"], "empty holds no photograph"),
+        (["index", "nowhere"], "The folder nowhere is not there"),
+        (["index", "photos", "--imsize", "0"], "image size 0"),
+        (["index", "photos", "--scales", "0"], "scales"),
+        (["index", "photos", "--size", "8", "8"], "give --imsize with --network"),
+        (["search", "nowhere", "photos/1/4.png"], "nowhere holds no index"),
+    ],
+)
+def test_no_index_is_begun_where_none_can_be_made(run, arguments, words):
+    Path("empty").mkdir(exist_ok=True)
+    made = ["--network", "net.safetensors", "--out", "new.index"] if arguments[0] == "index" else []
+    status, said = run(*arguments, *made, "--quiet")
+    assert status == 1 and len(said.splitlines()) == 1 and re.search(words, said)
+    assert not list(Path().glob("new.index/*"))
+
+
+def test_photographs_that_an_index_leaves_out_are_named(run):
+    shutil.copytree("photos", "spoiled")
+    for number in (3, 6):
+        path = Path(f"spoiled/0/{number}.png")
+        path.write_bytes(path.read_bytes()[:-30])
+    command = ["index", "spoiled", "--network", "net.safetensors", "--out", "of-spoiled", "--imsize", "64", "--quiet"]
+    status, said = run(*command)
+    assert status == 1 and len(said.splitlines()) == 1 and re.search(r"0/[36].png cannot be read .*--skip-bad", said)
+    status, said = run(*command, "--skip-bad")
+    assert status == 0 and f"of-spoiled: {COUNT - 2} photographs indexed, 2 left out" in said
+    assert re.findall(r"^left out: (\S+) \(", said, re.MULTILINE) == ["0/3.png", "0/6.png"]
+
+
+def test_answers_of_extract_and_of_a_ledger_are_indexed_without_a_network(run):
+    assert run("extract", "photos", "answers-of.npy", *EXTRACT)[0] == 0
+    status, said = run("index", "photos", "--answers", "answers-of.npy", "--out", "of-answers", "--quiet")
+    assert (status, said) == (0, f"of-answers: {COUNT} photographs indexed, 0 left out\n")
+    status, said = run("search", "of-answers", "photos/1/4.png")
+    assert status == 1 and "holds answers of answers-of.npy: give a student of it by --network" in said
+    status, said = run("search", "of-answers", "photos/1/4.png", "--network", "net.safetensors", "--count", "1")
+    assert status == 0 and said.splitlines()[-1].endswith("1/4.png")
+    asked = [*TRAIN, "--teacher", "net.safetensors", "--ledger", "asked.sqlite"]
+    assert run("train", "photos", "asked-for", *asked)[0] == 0
+    ledger = ["index", "photos", "--answers", "asked.sqlite", "--out", "of-ledger", "--quiet"]
+    status, said = run(*ledger)
+    assert status == 1 and f"{COUNT} photographs of photos cannot be indexed" in said and "--size" in said
+    assert run(*ledger, "--size", "48", "64")[0] == 0
 
 
 def test_queries_and_database_of_a_folder_are_described_at_a_size(run):

@@ -39,6 +39,7 @@ REFERENCE = {
         "Score",
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty"],
     ),
+    "ship": ("Ship", ["ship.indexing", "ship.photo_index", "ship.results"]),
     "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
     "plots": ("Plots", ["plots.charts", "plots.style"]),
     "course": (

@@ -19,7 +19,7 @@ def read_ahead(
     """Photographs of a sequence in their order, decoded in advance.
 
     Paths are decoded by several threads. A sequence of another kind may read files of its own whenever it is asked for an
-    item, so one thread alone asks it.
+    item, so one thread alone asks it, unless it says by an attribute `threads` that several may.
 
     Args:
         images: N images and paths.
@@ -33,7 +33,9 @@ def read_ahead(
         BadInput: a photograph that cannot be read, after those before it were given.
         DataMissing: a path leads to no file.
     """
-    plain = isinstance(images, list | tuple) and all(isinstance(image, str | Path) for image in images)
+    plain = getattr(images, "threads", False) or (
+        isinstance(images, list | tuple) and all(isinstance(image, str | Path) for image in images)
+    )
     waiting: deque[tuple[int, Future[Image.Image]]] = deque()
     numbers = iter(which)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1) if plain else 1, "photographs") as pool:

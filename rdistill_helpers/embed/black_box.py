@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from rdistill_helpers.data.images import read_image, to_tensor
 from rdistill_helpers.descriptors import LENGTH_TOLERANCE, check_descriptors
 from rdistill_helpers.embed.extract import Photo, check_photos
-from rdistill_helpers.errors import BadInput, BudgetExceeded
+from rdistill_helpers.errors import BadInput, BudgetExceeded, DataMissing
 
 Embed = Callable[[Any], Tensor]
 
@@ -131,6 +131,22 @@ class BlackBoxTeacher:
         known = {key: self._descriptor(key) for key in first_index}
         return torch.from_numpy(np.stack([known[key] for key in keys]))
 
+    def paid_for(self, image: Photo | Tensor) -> Tensor | None:
+        """What the ledger has of an image; nothing is sent.
+
+        Args:
+            image: uint8 [3, H, W], a PIL image or a path.
+
+        Returns:
+            Its descriptor, float32 [D]; None if it was not paid for.
+
+        Raises:
+            BadInput: a file that cannot be read as an image, or a ledger that is damaged or cannot be used.
+            DataMissing: a path leads to no file.
+        """
+        key = image_key(image)
+        return torch.from_numpy(self._descriptor(key).copy()) if self._is_paid(key) else None
+
     def close(self) -> None:
         """Close the ledger; what was paid for stays in it."""
         self._database.close()
@@ -235,6 +251,32 @@ class BlackBoxTeacher:
 
     def _damaged(self, reason: str) -> BadInput:
         return BadInput(f"The ledger {self.ledger} is damaged ({reason}): restore it, or pay again into another file.")
+
+
+def ledger_owner(ledger: str | Path) -> str:
+    """Whose descriptors a ledger holds: the name to open it with.
+
+    Args:
+        ledger: path of the SQLite file.
+
+    Returns:
+        The teacher's name.
+
+    Raises:
+        DataMissing: there is no such file.
+        BadInput: it is no ledger.
+    """
+    if not Path(ledger).is_file():
+        raise DataMissing(f"There is no ledger at {ledger}: check the path.")
+    try:
+        database = sqlite3.connect(f"{Path(ledger).resolve().as_uri()}?mode=ro", uri=True, timeout=SECONDS_TO_WAIT)
+        try:
+            database.execute("PRAGMA trusted_schema = OFF")  # as in `_open`
+            return str(database.execute("SELECT name FROM teacher").fetchone()[0])
+        finally:
+            database.close()
+    except (sqlite3.Error, TypeError) as error:
+        raise BadInput(f"{ledger} is not a ledger of teacher answers ({error}): give another file.") from error
 
 
 def image_key(image: Photo | Tensor) -> bytes:

@@ -1,0 +1,1 @@
+"""The student outside of the notebook: exported, quantised, indexing and searching photographs."""
