@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdistill_helpers.data.benchmark import REVISITED, Benchmark
+from rdistill_helpers.data.benchmark import EMBEDDED, REVISITED, Benchmark
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.data.sfm import SfMImages
 from rdistill_helpers.embed.extract import Photo, extract
@@ -40,8 +40,8 @@ def score_by_places(net: nn.Module, held_out: Benchmark, imsize: int) -> Interva
 def _training_set(given: argparse.Namespace) -> tuple[Callable[..., Tensor], list[int], list[str]]:
     """What gives the pixels of photographs, the photographs that are chosen, and their names."""
     size: dict[str, Any] = {} if given.size is None else {"size": (given.size[0], given.size[1])}
-    if given.images == "rooms":
-        rooms = TrainingImages.load("rooms", given.root)
+    if given.images in EMBEDDED:
+        rooms = TrainingImages.load(given.images, given.root)
         chosen = range(len(rooms)) if given.draw is None else rooms.draw(given.draw, given.seed).tolist()
         return rooms.pixels, list(chosen), [rooms.names[i] for i in chosen]
     if given.images == "sfm120k":
@@ -94,7 +94,7 @@ def images_to_describe(given: argparse.Namespace) -> tuple[Tensor | Sequence[Pho
         return training_images(given)
     if given.images == "sfm120k":
         raise BadInput("sfm120k has training images only: give --part training, or the folder of its photographs.")
-    if given.images in ("rooms", *REVISITED):
+    if given.images in (*EMBEDDED, *REVISITED):
         benchmark = Benchmark.load(given.images, given.root)
     elif given.part is None:
         own = TrainingImages.from_folder(given.images)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rdistill_helpers.command_images import images_to_describe, score_by_places, training_images
-from rdistill_helpers.data.benchmark import REVISITED, Benchmark
+from rdistill_helpers.data.benchmark import EMBEDDED, REVISITED, Benchmark
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors, warn_if_alike
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.distill import distill
@@ -169,7 +169,7 @@ def add_extract(command: argparse.ArgumentParser) -> None:
     Args:
         command: Its parser.
     """
-    _add_training_images(command, f", or the benchmark {' or '.join(REVISITED)}")
+    _add_training_images(command, f", or the benchmark {' or '.join((*EMBEDDED[1:], *REVISITED))}")
     command.add_argument("out", type=Path, help="the .npy file; FILE.names.json says which image each row is of")
     command.add_argument(
         "--part",

@@ -162,8 +162,10 @@ def test_lazy_images_are_the_images_read_one_at_a_time(tmp_path):
 def test_missing_real_set_and_unknown_name_are_said(tmp_path):
     with pytest.raises(DataMissing, match=r"gnd_rparis6k\.pkl"):
         Benchmark.load("rparis6k", tmp_path)
-    with pytest.raises(BadInput, match="oxford"):
+    with pytest.raises(BadInput, match=r"'oxford' is not known: .*rooms, rooms-validation, roxford5k, rparis6k"):
         Benchmark.load("oxford", tmp_path)
+    with pytest.raises(BadInput, match="'rooms-validation' is not known: the embedded one is 'rooms'"):
+        TrainingImages.load("rooms-validation", tmp_path)
     with pytest.raises(DataMissing, match="nowhere"):
         Benchmark.load("rooms", tmp_path / "nowhere")
 

@@ -20,6 +20,7 @@ from rdistill_helpers.data.paths import data_root, name_problem
 from rdistill_helpers.data.rooms import read_member, read_room, verify_archive
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 
+EMBEDDED = ("rooms", "rooms-validation")
 REVISITED = ("roxford5k", "rparis6k")
 
 
@@ -51,7 +52,8 @@ class Benchmark:
         """A benchmark of the data folder.
 
         Args:
-            name: "rooms" (embedded), "roxford5k" or "rparis6k" (see data/README.md).
+            name: "rooms" (embedded, its test part), "rooms-validation" (the part to choose settings on), "roxford5k" or
+                "rparis6k" (see data/README.md).
             root: the data folder (see `data_root`).
 
         Returns:
@@ -62,14 +64,15 @@ class Benchmark:
             BadInput: an unknown name, or damaged files.
         """
         folder = data_root(root)
-        if name == "rooms":
-            archive = folder / "rooms.zip"
+        if name in EMBEDDED:
+            archive, file = folder / "rooms.zip", f"gnd_{name}.pkl"
             verify_archive(archive)
-            truth = read_ground_truth(io.BytesIO(read_member(archive, "gnd_rooms.pkl")), "gnd_rooms.pkl")
+            truth = read_ground_truth(io.BytesIO(read_member(archive, file)), file)
             return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(read_room, archive))
         if name in REVISITED:
             return cls.from_pickle(folder / name / f"gnd_{name}.pkl", folder / name / "jpg", name=name)
-        raise BadInput(f"The benchmark {name!r} is not known: choose rooms, {' or '.join(REVISITED)}, or from_folder.")
+        known = ", ".join((*EMBEDDED, *REVISITED))
+        raise BadInput(f"The benchmark {name!r} is not known: choose one of {known}, or from_folder.")
 
     @classmethod
     def from_pickle(cls, path: str | Path, images: str | Path | None = None, name: str | None = None) -> "Benchmark":
