@@ -22,6 +22,13 @@ from rdistill_helpers.distil.tensorboard import TensorBoardLogger as TensorBoard
 from rdistill_helpers.embed.black_box import BlackBoxTeacher as BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract as extract
 from rdistill_helpers.embed.extract import recommended_scales as recommended_scales
+from rdistill_helpers.embed.harder import noisy as noisy
+from rdistill_helpers.embed.harder import order_only as order_only
+from rdistill_helpers.embed.harder import rounded as rounded
+from rdistill_helpers.embed.harder import top_only as top_only
+from rdistill_helpers.embed.harder import truncated as truncated
+from rdistill_helpers.embed.hub import timm_teacher as timm_teacher
+from rdistill_helpers.embed.hub import transformers_teacher as transformers_teacher
 from rdistill_helpers.embed.network import RetrievalNet as RetrievalNet
 from rdistill_helpers.embed.network import imagenet_teacher as imagenet_teacher
 from rdistill_helpers.embed.network import load_network as load_network

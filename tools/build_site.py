@@ -27,7 +27,7 @@ REFERENCE = {
     "embed": (
         "Embed",
         ["embed.network", "embed.published", "embed.pooling", "embed.extract", "embed.to_file", "embed.black_box",
-         "embed.whitening", "descriptors"],
+         "embed.harder", "embed.hub", "embed.vit", "embed.whitening", "descriptors"],
     ),
     "distil": (
         "Distil",

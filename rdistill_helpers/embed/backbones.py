@@ -9,6 +9,7 @@ from torch import nn
 
 from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.embed.sizes import ENOUGH, run_on_shapes
+from rdistill_helpers.embed.vit import PREFIX, vit_classifier, vit_parts
 from rdistill_helpers.embed.weight_files import read_state
 from rdistill_helpers.errors import BadInput, DataMissing
 
@@ -32,10 +33,10 @@ def input_statistics(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
         return CAFFE_MEAN, CAFFE_STD
     if backbone in INCEPTIONS:  # they change torchvision's usual inputs to these in front of their convolutions
         return (0.5,) * 3, (0.5,) * 3
-    if backbone.startswith("tf_efficientnet_"):
+    if backbone.startswith(("tf_efficientnet_", PREFIX)):
         import timm
 
-        settings: Any = timm.get_pretrained_cfg(backbone)
+        settings: Any = timm.get_pretrained_cfg(backbone.removeprefix(PREFIX))
     else:
         from torchvision import models
 
@@ -47,17 +48,22 @@ def convolutions(backbone: str, weights: str | Path | None) -> tuple[nn.Sequenti
     """The convolutional part of a classifier: its children in order, up to the global pooling.
 
     Args:
-        backbone: "squeezenet1_1", a name of timm ("tf_efficientnet_lite0" to "..4", "tf_efficientnet_b3"), or the name of
-            any convolutional classifier of torchvision.
+        backbone: "squeezenet1_1", a name of timm ("tf_efficientnet_lite0" to "..4", "tf_efficientnet_b3"), "timm/" and the
+            name of a ViT, or the name of any convolutional classifier of torchvision.
         weights: "imagenet", None (random), or the path of a state dict; see `RetrievalNet`.
 
     Returns:
-        The chain, which maps images [B, 3, H, W] to maps [B, C, h, w], and C.
+        The chain, which maps images [B, 3, H, W] to maps [B, C, h, w] (of a ViT, [B, C, h * w, 1]), and C.
 
     Raises:
         BadInput: an unknown name, weights that do not fit or cannot be had, or a classifier that makes no such maps.
         DataMissing: a file of weights is not there.
     """
+    if backbone.startswith(PREFIX):
+        vit = vit_classifier(backbone, pretrained=weights == "imagenet")
+        if weights is not None and weights != "imagenet":
+            load_classifier(vit, Path(weights))
+        return vit_parts(vit), vit.embed_dim
     timm = backbone.startswith("tf_efficientnet_")
     features = _timm_features(backbone, weights) if timm else _torchvision_features(backbone, weights)
     return features, _channels(features, backbone)
@@ -100,7 +106,9 @@ def _channels(features: nn.Sequential, backbone: str) -> int:
         if len(shape) != 4 or shape[1] < shape[3]:
             raise ValueError("no map")
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise BadInput(f"The backbone {backbone!r} makes no maps to pool: take a convolutional network.") from error
+        raise BadInput(
+            f"The backbone {backbone!r} makes no maps to pool: take a convolutional network, or timm/ and a ViT."
+        ) from error
     return int(shape[1])
 
 
@@ -114,7 +122,7 @@ def _timm_features(backbone: str, weights: str | Path | None) -> nn.Sequential:
         weights = _installed_weights(backbone)
     model = timm.create_model(backbone, pretrained=False)
     if weights is not None:
-        _load_classifier(model, Path(weights))
+        load_classifier(model, Path(weights))
     return nn.Sequential(*(getattr(model, part) for part in ("conv_stem", "bn1", "blocks", "conv_head", "bn2")))
 
 
@@ -167,12 +175,21 @@ def _torchvision_classifier(backbone: str, weights: str | Path | None) -> nn.Mod
         advice = "connect to the network, give weights=PATH, or take squeezenet1_1"
         raise BadInput(f"The ImageNet weights of {backbone} could not be fetched ({error}): {advice}.") from error
     if weights is not None and weights != "imagenet":
-        _load_classifier(model, Path(weights))
+        load_classifier(model, Path(weights))
     return model
 
 
-def _load_classifier(model: nn.Module, path: Path) -> None:
-    """Load a classifier's state dict by names (its head may be absent) or else pair it in order."""
+def load_classifier(model: nn.Module, path: Path) -> None:
+    """Load a classifier's state dict by names (its head may be absent) or else pair it in order.
+
+    Args:
+        model: the classifier.
+        path: the file, .pth or .safetensors.
+
+    Raises:
+        BadInput: the file cannot be read or is of another architecture.
+        DataMissing: there is no such file.
+    """
     state, own = read_state(path), model.state_dict()
     head = ("classifier.", "fc.", "head.", "heads.")
     if state.keys() <= own.keys() and all(name.startswith(head) for name in own.keys() - state.keys()):

