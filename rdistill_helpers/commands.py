@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import hashlib
 import json
 import os
 import signal
@@ -363,4 +364,6 @@ def _teacher(
         return served, served.account()["name"]
     net = network_named(which, root).to(device)
     name = f"teacher {teacher_version(root)}" if which == "teacher" else Path(which).name
+    if Path(which).is_file():  # which may hold another network tomorrow
+        name += f" {hashlib.sha256(Path(which).read_bytes()).hexdigest()[:8]}"
     return lambda batch: extract(net, batch, scales, progress=False), name

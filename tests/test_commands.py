@@ -18,6 +18,7 @@ from PIL import Image
 
 from rdistill_helpers import (
     Benchmark,
+    BlackBoxTeacher,
     History,
     RetrievalNet,
     distill,
@@ -95,6 +96,31 @@ def test_two_processes_train_one_student_with_one_ledger(place, run):
     assert two.loss == pytest.approx(one.loss, rel=1e-5)
     students = [load_network(place / name / "student.safetensors") for name in ("two", "one")]
     torch.testing.assert_close(*(student.state_dict() for student in students), rtol=0, atol=4e-4)  # Adam's two steps
+
+
+def test_a_ledger_of_another_teacher_is_one_sentence_and_stays_as_it_is(run):
+    ledger = Path("old", "ledger.sqlite")
+    with BlackBoxTeacher(lambda images: torch.eye(8)[: len(images)], 2, ledger, "teacher 0ld") as teacher:
+        teacher.query([Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")], progress=False)
+    before = ledger.read_bytes()
+    save_network(RetrievalNet("squeezenet1_1", weights=None, dim=8), "own.safetensors")
+    for name in ("teacher", "own.safetensors"):
+        status, said = run("train", "photos", "old", *TRAIN, "--teacher", name)
+        assert status == 1 and len(said.splitlines()) == 1
+        assert re.search(rf"made by the teacher 'teacher 0ld', not by '{name} [0-9a-f]{{8}}'", said)
+        assert ledger.read_bytes() == before
+
+
+def test_a_file_that_holds_another_network_is_another_teacher(run):
+    shutil.copy("net.safetensors", "own.safetensors")
+    asks = [*TRAIN, "--teacher", "own.safetensors", "--ledger", "own.sqlite"]
+    for out in ("first", "second"):
+        assert run("train", "photos", out, *asks)[0] == 0
+    torch.manual_seed(1)
+    save_network(RetrievalNet("squeezenet1_1", weights=None, dim=8), "own.safetensors")
+    status, said = run("train", "photos", "third", *asks)
+    assert status == 1 and paid("own.sqlite") == COUNT
+    assert re.search("made by the teacher 'own.safetensors [0-9a-f]{8}', not by 'own.safetensors", said)
 
 
 def test_a_folder_is_described_with_names(place, run):
@@ -238,7 +264,7 @@ def test_a_checkpoint_goes_on_with_the_same_student_images_and_answers_alone(run
     assert status == 1 and "another training (student differ)" in said
     asked = [*TRAIN, "--student", "net.safetensors", "--teacher"]
     assert run("train", "photos", "asked", *asked, "net.safetensors")[0] == 0
-    assert "made by the teacher 'net.safetensors'" in run("train", "photos", "asked", *asked, "other.safetensors")[1]
+    assert "made by the teacher 'net.safetensors " in run("train", "photos", "asked", *asked, "other.safetensors")[1]
     status, said = run("train", "photos", "asked", *asked, "other.safetensors", "--ledger", "of-another.sqlite")
     assert status == 1 and "another training (teacher_rows differ)" in said
 
