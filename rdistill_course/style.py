@@ -1,10 +1,11 @@
 """What the course draws with: defaults for print, the marks of right and wrong, and figures shown with their description."""
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rdistill_helpers.plots.style import COLOURS, GREY, LINES, PALETTE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++", "oo")
@@ -12,6 +13,7 @@ HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++", "oo")
 SHOWN_DPI = 110  # what a notebook shows as 100 %
 PRINT_DPI = 220  # what is drawn, so that print and dense screens stay sharp
 PHOTO_DPI = 180  # the same for figures with photographs, whose own pixels are coarser
+FRAME = 3  # points: the line around a photograph
 
 
 class Mark(NamedTuple):
@@ -63,8 +65,9 @@ def use_style() -> None:
 def show_figure(fig: "Figure", alt: str | None = None) -> None:
     """Shows a figure in a notebook once, with a description for those who do not see it.
 
-    Charts are kept as PNG, figures with photographs as JPEG, a sixth of the size. Outside a notebook the description alone is
-    printed.
+    Charts are kept as PNG, figures with photographs as JPEG, a sixth of the size; with them goes where in the picture the
+    photographs lie, as the site turns all else of a figure dark for readers who want dark pages. Outside a notebook the
+    description alone is printed.
 
     Args:
         fig: the figure.
@@ -89,8 +92,21 @@ def show_figure(fig: "Figure", alt: str | None = None) -> None:
     # Closed, so that a notebook, which shows all open figures when a cell ends, does not show it a second time.
     plt.close(fig)
     width, height = fig.get_size_inches() * SHOWN_DPI
+    about: dict[str, Any] = {"alt": alt, "width": round(width), "height": round(height)}
+    if kind == "jpeg":
+        size = round(fig.get_figwidth() * dpi), round(fig.get_figheight() * dpi)
+        about["photographs"] = [_pixels(ax, size, dpi) for ax in fig.axes if ax.images]
     display(
         {f"image/{kind}": picture.getvalue(), "text/plain": f"<figure: {alt}>"},
         raw=True,
-        metadata={f"image/{kind}": {"alt": alt, "width": round(width), "height": round(height)}},
+        metadata={f"image/{kind}": about},
     )
+
+
+def _pixels(ax: "Axes", size: tuple[int, int], dpi: int) -> list[int]:
+    """Left, top, right and bottom of axes with their frame, in pixels of a picture of this size."""
+    width, height = size
+    place, frame = ax.get_position(), round(FRAME / 2 * dpi / 72)
+    left, right = round(place.x0 * width) - frame, round(place.x1 * width) + frame
+    top, bottom = round((1 - place.y1) * height) - frame, round((1 - place.y0) * height) + frame
+    return [max(left, 0), max(top, 0), min(right, width), min(bottom, height)]

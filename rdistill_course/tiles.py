@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
+from rdistill_course.style import FRAME
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots.style import PALETTE
@@ -110,7 +111,7 @@ def outline(ax: "Axes", colour: str, line: str) -> None:
         line: its line style.
     """
     for spine in ax.spines.values():
-        spine.set(visible=True, color=colour, linewidth=3, linestyle=line)
+        spine.set(visible=True, color=colour, linewidth=FRAME, linestyle=line)
 
 
 def draw_box(ax: "Axes", box: Sequence[float]) -> None:

@@ -181,6 +181,25 @@ def test_a_shown_figure_carries_its_description_and_is_closed(monkeypatch):
     assert chart_settings["raw"] and photograph_settings["raw"]
 
 
+def test_a_shown_figure_tells_where_its_photographs_lie(monkeypatch):
+    import IPython.core.getipython
+    import IPython.display
+
+    published = []
+    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
+    monkeypatch.setattr(IPython.display, "display", lambda data, metadata, raw: published.append((data, metadata)))
+    show_figure(image_grid([colour(1), colour(2)]))
+    ((data, metadata),) = published
+    picture = Image.open(io.BytesIO(data["image/jpeg"])).convert("RGB")
+    boxes = metadata["image/jpeg"]["photographs"]
+    assert len(boxes) == 2
+    for number, box in enumerate(boxes, 1):
+        inside = np.asarray(picture.crop(box)).reshape(-1, 3)
+        assert np.abs(np.median(inside, axis=0) - np.asarray(colour(number)).reshape(-1, 3)[0]).max() < 12
+        picture.paste("white", tuple(box))
+    assert np.asarray(picture).min() > 200  # nothing of a photograph is left but what JPEG smears
+
+
 def test_outside_a_notebook_the_description_is_printed(capsys):
     show_figure(image_grid([colour(1)]), "One colour.")
     assert capsys.readouterr().out == "<figure: One colour.>\n"

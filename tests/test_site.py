@@ -1,7 +1,9 @@
 """The site: complete, with alt texts and drawn formulas, no request to another host, usable small, dark and by keyboard."""
 
+import base64
 import html
 import importlib.util
+import io
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -10,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+from PIL import Image
 
 import rdistill_course
 import rdistill_helpers
@@ -150,17 +153,27 @@ def test_every_formula_is_drawn(pages):
         assert re.findall(r"\\(?:frac|sum|lambda|mathrm)\b|\$\$", page.text) == []
 
 
-def test_widgets_are_replaced_by_a_line_that_says_so(pages):
+def test_where_a_notebook_has_a_widget_its_page_says_what_it_does(pages):
     for path in NOTEBOOKS:
-        widgets = [
-            output
+        does = [
+            output.data["text/plain"].removeprefix("<widget: ")[:60]
             for cell in sources(path, "code")
             for output in cell.outputs
             if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
         ]
-        page = page_of(pages, f"notebooks/{path.stem}.html")
-        assert page.text.count("Here the notebook shows a widget.") == len(widgets), path.name
-        assert "widget-view+json" not in page.path.read_text(encoding="utf-8")
+        shown = page_of(pages, f"notebooks/{path.stem}.html").path.read_text(encoding="utf-8")
+        assert [words for words in does if words not in html.unescape(shown)] == [], path.name
+        assert "widget-view+json" not in shown
+
+
+def test_tables_that_cells_show_as_markdown_are_tables(pages):
+    as_text = {page.path.name for page in pages if re.search(r"<p[^>]*>\s*\|", page.path.read_text(encoding="utf-8"))}
+    assert as_text == set()
+    for path in NOTEBOOKS:
+        shown = [output.get("data", {}) for cell in sources(path, "code") for output in cell.outputs]
+        tables = sum("|" in data.get("text/markdown", "") or "<table" in data.get("text/html", "") for data in shown)
+        page = page_of(pages, f"notebooks/{path.stem}.html").path.read_text(encoding="utf-8")
+        assert page.count("<table") >= tables, path.name
 
 
 def test_the_reference_describes_everything_that_is_public(pages):
@@ -269,6 +282,26 @@ def test_pages_fit_into_360_pixels(site, browser):
     assert too_wide == {}
 
 
+def test_wide_figures_scroll_on_a_narrow_screen_and_say_so(site, browser):
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    window = context.new_page()
+    window.goto((site / f"notebooks/{NOTEBOOKS[0].stem}.html").as_uri())
+    scrolling = "[...document.querySelectorAll('.figure.wide')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert window.evaluate(f"{scrolling}.length") > 0
+    says = "getComputedStyle(e, '::after').content.includes('scroll')"
+    stuck = f"{scrolling}.filter(e => getComputedStyle(e).overflowX != 'auto' || e.tabIndex !== 0 || !{says})"
+    assert window.evaluate(f"{stuck}.length") == 0
+    context.close()
+
+
+def test_charts_are_dark_on_dark_pages_and_white_on_white_ones(site, window):
+    window.goto((site / f"notebooks/{NOTEBOOKS[0].stem}.html").as_uri())
+    dark = window.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    seen = window.evaluate("[...document.querySelectorAll('.chart img')].map(e => getComputedStyle(e).filter)")
+    assert seen
+    assert {"invert" in look for look in seen} == {dark}
+
+
 def test_search_finds_pages_without_a_server(site, window):
     window.goto((site / "search.html").as_uri() + "?q=interpolate")
     window.wait_for_selector("#search-results ul.search li a")
@@ -327,6 +360,31 @@ def test_formulas_in_a_text_are_drawn_and_code_and_prices_are_not(load_script):
     assert drawn.count("<svg") == 2
     assert "<code>$y$</code>" in drawn
     assert "$5 or 6$7" in drawn
+
+
+def test_a_figure_with_photographs_is_turned_dark_but_for_the_photographs(load_script):
+    script = load_script("tools/build_site.py")
+    light = Image.new("RGB", (90, 60), "white")
+    light.paste("#009E73", (0, 0, 30, 60))  # what tells right from wrong
+    light.paste("#F8F0E8", (60, 0, 90, 60))  # a pale photograph
+    stream = io.BytesIO()
+    light.save(stream, "JPEG", quality=95, subsampling=0)
+    data = {"image/jpeg": base64.b64encode(stream.getvalue()).decode()}
+    about = {"image/jpeg": {"alt": "A mark and a photograph.", "photographs": [[60, 0, 90, 60]]}}
+    figure = nbformat.v4.new_output("display_data", data, metadata=about)
+    chart = nbformat.v4.new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "A line."}})
+    cell = nbformat.v4.new_code_cell("plot()", outputs=[figure, chart])
+    (shown,) = script.page_of_notebook(nbformat.v4.new_notebook(cells=[cell])).cells
+    assert [output.metadata.get("image/jpeg", {}).get("class") for output in shown.outputs] == [
+        "only-light",
+        "only-dark",
+        None,
+    ]
+    dark = Image.open(io.BytesIO(base64.b64decode(shown.outputs[1].data["image/jpeg"]))).convert("RGB")
+    mark, ground, photograph = (dark.getpixel((x, 30)) for x in (15, 45, 75))
+    assert max(ground) < 40
+    assert min(photograph) > 200
+    assert mark[1] == max(mark)  # green stays green
 
 
 def test_solutions_are_folded_and_answers_read_as_markdown(load_script):

@@ -123,7 +123,7 @@ def test_every_control_says_what_it_is_and_every_picture_what_it_shows():
         assert min(len(alt(view)) for view in pictures(widget)) > 15, name
 
 
-def test_a_page_without_a_kernel_shows_a_sentence_and_asks_no_other_host():
+def test_a_page_without_a_kernel_shows_the_first_picture_and_what_a_widget_does_and_asks_no_other_host():
     from nbconvert import HTMLExporter
 
     def page(output) -> str:
@@ -134,12 +134,17 @@ def test_a_page_without_a_kernel_shows_a_sentence_and_asks_no_other_host():
         return set(re.findall(r"https?://([\w.-]+)", text))
 
     plain = page(nbformat.v4.new_output("display_data", {"text/plain": "nothing to move"}))
+    sentences = set()
     for name, widget in all_widgets().items():
-        shown = widget._repr_mimebundle_()
-        data = shown[0] if isinstance(shown, tuple) else shown
-        assert "run this notebook" in data["text/plain"], name
+        data = widget._repr_mimebundle_()
+        still = data["text/html"]
+        assert [picture for picture in pictures(widget) if picture.value not in still] == [], name
+        assert still.count("<img") == len(pictures(widget)) > 0, name
+        sentences.add(re.sub("<[^>]+>", "", still))
+        assert "kernel" in still, name
         widget_page = page(nbformat.v4.new_output("display_data", data))
         assert hosts(widget_page) <= hosts(plain), name
+    assert len(sentences) == len(all_widgets())
 
 
 # The mixing weight

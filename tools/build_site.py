@@ -5,6 +5,9 @@ anything and work from a disk. Needs the extra `site`: python -m pip install --e
 """
 
 import argparse
+import base64
+import copy
+import io
 import re
 import shutil
 import subprocess
@@ -13,11 +16,13 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "tools" / "site"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NO_WIDGET = "*Here the notebook shows a widget. It needs a running kernel: open the notebook in JupyterLab.*"
+PAGE = 20  # the grey of dark pages
 # Pages beside the notebooks and docs/*.md; the others are offered as files where a page links to them.
 ABOUT = ["CONTRIBUTING.md", "LICENSE-text.md", "data/README.md", "data/CREDITS.md", "data/models/MODEL_CARD.md"]
 # Reference pages: title, and the modules whose public functions and classes they list; of rdistill_helpers where not told.
@@ -61,7 +66,7 @@ REFERENCE = {
 
 
 def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook as a page: widgets become a line of text, solutions are folded, answers of the quiz read as Markdown."""
+    """The notebook as a page: widgets stand still, photographs lie on white and on dark, solutions are folded, answers read."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -69,15 +74,36 @@ def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             continue
         if cell.cell_type != "code":
             continue
-        for output in cell.outputs:
-            if WIDGET in output.get("data", {}):
-                output.data = nbformat.from_dict({"text/markdown": NO_WIDGET})
-            elif printed := output.get("data", {}).get("text/markdown"):
-                output.data["text/markdown"] = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.html)", printed)
+        cell.outputs = [shown for output in cell.outputs for shown in outputs_of_page(output)]
         if cell.metadata.get("nbgrader", {}).get("solution"):
             cell.metadata.setdefault("tags", []).append("hide-input")
             cell.metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
     return notebook
+
+
+def outputs_of_page(output: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """An output as a page shows it; figures with photographs twice, for light pages and for dark ones."""
+    output.get("data", {}).pop(WIDGET, None)
+    about = output.get("metadata", {}).get("image/jpeg", {})
+    if "photographs" not in about:
+        return [output]
+    dark = copy.deepcopy(output)
+    dark.data["image/jpeg"] = on_dark(output.data["image/jpeg"], about["photographs"])
+    about["class"], dark.metadata["image/jpeg"]["class"] = "only-light", "only-dark"
+    return [output, dark]
+
+
+def on_dark(picture: str, photographs: list[list[int]]) -> str:
+    """A figure in base64 with its lightness reversed, colours and all that lies in these boxes kept."""
+    light = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    values = np.asarray(light).astype(int)
+    turned = (values + 255 - values.max(2, keepdims=True) - values.min(2, keepdims=True)).clip(PAGE)
+    dark = Image.fromarray(turned.astype(np.uint8))
+    for box in photographs:
+        dark.paste(light.crop(box), box[:2])
+    stream = io.BytesIO()
+    dark.save(stream, "JPEG", quality=85, subsampling=0, optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def with_open_details(markdown: str) -> str:

@@ -90,4 +90,5 @@ def loss_explorer(teacher: Tensor, student: Tensor, groups: Tensor, losses: Mapp
     rows = [ipywidgets.HBox(row) for row in ([name], [heat, chosen, direction], [down, again])]
     for row in rows:
         row.layout.flex_flow = "row wrap"
-    return column([*rows, picture, words, keys("slider", "button")])
+    about = "Choose a loss, move a point of the student round the circle, or let all of them follow their pulls."
+    return column([*rows, picture, words, keys("slider", "button")], about)

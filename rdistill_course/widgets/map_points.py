@@ -90,7 +90,8 @@ def map_explorer(
     where.observe(clicked, names="value")
     beside = ipywidgets.HBox([map_view, photograph], layout={"flex_flow": "row wrap", "align_items": "center"})
     hint = view("<div>Click the map to choose the nearest point.</div>")
-    return column([choose, beside, words, hint, keys("slider"), where]).add_class("rdistill-map")
+    about = "Click a point of the map, and see the photographs behind it."
+    return column([choose, beside, words, hint, keys("slider"), where], about).add_class("rdistill-map")
 
 
 def _drawn(fig: Any, panels: Sequence[np.ndarray]) -> tuple[Image.Image, np.ndarray]:

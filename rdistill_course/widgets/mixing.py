@@ -117,4 +117,5 @@ def lambda_slider(
         shown.value, text.value = pictures[change["new"]], texts[change["new"]]
 
     slider.observe(show, names="value")
-    return column([slider, shown, text, keys("slider")])
+    about = "Move lambda, and see which photographs lie nearest to the mixture of the two at the left, in a row for each space."
+    return column([slider, shown, text, keys("slider")], about)

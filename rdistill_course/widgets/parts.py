@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -109,11 +109,12 @@ def slider(values: range, value: int, label: str, width: str = "420px") -> "ipyw
     )
 
 
-def column(children: Sequence[Any]) -> "ipywidgets.VBox":
-    """The parts of a widget below each other; a page without a kernel shows one sentence instead.
+def column(children: Sequence[Any], about: str) -> "ipywidgets.VBox":
+    """The parts of a widget below each other; a page without a kernel shows its first picture and a sentence instead.
 
     Args:
         children: the parts.
+        about: what a reader can do with the widget, one sentence.
 
     Returns:
         The widget.
@@ -122,6 +123,26 @@ def column(children: Sequence[Any]) -> "ipywidgets.VBox":
 
     class Column(ipywidgets.VBox):
         def __repr__(self) -> str:
-            return "<a widget to move: run this notebook to see it>"
+            return f"<widget: {about}>"
+
+        def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
+            words = [part.value for part in shown(self) if isinstance(part, ipywidgets.HTML)]
+            pictures = "".join(f"<div>{picture}</div>" for picture in words if picture.startswith("<img"))
+            says = f"<p>A widget as it stands at first. {html.escape(about)} It needs a running kernel.</p>"
+            return super()._repr_mimebundle_(**settings) | {"text/html": pictures + says}
 
     return Column(children)
+
+
+def shown(widget: Any) -> Iterator[Any]:
+    """A widget and all that it holds.
+
+    Args:
+        widget: of any kind.
+
+    Yields:
+        The widget, then its children and theirs, in order.
+    """
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from shown(child)

@@ -104,7 +104,8 @@ def protocol_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywi
     for row in rows:
         row.layout.flex_flow = "row wrap"
     letters_say = "Letters: E easy, H hard, J junk, none for another place. Frames: ✓ right, ✗ wrong, – ignored."
-    return column([*rows, picture, words, view(f"<div>{letters_say}</div>"), keys("slider", "button")])
+    about = "Choose a query, a protocol and whether junk is ignored, and see frames and average precision change."
+    return column([*rows, picture, words, view(f"<div>{letters_say}</div>"), keys("slider", "button")], about)
 
 
 def list_scores(

@@ -24,6 +24,7 @@ napoleon_use_ivar = True  # attributes of a class are described in it, not as ob
 exclude_patterns = ["**/.ipynb_checkpoints"]
 nb_execution_mode = "off"  # pages show the outputs that the notebooks hold
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables and links in what cells show
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["dollarmath", "amsmath"]
@@ -59,15 +60,16 @@ def _display(translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def _with_alt(render_image):
+def _framed(render_image):
     def render(self, data):
-        images = render_image(self, data)
-        for image in images:
+        framed = []
+        for image in render_image(self, data):
             about = data.output_metadata.get(data.mime_type, {})
             image["alt"] = about.get("alt", image.get("alt", ""))
-            if int(about.get("width", 0)) > WIDE:
-                image["classes"].append("wide")
-        return images
+            chart = data.mime_type == "image/png"
+            looks = {"chart": chart, "wide": int(about.get("width", 0)) > WIDE, about.get("class"): "class" in about}
+            framed.append(nodes.container("", image, classes=["figure", *(name for name, yes in looks.items() if yes)]))
+        return framed
 
     return render
 
@@ -79,7 +81,7 @@ def _with_levels(app: Sphinx, page: str, template: str, context: dict, doctree) 
 
 
 def setup(app: Sphinx) -> None:
-    """Formulas are drawn now; figures keep the alt text of their output, which MyST-NB alone would drop."""
+    """Formulas are drawn now; figures keep the alt text of their output, which MyST-NB alone would drop, in a frame that scrolls."""
     app.connect("html-page-context", _with_levels, priority=900)
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
-    NbElementRenderer.render_image = _with_alt(NbElementRenderer.render_image)
+    NbElementRenderer.render_image = _framed(NbElementRenderer.render_image)

@@ -1,7 +1,9 @@
 // What is wider than the page scrolls by itself: let the keyboard reach it, and say what it is.
 function reachable() {
-  for (const part of document.querySelectorAll("pre, .table-wrapper, .text_html, .formula-line, .sig")) {
-    if (part.scrollWidth > part.clientWidth) {
+  for (const part of document.querySelectorAll("pre, .table-wrapper, .text_html, .formula-line, .sig, .figure")) {
+    const wider = part.scrollWidth > part.clientWidth;
+    part.classList.toggle("wider", wider);
+    if (wider) {
       part.tabIndex = 0;
     } else {
       part.removeAttribute("tabindex");
