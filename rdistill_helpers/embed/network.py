@@ -297,8 +297,7 @@ def load_teacher(name: str = "teacher", root: str | Path | None = None) -> Retri
     """A teacher of the course: EfficientNet-Lite2 with GeM, fine-tuned on rooms with their labels.
 
     Args:
-        name: "teacher", who learned from private rooms and from the training rooms, or "stranger", who learned from the
-            private rooms only and has seen no photograph of this repository.
+        name: "teacher", who learned from private and from the training rooms, or "stranger", from private rooms only.
         root: the data folder (see `data_root`).
 
     Returns:
@@ -334,8 +333,7 @@ def teacher_version(name: str = "teacher", root: str | Path | None = None) -> st
         The first eight hexadecimal digits of the file's SHA-256.
 
     Raises:
-        DataMissing: the teacher's file is not there.
-        BadInput: another name.
+        DataMissing, BadInput: as in `load_teacher`.
     """
     return hashlib.sha256(_teacher_path(name, root).read_bytes()).hexdigest()[:8]
 
