@@ -85,5 +85,5 @@ $(READY): pyproject.toml
 		{ echo "$(PYTHON) is older than Python 3.11: name a newer one with 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
 	@echo "Installing into .venv; the first time this takes some minutes, most of it for PyTorch."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,serve,site,study,tensorboard]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,serve,ship,site,study,tensorboard]"
 	@touch $@

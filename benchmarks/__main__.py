@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-CPU = ["extraction", "step_overhead", "losses", "scoring_at_scale", "search"]
+CPU = ["extraction", "step_overhead", "losses", "scoring_at_scale", "search", "shipping"]
 GPU = ["extraction", "step_overhead", "scoring_at_scale"]
 
 

@@ -6,11 +6,11 @@
 
 The limit is what remains when only arithmetic takes time: the multiply-adds of the network at its scale, as fast as a
 product of two large float32 matrices does them (on a GPU with TensorFloat-32, which convolutions use there). Every way
-starts from uint8 photographs of 160 x 120, but bare and plain PyTorch find float batches ready in memory:
+starts from uint8 photographs of 160 x 120, but bare, onnxruntime and plain PyTorch find float batches ready in memory:
 
 - extract: everything that extract() does; batches of 32 are offered on a processor, of 256 on a GPU;
 - bare: the forward pass alone, of the folded network, with freed memory kept and the better of several batches and layouts;
-- onnxruntime: the network exported to ONNX, in batches of 8, where onnxruntime is installed;
+- onnxruntime: the network exported to ONNX, on float batches of 8, where onnxruntime is installed;
 - plain PyTorch: float batches of 32 through the network as it is, in a process that has not been told to keep freed memory;
 - one at a time: the loop that the field's published extraction scripts describe: a loader gives one photograph, the network
   gives its descriptor without a gradient, which is copied into a column of a matrix; in such a process too.
@@ -19,7 +19,6 @@ The best round of each counts, which other work on the machine disturbs least. E
 of bare.
 """
 
-import copy
 import sys
 import tempfile
 from collections.abc import Callable
@@ -35,6 +34,9 @@ from rdistill_course.cost import multiply_adds
 from rdistill_helpers.embed.extract import extract
 from rdistill_helpers.embed.folding import folded
 from rdistill_helpers.embed.network import RetrievalNet
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.ship.onnx_student import OnnxStudent
+from rdistill_helpers.ship.to_onnx import export
 
 LEAST = 0.90
 NETWORKS = {
@@ -97,28 +99,13 @@ def bare_ways(net: nn.Module, images: Tensor, device: str) -> dict[str, Callable
     return {**ways, f"bare, {sizes[1]}, planes": partial(forward, net, list(ready.contiguous().split(sizes[1])))}
 
 
-def by_onnxruntime(net: nn.Module, images: Tensor, threads: int, folder: Path) -> Callable[[], object] | str:
+def by_onnxruntime(net: RetrievalNet, images: Tensor, threads: int, folder: Path) -> Callable[[], object] | str:
     """The network in onnxruntime, or why it is left out."""
     try:
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch.onnx.export writes with it
-    except ImportError as error:
-        return f"{error.name} is not installed: pip install --editable '.[peers]'"
-    path = folder / "network.onnx"
-    example = torch.zeros(ONNX_BATCH, *images.shape[1:])
-    exported = torch.onnx.export(copy.deepcopy(net), (example,), dynamo=True, verbose=False)
-    assert exported is not None
-    exported.save(path)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def describe() -> None:
-        for batch in images.split(ONNX_BATCH):
-            session.run(None, {name: (batch.float() / 255).numpy()})
-
-    return describe
+        describing = OnnxStudent(export(net, folder / "network.onnx"), threads)
+    except BadInput as error:
+        return str(error).rstrip(".")
+    return partial(forward, describing, [batch / 255 for batch in images.split(ONNX_BATCH)])
 
 
 def measure(name: str, count: int, rounds: int, threads: int, device: str) -> dict[str, object]:

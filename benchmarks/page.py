@@ -160,6 +160,37 @@ def search(figures: Figures) -> str:
     )
 
 
+def shipping(figures: Figures) -> str:
+    """Size, memory, speed and scores of a student that left PyTorch."""
+    first, *others = figures["MB"]
+    speed, kept = figures["speed"], figures["kept"]
+    head = ["way", "MB on disk", "MiB added", *(f"speed, {threads} thread(s)" for threads in speed), "medium mAP"]
+    rows = []
+    for way, size in figures["MB"].items():
+        ratio = [times(own[way]) for own in speed.values()]
+        medium = f"{100 * kept[way]['medium']:.1f}" if way in kept else ""
+        rows.append([way, f"{size:.2f}", f"{figures['MiB'][way]:.0f}", *ratio, medium])
+    lines = []
+    for way in others:
+        share = [own[way] / own[f"{way}, bare"] for own in speed.values() if f"{way}, bare" in own]
+        if share:
+            differs = f"descriptors differ from PyTorch's by {kept[way]['largest difference']:.1e} at most"
+            lines.append(
+                f"- {way}: {figures['MB'][first] / figures['MB'][way]:.1f} times smaller than the teacher's file; `extract` "
+                f"reaches {percent(min(share))} of the bare session; {differs}, and their least cosine is "
+                f"{kept[way]['least cosine']:.4f}."
+            )
+    return "\n\n".join(
+        [
+            f"Speed is that of `extract` on photographs of 160 x 120, as a multiple of the {first}. The student is "
+            f"{figures['student']}; medium mAP is that of the rooms' test part. int8 is faster only where the processor has "
+            "instructions for products of 8-bit numbers, such as VNNI: the last line names what this one has.",
+            table(head, rows),
+            "\n".join(lines),
+        ]
+    )
+
+
 # title, name of the file of figures, what makes its text, and the command that measures it
 PARTS: list[tuple[str, str, Callable[[Figures], str], str]] = [
     ("Describing photographs", "extraction", extraction, "make performance"),
@@ -168,6 +199,7 @@ PARTS: list[tuple[str, str, Callable[[Figures], str], str]] = [
     ("Scores, as the database grows", "scoring", scoring, "make performance"),
     ("Scores with a million distractors", "scoring_full", scoring, "python -m benchmarks.scoring_at_scale --full"),
     ("Search", "search", search, "make performance"),
+    ("A student outside of PyTorch", "shipping", shipping, "make performance"),
     ("Describing photographs on a GPU", "extraction_cuda", extraction, "make gpu"),
     ("A training step on a GPU", "step_overhead_cuda", step_overhead, "make gpu"),
     ("Scores with a GPU", "scoring_cuda", scoring, "make gpu"),

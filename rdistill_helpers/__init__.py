@@ -59,4 +59,6 @@ from rdistill_helpers.score.search import recall as recall
 from rdistill_helpers.score.search import search as search
 from rdistill_helpers.ship.indexing import index_answers as index_answers
 from rdistill_helpers.ship.indexing import index_photographs as index_photographs
+from rdistill_helpers.ship.onnx_student import OnnxStudent as OnnxStudent
 from rdistill_helpers.ship.photo_index import PhotoIndex as PhotoIndex
+from rdistill_helpers.ship.to_onnx import export as export

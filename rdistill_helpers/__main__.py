@@ -4,7 +4,7 @@ import argparse
 import sys
 import warnings
 
-from rdistill_helpers import RDistillError, command_index, commands, download
+from rdistill_helpers import RDistillError, command_export, command_index, commands, download
 from rdistill_helpers.parallel import rank
 
 
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     for name, add, run, meaning in (
         ("train", commands.add_train, commands.run_train, "distil a student, alone or under torchrun"),
         ("extract", commands.add_extract, commands.run_extract, "write descriptors to a file, alone or under torchrun"),
+        ("export", command_export.add_export, command_export.run_export, "write a student as ONNX, in float32 or int8"),
         (
             "serve-teacher", commands.add_serve_teacher, commands.run_serve_teacher,
             "answer others over HTTP, with a key and a budget each",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rdistill_helpers.commands import NETWORK, ROOT, chosen_device, network_named
+from rdistill_helpers.commands import DESCRIBING, ROOT, chosen_device, describing_network
 from rdistill_helpers.errors import BadInput, printable
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.ship.indexing import index_answers, index_photographs
@@ -23,7 +23,7 @@ def add_index(command: argparse.ArgumentParser) -> None:
     command.add_argument("photographs", type=Path, help="folder of photographs, with sub-folders or without")
     command.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the index")
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--network", metavar="NET", help=f"{NETWORK}, or a backbone: describes the photographs")
+    source.add_argument("--network", metavar="NET", help=f"{DESCRIBING}, or a backbone: describes the photographs")
     source.add_argument(
         "--answers", type=Path, metavar="FILE",
         help="a teacher's ledger, or the .npy file that extract wrote with it: no network runs, and a student searches by its "
@@ -59,7 +59,7 @@ def run_index(given: argparse.Namespace) -> None:
     else:
         if given.size is not None:
             raise BadInput("--size says how a teacher saw the photographs of --answers: give --imsize with --network.")
-        net = network_named(given.network, given.root)
+        net = describing_network(given.network, given.root)
         name = str(Path(given.network).resolve()) if Path(given.network).is_file() else given.network
         index = index_photographs(
             net, given.photographs, given.out, name, batch_size=given.batch_size, device=chosen_device(given), **common
@@ -107,7 +107,8 @@ def run_search(given: argparse.Namespace) -> None:
     index = PhotoIndex.open(given.index)
     if given.network is None and index.network["answers"]:
         raise BadInput(f"{given.index} holds answers of {index.network['name']}: give a student of it by --network.")
-    net = network_named(given.network or index.network["name"], given.root).to(chosen_device(given))
+    net = describing_network(given.network or index.network["name"], given.root, projected=index.network["answers"])
+    net = net.to(chosen_device(given))
     found = index.search(net, given.photo, given.box, given.count)
     if given.format == "html":
         text = as_html(found, given.photo, f"Search for {given.photo.name}", given.box)

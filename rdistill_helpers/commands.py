@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdistill_helpers.command_images import images_to_describe, score_by_places, training_images
 from rdistill_helpers.data.benchmark import EMBEDDED, REVISITED, Benchmark
@@ -28,20 +28,14 @@ from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
-from rdistill_helpers.embed.network import (
-    TEACHERS,
-    RetrievalNet,
-    load_network,
-    load_teacher,
-    save_network,
-    teacher_version,
-)
+from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
 from rdistill_helpers.embed.published import load_published
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.fetch.sources import PUBLISHED
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.parallel import broadcast, own_device, processes, rank
+from rdistill_helpers.ship.onnx_student import OnnxStudent
 
 # those that need no projection
 LOSSES = [
@@ -50,7 +44,8 @@ LOSSES = [
 ROOT: dict[str, Any] = {"metavar": "DIR", "help": "the data folder (default: $RDISTILL_DATA, else data/ of the clone)"}
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEY = "RDISTILL_TEACHER_KEY"  # no argument: all users of a machine can read the arguments of all processes
-NETWORK = "'teacher' or 'stranger' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
+NETWORK = "'teacher' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
+DESCRIBING = f"{NETWORK}, or an .onnx file of export"
 
 
 SERVER_LIMITS = [
@@ -185,7 +180,7 @@ def add_extract(command: argparse.ArgumentParser) -> None:
         help="of a benchmark, or of a folder with places or gnd.json; training: the images that `train` takes, as it takes "
         "them (default: the database, or all photographs of a folder)",
     )
-    command.add_argument("--net", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
+    command.add_argument("--net", metavar="NET", default="teacher", help=f"{DESCRIBING} (default: teacher)")
     command.add_argument("--imsize", type=int, help="longer side in pixels to which images are reduced")
     command.add_argument("--scales", type=float, nargs="+", metavar="S", help="image scales (default: 1)")
     command.add_argument("--recommended-scales", action="store_true", help="those of the network's published figures")
@@ -210,7 +205,7 @@ def run_extract(given: argparse.Namespace) -> None:
     with processes():
         device = chosen_device(given)
         images, names = images_to_describe(given)
-        net = network_named(given.net, root=given.root)
+        net = describing_network(given.net, given.root)
         scales = given.scales or (recommended_scales(net) if given.recommended_scales else (1,))
         with products(device, TYPES[given.precision]):
             extract_to_file(
@@ -231,7 +226,7 @@ def add_serve_teacher(command: argparse.ArgumentParser) -> None:
     """
     command.add_argument("keys", type=Path, help="the file of keys and budgets that teacher-key writes")
     command.add_argument("ledgers", type=Path, metavar="FOLDER", help="for ledger-NAME.sqlite of each key")
-    command.add_argument("--net", metavar="NET", default="teacher", help=f"{NETWORK} (default: teacher)")
+    command.add_argument("--net", metavar="NET", default="teacher", help=f"{DESCRIBING} (default: teacher)")
     command.add_argument("--scales", type=float, nargs="+", metavar="S", default=[1], help="image scales (default: 1)")
     command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     command.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: %(default)s)")
@@ -327,6 +322,24 @@ def chosen_device(given: argparse.Namespace) -> torch.device:
         raise BadInput(f"The device {given.device!r} is not known: give cpu, cuda or cuda:0.") from error
 
 
+def describing_network(name: str, root: str | None, projected: bool = False) -> nn.Module:
+    """A network that only describes, by what the shell calls it.
+
+    Args:
+        name: As `DESCRIBING` says.
+        root: The data folder.
+        projected: Whether an .onnx file is to give descriptors in the teacher's space.
+
+    Returns:
+        The network.
+
+    Raises:
+        BadInput: It cannot be used.
+        DataMissing: It is not there.
+    """
+    return OnnxStudent(name, projected=projected) if name.endswith(".onnx") else network_named(name, root)
+
+
 def network_named(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
     """A network by what the shell calls it.
 
@@ -342,8 +355,8 @@ def network_named(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
         BadInput: It cannot be used.
         DataMissing: It is not there.
     """
-    if name in TEACHERS:
-        return load_teacher(name, root)
+    if name == "teacher":
+        return load_teacher(root)
     if name.endswith(".safetensors"):
         return load_network(name)
     if name in PUBLISHED or name.endswith((".pth", ".pth.tar")):
@@ -369,8 +382,8 @@ def _teacher(
 
         served = HttpTeacher(which, os.environ.get(KEY, ""))
         return served, served.account()["name"]
-    net = network_named(which, root).to(device)
-    name = f"{which} {teacher_version(which, root)}" if which in TEACHERS else Path(which).name
+    net = describing_network(which, root).to(device)
+    name = f"teacher {teacher_version(root)}" if which == "teacher" else Path(which).name
     if Path(which).is_file():  # which may hold another network tomorrow
         name += f" {hashlib.sha256(Path(which).read_bytes()).hexdigest()[:8]}"
     return lambda batch: extract(net, batch, scales, progress=False), name

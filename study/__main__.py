@@ -4,6 +4,7 @@
     python -m study run                         every method, on seeds that chose nothing
     python -m study run listwise --images 300 --seeds 0 1 --jobs 2
     python -m study tables                      the tables of README.md and docs/recipe.md; --check only looks
+    python -m study ship                        train the student that ships, and write its files and its card
     python -m study summary                     how many runs there are, and what they say
 
 Runs that are in the store are not made again, so a study that was stopped goes on where it was. All of it takes hours on two
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from rdistill_helpers.errors import RDistillError
 from rdistill_helpers.score.uncertainty import sign_flip_test
-from study import compare, methods, recipe, runs, search, students, tables
+from study import compare, methods, recipe, runs, search, ship, students, tables
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,6 +61,11 @@ def _tables(args: argparse.Namespace) -> int:
     return int(args.check and bool(outdated))
 
 
+def _ship(args: argparse.Namespace) -> None:
+    own = methods.settings_of(args.method, args.images, search.tried(runs.read(args.store)))
+    print(ship.make(own, methods.METHODS[args.method].label, args.seeds, students.rooms(), args.folder))
+
+
 def _summary(args: argparse.Namespace) -> None:
     found = runs.read(args.store)
     print(f"{len(found)} runs, {int((found['method'] == runs.SEARCH).sum())} of them of the search")
@@ -95,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--seeds", nargs="+", type=int, default=list(methods.SEEDS))
     own = command("tables", _tables, "write the tables of the pages")
     own.add_argument("--check", action="store_true", help="write nothing, fail where a page is out of date")
+    own = command("ship", _ship, "train the student that ships")
+    own.add_argument("--method", choices=[*methods.METHODS], default=ship.METHOD, metavar="METHOD")
+    own.add_argument("--images", type=int, default=search.TUNED_ON, help="photographs, a query each (default: 300)")
+    own.add_argument("--seeds", nargs="+", type=int, default=list(methods.SEEDS))
+    own.add_argument("--folder", type=Path, help="of the files (default: models of the data folder)")
     command("summary", _summary, "show what is there")
     return parser
 

@@ -78,7 +78,7 @@ def imported(source: str) -> set[str]:
             names.add(node.module)
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in ("files", "import_module", "importorskip"):
+            if called in ("files", "import_module", "importorskip", "needed"):
                 names.add(str(node.args[0].value))
     return {name.split(".")[0] for name in names}
 

@@ -14,7 +14,10 @@ PACKAGE = ROOT / "rdistill_helpers"
 # `fetch` fills the data folder: it knows the layouts that `data` reads, while `data` knows no address. `embed` names the
 # addresses of published networks that are not there yet.
 STAGES = ["data", "fetch", "embed", "distil", "score", "plots", "ship", "serve"]
-HEAVY = {"umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning", "starlette", "uvicorn", "tenacity"}
+HEAVY = {
+    "umap", "faiss", "matplotlib", "ipywidgets", "pytorch_metric_learning", "starlette", "uvicorn", "tenacity", "onnx",
+    "onnxruntime", "onnxscript",
+}  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OTHERS = [path for folder in ("rdistill_course", "study") for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -24,6 +24,7 @@ from rdistill_helpers.embed.extract import check_settings
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.files import only_writer, writing, written_whole
+from rdistill_helpers.ship.digest import network_digest
 from rdistill_helpers.ship.photo_index import (
     BEGUN,
     DESCRIPTORS,
@@ -31,7 +32,6 @@ from rdistill_helpers.ship.photo_index import (
     INDEX,
     PhotoIndex,
     fingerprint,
-    network_digest,
     read_description,
 )
 

@@ -4,7 +4,6 @@ The folder holds `descriptors.npy` (see `open_descriptors`) and `index.json`: th
 descriptors, the network that made them, and how photographs are read. It is finished when `index.json` is there.
 """
 
-import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -22,9 +21,9 @@ from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.descriptors import open_descriptors
 from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.embed.extract import extract
-from rdistill_helpers.embed.network import MAX_SCALE
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 from rdistill_helpers.score.search import build_index, search
+from rdistill_helpers.ship.digest import network_digest
 
 FORMAT = "rdistill index 1"
 INDEX, DESCRIPTORS = "index.json", "descriptors.npy"
@@ -149,22 +148,6 @@ class PhotoIndex:
         return [Found(self.names[i], self.photographs / self.names[i], value) for value, i in found]
 
 
-def network_digest(net: nn.Module) -> str:
-    """What tells a network from others: its weights, its pooling and how it takes images.
-
-    Args:
-        net: the network.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    settings = [getattr(net, name, None) for name in ("backbone", "pooling", "scale")]
-    digest = hashlib.sha256(repr(settings).encode())
-    for name, value in sorted({**dict(net.named_parameters()), **dict(net.named_buffers())}.items()):
-        digest.update(f"{name} {of_tensor(value)}".encode())
-    return digest.hexdigest()[:16]
-
-
 def fingerprint(descriptors: np.ndarray) -> str:
     """What tells whether descriptors are those that an index was finished with.
 
@@ -196,20 +179,18 @@ def read_description(path: Path, finished: bool = True) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         for name, kind in {**texts, **({"descriptors": str, "skipped": dict} if finished else {})}.items():
-            if not isinstance(told.get(name), kind):
-                raise ValueError(f"{name} is {shown(told.get(name))}")
+            if not isinstance(told[name], kind):
+                raise ValueError(f"{name} is {shown(told[name])}")
         if told["format"] != FORMAT:
             raise ValueError(f"its format is {shown(told['format'])}, not {FORMAT!r}")
-        if told["imsize"] < 1 or not told["scales"] or not all(0 < scale <= MAX_SCALE for scale in told["scales"]):
+        if told["imsize"] < 1 or not told["scales"] or not all(scale > 0 for scale in told["scales"]):
             raise ValueError("its sizes are none")
         if not isinstance(told["network"].get("name"), str) or not isinstance(told["network"].get("answers"), bool):
             raise ValueError(f"network is {shown(told['network'])}")
-        if finished and not all(isinstance(why, str) for why in told["skipped"].values()):
-            raise ValueError("reasons are no texts")
         for name in told["names"]:
             if not isinstance(name, str) or (finished and name_problem(name)):
                 raise ValueError(f"{shown(name)} is no photograph's name")
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
             f"{path} does not describe an index ({error}): delete {path.parent} and make it again."
         ) from error
