@@ -13,6 +13,7 @@ from torch import Tensor
 from rdistill_helpers.embed.backbones import load_classifier
 from rdistill_helpers.embed.black_box import Embed
 from rdistill_helpers.embed.pooling import l2_normalize, power_mean
+from rdistill_helpers.embed.vit import first_sentence, timm_model
 from rdistill_helpers.errors import BadInput, shown
 
 POOLINGS = ("own", "cls", "mean", "gem")
@@ -44,22 +45,15 @@ def timm_teacher(
     _check_pooling(pooling)
     if not timm.is_model(name):
         raise BadInput(f"timm has no model {shown(name)}: give one of timm.list_pretrained().")
-    try:
-        model: Any = timm.create_model(name, pretrained=weights is None)
-    except (OSError, RuntimeError, ValueError) as error:
-        advice = "connect to the network, accept the model's licence where it asks for that, or give weights=PATH"
-        raise BadInput(f"The weights of {name} could not be fetched ({_line(error)}): {advice}.") from error
+    model = timm_model(name, pretrained=weights is None)
     if weights is not None:
         load_classifier(model, Path(weights))
     model.reset_classifier(0)
     model.eval().to(device)
     prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
-    def tokens_of(images: list[Image.Image]) -> Tensor:
-        return model.forward_features(torch.stack([prepare(image) for image in images]).to(device))
-
     def describe(images: list[Image.Image]) -> Tensor:
-        found = tokens_of(images)
+        found = model.forward_features(torch.stack([prepare(image) for image in images]).to(device))
         if pooling == "own":
             return model.forward_head(found, pre_logits=True)
         if found.ndim == 4:  # maps, of some networks with their channels last
@@ -102,7 +96,7 @@ def transformers_teacher(name: str | Path, pooling: str = "own", device: str | t
         advice = (
             "give a name of the hub whose licence you have accepted, or a folder of save_pretrained with its processor"
         )
-        raise BadInput(f"transformers cannot load {shown(str(name))} ({_line(error)}): {advice}.") from error
+        raise BadInput(f"transformers cannot load {shown(str(name))} ({first_sentence(error)}): {advice}.") from error
     # A pooling that was never published would be made at random.
     lacking = [key for key in sorted(loaded["missing_keys"]) if pooling == "own" or not key.startswith("pooler.")]
     if lacking:
@@ -155,8 +149,3 @@ def _pooled(tokens: Tensor, pooling: str, prefix: int, has_class: bool, name: st
 def _check_pooling(pooling: str) -> None:
     if pooling not in POOLINGS:
         raise BadInput(f"The pooling {shown(pooling)} is not known: choose one of {', '.join(POOLINGS)}.")
-
-
-def _line(error: Exception) -> str:
-    """The first sentence of what a library says, on one line."""
-    return " ".join(str(error).split()).partition(". ")[0][:200]

@@ -30,12 +30,42 @@ def vit_classifier(backbone: str, pretrained: bool) -> Any:
     if name.partition(".")[0] not in timm.list_models(module="vision_transformer"):
         advice = "give one of timm.list_models(module='vision_transformer'), such as timm/vit_small_patch14_dinov2"
         raise BadInput(f"{shown(backbone)} is no plain ViT of timm: {advice}.")
+    return timm_model(name, pretrained, dynamic_img_size=True, dynamic_img_pad=True)
+
+
+def timm_model(name: str, pretrained: bool, **settings: Any) -> Any:
+    """A network of timm.
+
+    Args:
+        name: as timm calls it.
+        pretrained: whether its weights are fetched from the hub.
+        **settings: as timm takes them.
+
+    Returns:
+        The network.
+
+    Raises:
+        BadInput: timm knows no such weights, or they cannot be fetched.
+    """
+    import timm
+
     try:
-        return timm.create_model(name, pretrained, dynamic_img_size=True, dynamic_img_pad=True)
+        return timm.create_model(name, pretrained, **settings)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        advice = "connect to the network, or give weights=PATH or None"
-        raise BadInput(f"The ViT {backbone} cannot be had ({reason}): {advice}.") from error
+        advice = "connect to the network, accept the licence where the hub asks for that, or give weights=PATH"
+        raise BadInput(f"The weights of {name} cannot be had ({first_sentence(error)}): {advice}.") from error
+
+
+def first_sentence(error: Exception) -> str:
+    """What a library says first.
+
+    Args:
+        error: what it raised.
+
+    Returns:
+        One line of at most 200 characters.
+    """
+    return " ".join(str(error).split()).partition(". ")[0][:200]
 
 
 def vit_parts(vit: Any) -> nn.Sequential:
