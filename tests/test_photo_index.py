@@ -13,7 +13,17 @@ from PIL import Image
 from tiny_sets import photograph
 from torch import nn
 
-from rdistill_helpers import BadInput, BlackBoxTeacher, DataMissing, extract, save_descriptors
+from rdistill_helpers import (
+    BadInput,
+    BlackBoxTeacher,
+    DataMissing,
+    OnnxStudent,
+    RetrievalNet,
+    export,
+    extract,
+    save_descriptors,
+)
+from rdistill_helpers.__main__ import main
 from rdistill_helpers.data.images import read_image, resize_longest
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.ship import indexing
@@ -400,6 +410,65 @@ def test_a_descriptor_file_with_names_becomes_an_index(index, photos, tmp_path):
     again = index_answers(rows, photos, tmp_path / "again", 64)
     query = photos / index.names[5]
     assert again.search(Colours(), query) == index.search(Colours(), query)
+
+
+# --- Students in ONNX files
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A network, its projection to a teacher's space, and both as an ONNX file."""
+    torch.manual_seed(0)
+    net, projection = RetrievalNet("squeezenet1_1", weights=None).eval(), nn.Linear(512, 24)
+    path = tmp_path_factory.mktemp("ship") / "student.onnx"
+    return net, projection, export(net, path, (48, 64), projection)
+
+
+@pytest.mark.slow
+def test_an_exported_student_and_its_network_take_each_others_index(exported, photos, tmp_path):
+    net, _, path = exported
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (5000, 1, 3), np.uint8)).save(photos / "line.png")
+    students = {"torch": net, "onnx": OnnxStudent(path)}
+    indexes = {name: index_photographs(one, photos, tmp_path / name, name, **QUIET) for name, one in students.items()}
+    np.testing.assert_allclose(indexes["torch"].descriptors, indexes["onnx"].descriptors, atol=1e-3)
+    for name in ("0/003.jpg", "line.png"):
+        found = [
+            index.search(one, photos / name, (0, 0, 1, 40), count=3)
+            for index in indexes.values()
+            for one in students.values()
+        ]
+        for other in found[1:]:
+            assert [each.similarity for each in other] == pytest.approx(
+                [each.similarity for each in found[0]], abs=2e-3
+            )
+    with pytest.raises(BadInput, match="was made by another network, onnx"):
+        indexes["onnx"].search(RetrievalNet("squeezenet1_1", weights=None), photos / "line.png")
+
+
+@pytest.mark.slow
+def test_a_student_searches_a_teachers_answers_by_its_projection(exported, photos, tmp_path, capsys):
+    net, projection, path = exported
+
+    def teacher(images):
+        with torch.inference_mode():
+            return nn.functional.normalize(projection(extract(net, images, progress=False)))
+
+    own = TrainingImages.from_folder(photos, (48, 64))
+    with BlackBoxTeacher(teacher, COUNT, tmp_path / "ledger", "teacher 1") as black_box:
+        black_box.query(own.pixels(), progress=False)
+    index = index_answers(tmp_path / "ledger", photos, tmp_path / "index", 64, size=(48, 64), progress=False)
+    assert index.descriptors.shape == (COUNT, 24)
+    query = tmp_path / "query.png"  # what the teacher saw
+    Image.fromarray(own.pixels([5])[0].permute(1, 2, 0).numpy()).save(query)
+    found = index.search(OnnxStudent(path, projected=True), query, count=COUNT)
+    expected = index.descriptors @ index.descriptors[5]
+    assert [each.name for each in found] == [index.names[i] for i in np.argsort(-expected, kind="stable")]
+    assert found[0].similarity == pytest.approx(1, abs=1e-4)
+    assert main(["search", str(index.folder), str(query), "--network", str(path), "--count", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(index.names[5])
+    plain = export(net, tmp_path / "plain.onnx", (48, 64))
+    assert main(["search", str(index.folder), str(query), "--network", str(plain)]) == 1
+    assert "has no projection to the teacher's space" in capsys.readouterr().err
 
 
 # --- What was found
