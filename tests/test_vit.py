@@ -7,7 +7,18 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from rdistill_helpers import BadInput, Mixtures, RetrievalNet, Training, distill, extract, load_network, save_network
+from rdistill_helpers import (
+    BadInput,
+    Mixtures,
+    OnnxStudent,
+    RetrievalNet,
+    Training,
+    distill,
+    export,
+    extract,
+    load_network,
+    save_network,
+)
 from rdistill_helpers.distil.views import KeptMaps
 
 NAME = "timm/test_vit"
@@ -111,6 +122,23 @@ def test_what_cannot_be_a_student_is_told_in_a_sentence(name, settings, told, mo
     with pytest.raises(BadInput, match=told) as caught:
         RetrievalNet(name, **{"weights": None, **settings})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_it_leaves_pytorch_as_onnx_for_photographs_of_any_size(tmp_path):
+    net = student(scale=1.3)
+    exported = OnnxStudent(export(net, tmp_path / "vit.onnx", (48, 64)))
+    for height, width in ((48, 64), (96, 96), (41, 70), (5, 9)):
+        images = photos(3, height, width)
+        rows = extract(net, images, progress=False)
+        assert not rows[0].allclose(rows[1], atol=1e-3)
+        torch.testing.assert_close(extract(exported, images, progress=False), rows, atol=1e-4, rtol=0)
+
+
+def test_int8_of_it_would_change_nothing_and_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="int8=None"):
+        export(student(), tmp_path / "vit.onnx", int8=photos(20))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_of_another_vit_are_refused(classifier):

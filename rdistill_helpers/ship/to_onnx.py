@@ -58,7 +58,7 @@ def export(
 
     Raises:
         BadInput: another kind of network, a projection or size that does not fit, a network that cannot be written as ONNX, too
-            few photographs, or a file that cannot be written.
+            few photographs, int8 of a network without convolutions, such as a ViT, or a file that cannot be written.
         InUse: another process is writing the file.
     """
     needed("onnx")  # whichever is missing is said before any work
@@ -81,6 +81,8 @@ def export(
         if len(int8) < LEAST_PHOTOGRAPHS:
             got = f"{len(int8)} photographs show too little of what maps hold"
             raise BadInput(f"{got}: give at least {LEAST_PHOTOGRAPHS} for int8, such as the training photographs.")
+        if sum(isinstance(module, nn.Conv2d) for module in net.modules()) < 2:  # the first stays float32
+            raise BadInput(f"{net.backbone} has hardly a convolution, and nothing else becomes int8: give int8=None.")
     modes = [(module, module.training) for module in net.modules()]
     try:
         model = _graph(folded(net.eval()), projection, size)
