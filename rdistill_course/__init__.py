@@ -10,7 +10,7 @@ from rdistill_course.diagrams import (
     protocol_diagram,
 )
 from rdistill_course.doctor import doctor
-from rdistill_course.pictures import filmstrip, protocol_examples, scores_plot
+from rdistill_course.pictures import filmstrip, protocol_examples, query_by_query, scores_plot
 from rdistill_course.toy import toy_figure
 from rdistill_course.widgets import (
     lambda_slider,
@@ -36,6 +36,7 @@ __all__ = [
     "protocol_diagram",
     "protocol_examples",
     "protocol_explorer",
+    "query_by_query",
     "read_scores",
     "score_row",
     "scores_plot",

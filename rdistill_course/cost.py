@@ -1,8 +1,11 @@
-"""What a network costs: its parameters and its multiply-adds, counted without computing anything."""
+"""What a network costs: parameters and multiply-adds, counted without computing anything, and milliseconds, measured."""
 
-from torch import nn
+import time
+
+from torch import Tensor, nn
 
 from rdistill_helpers.embed.backbones import run_on_shapes
+from rdistill_helpers.embed.extract import extract
 
 
 def parameters_count(net: nn.Module) -> int:
@@ -33,3 +36,22 @@ def multiply_adds(net: nn.Module, size: tuple[int, int] = (120, 160)) -> int:
     with FlopCounterMode(display=False) as counter:
         run_on_shapes(net, (1, 3, *size))
     return int(counter.get_total_flops()) // 2
+
+
+def milliseconds(net: nn.Module, images: Tensor, repeats: int = 3) -> float:
+    """How long this machine takes to describe a photograph.
+
+    Args:
+        net: a network.
+        images: uint8 [N, 3, H, W], a batch.
+        repeats: runs, of which the fastest counts: the others were held up by something else.
+
+    Returns:
+        Milliseconds for each photograph.
+    """
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        extract(net, images, progress=False)
+        times.append(1000 * (time.perf_counter() - start) / len(images))
+    return min(times)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdistill_course.style import MARKS
+from rdistill_course.style import ARMS, MARKS
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots.style import PALETTE
 from rdistill_helpers.score.report import PROTOCOLS
@@ -29,13 +29,13 @@ def course_map() -> "Figure":
     """
     fig, ax = _canvas((8.4, 3.3), (-0.5, 5.2), (-0.15, 2.4))
     stages = [
-        ("photographs", 0, 1, "sky", "notebook 0"),
-        ("student", 1.1, 1.7, "green", "notebooks 1, 4"),
-        ("teacher\n(black box)", 1.1, 0.3, "orange", "notebook 1"),
-        ("descriptors\nin two spaces", 2.3, 1, "sky", "notebook 1"),
-        ("joint space:\nreal + interpolated", 3.5, 1.7, "sky", "notebook 2"),
-        ("ranking\nloss", 4.7, 1.7, "purple", "notebooks 3, 4"),
-        ("score\nE / M / H", 3.5, 0.3, "yellow", "notebooks 5, 6"),
+        ("photographs", 0, 1, PALETTE["sky"], "notebook 0"),
+        ("student", 1.1, 1.7, ARMS["distilled"].colour, "notebooks 1, 4"),
+        ("teacher\n(black box)", 1.1, 0.3, ARMS["teacher"].colour, "notebook 1"),
+        ("descriptors\nin two spaces", 2.3, 1, PALETTE["sky"], "notebook 1"),
+        ("joint space:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
+        ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4"),
+        ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),
     ]
     _boxes(ax, [(text, x, y, colour) for text, x, y, colour, _ in stages], size=10)
     for _, x, y, _, notebooks in stages:
@@ -71,12 +71,12 @@ def ledger_diagram() -> "Figure":
     _boxes(
         ax,
         [
-            ("photograph", 0, 0.5, "sky"),
-            ("hash of\nits pixels", 1.1, 0.5, "sky"),
-            ("in the\nledger?", 2.2, 0.5, "yellow"),
-            ("descriptor\nfrom the file", 4.5, 0.95, "green"),
-            ("ask the\nteacher", 3.3, 0.05, "orange"),
-            ("write answer\nand charge", 4.5, 0.05, "orange"),
+            ("photograph", 0, 0.5, PALETTE["sky"]),
+            ("hash of\nits pixels", 1.1, 0.5, PALETTE["sky"]),
+            ("in the\nledger?", 2.2, 0.5, PALETTE["yellow"]),
+            ("descriptor\nfrom the file", 4.5, 0.95, PALETTE["green"]),
+            ("ask the\nteacher", 3.3, 0.05, ARMS["teacher"].colour),
+            ("write answer\nand charge", 4.5, 0.05, PALETTE["orange"]),
         ],
         size=9,
     )
@@ -189,7 +189,15 @@ def joint_space_diagram(weight: float = 0.65) -> "Figure":
     apart = "no row of one space is ever\ncompared with one of the other"
     ax.text(3.1, 0.62, apart, ha="center", va="center", fontsize=9, color="0.3")
     table = "similarities among all rows,\nreal and mixed"
-    _boxes(ax, [(table, 1.1, -0.35, "sky"), ("ranking loss", 3.1, -0.35, "purple"), (table, 5.1, -0.35, "sky")], 9)
+    _boxes(
+        ax,
+        [
+            (table, 1.1, -0.35, PALETTE["sky"]),
+            ("ranking loss", 3.1, -0.35, PALETTE["purple"]),
+            (table, 5.1, -0.35, PALETTE["sky"]),
+        ],
+        9,
+    )
     _arrow(ax, (1.9, -0.35), (2.7, -0.35))
     _arrow(ax, (4.3, -0.35), (3.5, -0.35))
     for x in (1.1, 5.1):
@@ -272,9 +280,9 @@ def _canvas(size: Point, across: Point, up: Point) -> tuple["Figure", "Axes"]:
 
 
 def _boxes(ax: "Axes", boxes: Sequence[tuple[str, float, float, str]], size: float) -> None:
-    """Texts in rounded boxes: (text, x, y, colour of the palette)."""
+    """Texts in rounded boxes: (text, x, y, colour)."""
     for text, x, y, colour in boxes:
-        frame = {"boxstyle": "round,pad=0.42", "facecolor": PALETTE[colour] + "55", "edgecolor": PALETTE[colour]}
+        frame = {"boxstyle": "round,pad=0.42", "facecolor": colour + "55", "edgecolor": colour}
         ax.text(x, y, text, ha="center", va="center", fontsize=size, linespacing=1.1, bbox=frame)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from rdistill_course.style import HATCHES
+from rdistill_course.style import looks
 from rdistill_course.tiles import (
     check_query,
     counted,
@@ -21,7 +21,7 @@ from rdistill_course.tiles import (
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.ground_truth import LISTS
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, GREY, PALETTE
+from rdistill_helpers.plots.style import GREY, PALETTE
 from rdistill_helpers.score.report import PROTOCOLS, percent
 
 if TYPE_CHECKING:
@@ -137,11 +137,12 @@ def filmstrip(
     )
 
 
-def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "Figure":
+def scores_plot(rows: Sequence[Mapping[str, Any]], title: str | None = None, alt: str | None = None) -> "Figure":
     """mAP of several methods under the easy, medium and hard protocol, side by side, in percent.
 
     Args:
         rows: for each method {"name", "easy", "medium", "hard"}, mAP as fractions; nan is shown as a dash.
+        title: stands above all bars, such as how many seeds they are of.
         alt: the figure's description; without it, one is made from what it shows.
 
     Returns:
@@ -154,17 +155,17 @@ def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "F
 
     if not rows:
         raise BadInput("There is no score to draw: give at least one row.")
+    drawn = looks(row["name"] for row in rows)
     fig = Figure(figsize=(7.0, 0.8 + 0.36 * len(rows)), layout="constrained")
+    title_above(fig, title)
     panels = fig.subplots(1, 3, sharex=True, sharey=True)
     places = np.arange(len(rows))[::-1]
     most = max((100 * row[level] for row in rows for level in PROTOCOLS if row[level] == row[level]), default=100)
     for ax, level in zip(panels, PROTOCOLS, strict=True):
         values = np.nan_to_num([100 * row[level] for row in rows])
-        bars = ax.barh(
-            places, values, height=0.7, color=[COLOURS[i % len(COLOURS)] for i in range(len(rows))], edgecolor="white"
-        )
-        for number, (bar, value, row) in enumerate(zip(bars, values, rows, strict=True)):
-            bar.set_hatch(HATCHES[number % len(HATCHES)])
+        bars = ax.barh(places, values, height=0.7, color=[look.colour for look in drawn], edgecolor="white")
+        for bar, look, value, row in zip(bars, drawn, values, rows, strict=True):
+            bar.set_hatch(look.hatch)
             place = value + most / 50, bar.get_y() + bar.get_height() / 2
             ax.text(*place, percent(row[level]), va="center", fontsize=8)
         ax.set_title(level)
@@ -175,5 +176,53 @@ def scores_plot(rows: Sequence[Mapping[str, Any]], alt: str | None = None) -> "F
     said = "; ".join(
         f"{row['name']} " + ", ".join(f"{level} {percent(row[level])}" for level in PROTOCOLS) for row in rows
     )
-    fig.set_label(alt or f"mAP in percent of {len(rows)} methods: {said}.")
+    fig.set_label(alt or f"mAP in percent of {len(rows)} methods{f', {title}' if title else ''}: {said}.")
+    return fig
+
+
+def query_by_query(
+    of_teacher: np.ndarray, of_student: np.ndarray, student: str, marked: int | None = None, alt: str | None = None
+) -> "Figure":
+    """Average precision of single queries in percent: the teacher's to the right, a student's upwards, and the diagonal.
+
+    Args:
+        of_teacher: [Q], fractions; a query that is nan for either is left out.
+        of_student: [Q], of the same queries.
+        student: how the figure calls the student.
+        marked: number of a query that is named in the figure.
+        alt: the figure's description; without it, one is made from what it shows.
+
+    Returns:
+        The figure.
+
+    Raises:
+        BadInput: scores of different queries.
+    """
+    from matplotlib.figure import Figure
+
+    x, y = 100 * np.asarray(of_teacher), 100 * np.asarray(of_student)
+    if x.shape != y.shape or x.ndim != 1:
+        raise BadInput(
+            f"Scores of shapes {list(x.shape)} and {list(y.shape)} are not of the same queries: give [Q] twice."
+        )
+    better, of = int((y > x).sum()), int((~np.isnan(x + y)).sum())
+    fig = Figure(figsize=(4.4, 4.2), layout="constrained")
+    ax = fig.subplots()
+    ax.plot([0, 100], [0, 100], color="0.6", linestyle="--", linewidth=1)
+    ax.scatter(x, y, s=24, color=looks([student])[0].colour, edgecolor="white", linewidth=0.5)
+    if marked is not None:
+        line = {"arrowstyle": "-", "color": "0.3"}
+        ax.annotate(f"query {marked}", (x[marked], y[marked]), (3, 96), va="center", arrowprops=line)
+    ax.set(
+        xlim=(-2, 102),
+        ylim=(-2, 102),
+        aspect="equal",
+        xlabel="AP of the teacher in %",
+        ylabel=f"AP of the {student} in %",
+    )
+    ax.set_title(f"{student}: better for {better} of {of} queries")
+    fig.set_label(
+        alt
+        or f"Average precision of {of} queries, the {student}'s against the teacher's: {better} points lie above the diagonal."
+    )
     return fig

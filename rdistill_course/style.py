@@ -1,8 +1,10 @@
 """What the course draws with: defaults for print, the marks of right and wrong, and figures shown with their description."""
 
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rdistill_helpers.plots.style import COLOURS, GREY, LINES, PALETTE
+from rdistill_helpers.plots.style import COLOURS, GREY, LINES, MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +32,60 @@ MARKS = {
     "negative": Mark(PALETTE["red"], "--", "✗", "wrong"),
     "ignored": Mark(GREY, ":", "–", "ignored"),
 }
+
+
+class Look(NamedTuple):
+    """How one series of a chart is drawn, so that colour is never alone."""
+
+    colour: str
+    line: str | tuple[int, tuple[int, ...]]
+    marker: str
+    hatch: str
+
+
+# Each arm of the course looks the same in every figure; the three that all notebooks speak of share their colour with nothing.
+_TEACHER = Look(PALETTE["orange"], "--", "s", "////")
+_UNTRAINED = Look(GREY, ":", "v", "....")
+_DISTILLED = Look(PALETTE["blue"], "-", "o", "")
+_MIXED = Look(PALETTE["purple"], "-.", "D", "xxxx")
+_LIST = Look(PALETTE["sky"], LINES[4], "^", "----")
+_LABELS = Look(PALETTE["black"], LINES[5], "P", "\\\\\\\\")
+ARMS = {
+    "teacher": _TEACHER,
+    "untrained student": _UNTRAINED,
+    "distilled": _DISTILLED,
+    "distilled student": _DISTILLED,
+    "listwise + regression": _DISTILLED,
+    "distilled with interpolation": _MIXED,
+    "listwise + regression, mixtures of descriptors": _MIXED,
+    "list alone": _LIST,
+    "listwise": _LIST,
+    "supervised baseline": _LABELS,
+    "labels, contrastive": _LABELS,
+}
+
+
+def looks(names: Iterable[str]) -> list[Look]:
+    """How the series of a chart are drawn: arms of the course as everywhere, others in colours that no arm of it has.
+
+    Args:
+        names: of the series.
+
+    Returns:
+        A look for each name; no two of up to 24 others have colour and line in common.
+    """
+    names = list(names)
+    arms = {ARMS[name].colour for name in names if name in ARMS} | {arm.colour for arm in (_TEACHER, _DISTILLED)}
+    free, found = [colour for colour in COLOURS if colour not in arms], []
+    others = [name for name in names if name not in ARMS]
+    for name in names:
+        if name in ARMS:
+            found.append(ARMS[name])
+            continue
+        number = others.index(name)
+        at = (number + number // math.lcm(len(free), len(LINES))) % len(LINES)
+        found.append(Look(free[number % len(free)], LINES[at], MARKERS[at], HATCHES[at]))
+    return found
 
 
 def use_style() -> None:

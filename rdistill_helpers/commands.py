@@ -28,7 +28,14 @@ from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.distil.tensorboard import TensorBoardLogger
 from rdistill_helpers.embed.black_box import BlackBoxTeacher
 from rdistill_helpers.embed.extract import extract, recommended_scales
-from rdistill_helpers.embed.network import RetrievalNet, load_network, load_teacher, save_network, teacher_version
+from rdistill_helpers.embed.network import (
+    TEACHERS,
+    RetrievalNet,
+    load_network,
+    load_teacher,
+    save_network,
+    teacher_version,
+)
 from rdistill_helpers.embed.published import load_published
 from rdistill_helpers.embed.to_file import extract_to_file
 from rdistill_helpers.errors import BadInput
@@ -44,7 +51,7 @@ LOSSES = [
 ROOT: dict[str, Any] = {"metavar": "DIR", "help": "the data folder (default: $RDISTILL_DATA, else data/ of the clone)"}
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KEY = "RDISTILL_TEACHER_KEY"  # no argument: all users of a machine can read the arguments of all processes
-NETWORK = "'teacher' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
+NETWORK = "'teacher' or 'stranger' (the course's), a .safetensors file of save_network, a published network's name or .pth file"
 DESCRIBING = f"{NETWORK}, or an .onnx file of export"
 
 
@@ -355,8 +362,8 @@ def network_named(name: str, root: str | None, **backbone: Any) -> RetrievalNet:
         BadInput: It cannot be used.
         DataMissing: It is not there.
     """
-    if name == "teacher":
-        return load_teacher(root)
+    if name in TEACHERS:
+        return load_teacher(name, root)
     if name.endswith(".safetensors"):
         return load_network(name)
     if name in PUBLISHED or name.endswith((".pth", ".pth.tar")):
@@ -383,7 +390,7 @@ def _teacher(
         served = HttpTeacher(which, os.environ.get(KEY, ""))
         return served, served.account()["name"]
     net = describing_network(which, root).to(device)
-    name = f"teacher {teacher_version(root)}" if which == "teacher" else Path(which).name
+    name = f"{which} {teacher_version(which, root)}" if which in TEACHERS else Path(which).name
     if Path(which).is_file():  # which may hold another network tomorrow
         name += f" {hashlib.sha256(Path(which).read_bytes()).hexdigest()[:8]}"
     return lambda batch: extract(net, batch, scales, progress=False), name

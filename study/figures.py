@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rdistill_course.style import ARMS, Look, looks
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, GREY, LINES, MARKERS, PALETTE
+from rdistill_helpers.plots.style import COLOURS, GREY, MARKERS, PALETTE
 from rdistill_helpers.score.uncertainty import Interval
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def efficiency_plot(
         raise BadInput("There is no curve to draw: give at least one with a point.")
     fig = Figure(figsize=(8.2, 4.4), layout="constrained")
     ax = fig.subplots()
-    for number, (name, frame) in enumerate(drawn.items()):
-        _curve(ax, number, name, frame, bands)
+    for look, (name, frame) in zip(looks(drawn), drawn.items(), strict=True):
+        _curve(ax, look, name, frame, bands)
     for number, (name, value) in enumerate((levels or {}).items()):
-        ax.axhline(100 * value, color=GREY, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, zorder=0)
+        colour = ARMS[name].colour if name in ARMS else GREY
+        ax.axhline(100 * value, color=colour, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, zorder=0)
         ax.annotate(
             f"{name} {100 * value:.1f}",
             (1, 100 * value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
@@ -84,10 +86,9 @@ def efficiency_plot(
     return fig
 
 
-def _curve(ax: "Axes", number: int, name: str, frame: "pandas.DataFrame", bands: bool) -> None:
+def _curve(ax: "Axes", look: Look, name: str, frame: "pandas.DataFrame", bands: bool) -> None:
     """One method: its points, hollow where seeds are few, and its intervals."""
-    colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
-    marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+    colour, line, marker, _ = look
     sizes, mean = frame["images"].to_numpy(float), 100 * frame["mean"].to_numpy()
     low, high = 100 * frame["low"].to_numpy(), 100 * frame["high"].to_numpy()
     if bands and len(sizes) > 1:

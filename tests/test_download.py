@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 from collections import namedtuple
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,7 @@ from tiny_sets import write_ground_truth
 from rdistill_helpers import Benchmark, download
 from rdistill_helpers.__main__ import main
 from rdistill_helpers.errors import BadInput, DataMissing, DownloadFailed, RDistillError
+from rdistill_helpers.fetch import download as download_module
 from rdistill_helpers.fetch import sources, transfer, unpack
 from rdistill_helpers.fetch.sources import PUBLISHED, SOURCES, File
 
@@ -506,6 +508,22 @@ def test_both_archives_of_paris_end_flat_in_one_folder(paris, root, capsys):
     assert {p.name for p in (root / "rparis6k").glob("*.tgz")} == {"paris_1-v1.tgz", "paris_2-v1.tgz"}
     assert set(json.loads((root / "downloads.lock.json").read_text())) == set(paris.files)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_set_that_another_process_puts_in_place_meanwhile_is_taken_as_it_is(paris, root, monkeypatch):
+    alone = download_module.alone
+
+    @contextmanager
+    def late(folder):
+        monkeypatch.setattr(download_module, "alone", alone)
+        download("rparis6k", root, progress=False)  # what the other one does
+        with alone(folder):
+            yield
+
+    monkeypatch.setattr(download_module, "alone", late)
+    download("rparis6k", root, progress=False)
+    assert len(Benchmark.load("rparis6k", root).images()) == 10
+    assert [ranges(paris, f"rparis6k/paris_{part}-v1.tgz") for part in (1, 2)] == [[None], [None]]  # each fetched once
 
 
 BAD_ARCHIVES = {

@@ -596,9 +596,11 @@ def test_embedded_teacher_loads():
 
 def test_missing_files_say_how_to_get_them_back(tmp_path, monkeypatch):
     with pytest.raises(DataMissing, match="git checkout"):
-        load_teacher(tmp_path)
+        load_teacher(root=tmp_path)
     with pytest.raises(DataMissing, match="git checkout"):
-        teacher_version(tmp_path)
+        teacher_version(root=tmp_path)
+    with refused("'stanger' is not known: give one of teacher, stranger"):
+        load_teacher("stanger")
     monkeypatch.setenv("RDISTILL_DATA", str(tmp_path))
     with pytest.raises(DataMissing, match="git checkout"):
         RetrievalNet()

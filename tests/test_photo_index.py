@@ -307,6 +307,8 @@ DAMAGES = {
     "a name that leads out": (damage(lambda told: told["names"].__setitem__(0, "../a.jpg")), "is no photograph's name"),
     "no sizes": (damage(lambda told: told.update(imsize=-1)), "does not describe an index"),
     "no scales": (damage(lambda told: told.update(scales=["a"])), "does not describe an index"),
+    "scales that fill the memory": (damage(lambda told: told.update(scales=[1e6])), "does not describe an index"),
+    "reasons that are none": (damage(lambda told: told.update(skipped={"a": 5})), "does not describe an index"),
     "no network": (damage(lambda told: told.update(network={})), "does not describe an index"),
     "another format": (damage(lambda told: told.update(format="rdistill index 99")), "not 'rdistill index 1'"),
 }
@@ -497,6 +499,25 @@ def test_a_page_shows_what_is_there_and_names_what_has_gone(index):
     assert page.count('<img src="data:image/jpeg;base64,') == 5 and page.count("cannot be shown") == 1
     assert "<h1>Search for &lt;4&gt;</h1>" in page and all(each.name in page for each in found)
     assert "http" not in page and "<script" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_asks_for_nothing_and_axe_finds_nothing(index, tmp_path, browser, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    query = index.photographs / index.names[4]
+    found = index.search(Colours(), query)
+    found[3].path.unlink()
+    page, asked = tmp_path / "found.html", []
+    page.write_text(as_html(found, query, "a_rather_long_name" * 5, (1, 2, 30, 40)), encoding="utf-8")
+    with browser.new_page(viewport={"width": 360, "height": 800}, color_scheme=scheme) as window:
+        window.on("request", lambda request: asked.append(request.url))
+        window.goto(page.as_uri())
+        assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+        assert window.evaluate("document.documentElement.scrollWidth") <= 360
+        assert window.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        results = axe.Axe().run(window).response
+        assert results["passes"] and [violation["id"] for violation in results["violations"]] == []
 
 
 def test_names_that_no_terminal_can_print_are_escaped(photos, tmp_path):

@@ -6,21 +6,24 @@ import re
 import sys
 
 import numpy as np
+import pandas
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
 
-from rdistill_course import style
+from rdistill_course import course_map, style
 from rdistill_course.maps import map_figure, umap_map
 from rdistill_course.photographs import image_grid, outcomes, ranked_list
-from rdistill_course.pictures import filmstrip, protocol_examples, scores_plot
+from rdistill_course.pictures import filmstrip, protocol_examples, query_by_query, scores_plot
 from rdistill_course.style import show_figure
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots import history_plot
 from rdistill_helpers.plots import style as palette
+from study.figures import efficiency_plot
 
 
 @pytest.fixture
@@ -249,6 +252,58 @@ def test_the_palette_keeps_its_distance_for_colour_blind_eyes():
         shown = np.clip(linear @ np.array(matrix).T, 0, 1)
         for a, b in itertools.combinations(shown ** (1 / 2.4), 2):
             assert np.linalg.norm(a - b) > 0.1
+
+
+def test_an_arm_of_the_course_has_one_colour_in_every_figure():
+    one = {"easy": 0.4, "medium": 0.3, "hard": 0.1}
+    curve = pandas.DataFrame({"images": [25, 300], "seeds": 5, "mean": [0.2, 0.3], "low": [0.1, 0.2], "high": 0.4})
+    for names in (["teacher", "untrained student"], ["untrained student", "mine", "distilled", "teacher"]):
+        bars = scores_plot([{"name": name} | one for name in names]).axes[0].patches
+        for name, bar in zip(names, bars, strict=True):
+            if name in style.ARMS:
+                assert to_hex(bar.get_facecolor()) == to_hex(style.ARMS[name].colour), name
+    (ax,) = efficiency_plot(dict.fromkeys(("PKT", "listwise", "listwise + regression"), curve)).axes
+    drawn_as = {line.get_label(): line.get_color() for line in ax.lines}
+    assert drawn_as["listwise + regression"] == style.ARMS["distilled"].colour
+    assert drawn_as["listwise"] == style.ARMS["list alone"].colour
+    boxes = {text.get_text(): text.get_bbox_patch() for text in course_map().axes[0].texts}
+    assert to_hex(boxes["student"].get_edgecolor()) == to_hex(style.ARMS["distilled"].colour)
+    assert to_hex(boxes["teacher\n(black box)"].get_edgecolor()) == to_hex(style.ARMS["teacher"].colour)
+    (points,) = query_by_query(np.ones(3), np.ones(3), "distilled student").axes[0].collections
+    assert to_hex(points.get_facecolor()[0]) == to_hex(style.ARMS["distilled"].colour)
+
+
+def test_what_is_no_arm_takes_no_colour_of_one_and_no_two_look_alike():
+    names = ["teacher", "untrained student", "distilled", *(f"loss {k}" for k in range(20))]
+    found = style.looks(names)
+    assert len({(look.colour, look.line) for look in found}) == len(names)
+    assert {look.colour for look in found[:3]}.isdisjoint({look.colour for look in found[3:]})
+
+
+def test_arms_differ_by_line_marker_and_hatch_as_well():
+    arms = list(dict.fromkeys(style.ARMS.values()))
+    assert len(arms) == 6
+    for kind in zip(*arms, strict=True):
+        assert len(set(kind)) == len(arms)
+
+
+def test_the_diagonal_plot_has_the_teacher_to_the_right_and_counts_in_percent():
+    fig = query_by_query(np.array([0.2, 0.5, np.nan]), np.array([0.4, 0.25, 0.3]), "untrained student", marked=1)
+    (ax,) = fig.axes
+    assert "teacher" in ax.get_xlabel()
+    assert "untrained student" in ax.get_ylabel()
+    assert ax.collections[0].get_offsets()[:2].tolist() == [[20, 40], [50, 25]]
+    assert "1 of 2" in ax.get_title()
+    assert "query 1" in [text.get_text() for text in ax.texts]
+    with pytest.raises(BadInput, match="not of the same queries"):
+        query_by_query(np.zeros(3), np.zeros(2), "student")
+
+
+def test_bars_say_of_how_many_seeds_they_are():
+    rows = [{"name": "distilled", "easy": 0.4, "medium": 0.3, "hard": 0.1}]
+    fig = scores_plot(rows, title="seed 0 alone")
+    assert fig.get_suptitle() == "seed 0 alone"
+    assert "seed 0 alone" in fig.get_label()
 
 
 def test_outcomes_differ_by_line_and_sign():

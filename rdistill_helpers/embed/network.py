@@ -24,7 +24,7 @@ from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.files import written_whole
 
 POOLINGS: dict[str, type[nn.Module]] = {"gem": GeM, "mac": MAC, "spoc": SPoC, "rmac": RMAC}
-TEACHER_FILE = Path("models", "teacher_lite2_gem.safetensors")
+TEACHERS = ("teacher", "stranger")
 MAX_SCALE = 16  # of a network in a file: an image takes 256 times its memory then
 
 
@@ -293,10 +293,11 @@ def load_network(path: str | Path) -> RetrievalNet:
     return net
 
 
-def load_teacher(root: str | Path | None = None) -> RetrievalNet:
-    """The teacher of the course: EfficientNet-Lite2 with GeM, fine-tuned on all training rooms.
+def load_teacher(name: str = "teacher", root: str | Path | None = None) -> RetrievalNet:
+    """A teacher of the course: EfficientNet-Lite2 with GeM, fine-tuned on rooms with their labels.
 
     Args:
+        name: "teacher", who learned from private and from the training rooms, or "stranger", from private rooms only.
         root: the data folder (see `data_root`).
 
     Returns:
@@ -304,9 +305,9 @@ def load_teacher(root: str | Path | None = None) -> RetrievalNet:
 
     Raises:
         DataMissing: its file is not there.
-        BadInput: its file is damaged.
+        BadInput: its file is damaged, or another name.
     """
-    return load_network(_teacher_path(root))
+    return load_network(_teacher_path(name, root))
 
 
 def imagenet_teacher() -> RetrievalNet:
@@ -321,19 +322,20 @@ def imagenet_teacher() -> RetrievalNet:
     return RetrievalNet("tf_efficientnet_lite2").eval()
 
 
-def teacher_version(root: str | Path | None = None) -> str:
-    """Eight digits that tell this version of the course's teacher from others: name ledgers and caches by them.
+def teacher_version(name: str = "teacher", root: str | Path | None = None) -> str:
+    """Eight digits that tell this version of a teacher of the course from others: name ledgers and caches by them.
 
     Args:
+        name: as in `load_teacher`.
         root: the data folder (see `data_root`).
 
     Returns:
         The first eight hexadecimal digits of the file's SHA-256.
 
     Raises:
-        DataMissing: the teacher's file is not there.
+        DataMissing, BadInput: as in `load_teacher`.
     """
-    return hashlib.sha256(_teacher_path(root).read_bytes()).hexdigest()[:8]
+    return hashlib.sha256(_teacher_path(name, root).read_bytes()).hexdigest()[:8]
 
 
 def network_of(architecture: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> RetrievalNet:
@@ -381,8 +383,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number)
 
 
-def _teacher_path(root: str | Path | None) -> Path:
-    path = data_root(root) / TEACHER_FILE
+def _teacher_path(name: str, root: str | Path | None) -> Path:
+    if name not in TEACHERS:
+        raise BadInput(f"The teacher {name!r} is not known: give one of {', '.join(TEACHERS)}.")
+    path = data_root(root) / "models" / f"{name}_lite2_gem.safetensors"
     if not path.exists():
         raise DataMissing(f"The teacher {path} is missing: restore it with `git checkout -- data/models`.")
     return path

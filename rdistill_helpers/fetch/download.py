@@ -176,11 +176,19 @@ def _photographs(
     check: Callable[[Path], None] | None = None,
 ) -> bool:
     """Download archives and unpack them together as a new folder; whether there was anything to do."""
-    if folder.is_dir() and any(folder.iterdir()):
+
+    def in_place() -> bool:
+        if not (folder.is_dir() and any(folder.iterdir())):
+            return False
         if check is not None:
             check(folder)
+        return True
+
+    if in_place():
         return False
     with alone(folder):
+        if in_place():  # by another process, since
+            return False
         digests = {archive.path: get(archive) for archive in archives}
 
         def check_and_record(photographs: Path) -> None:

@@ -1,6 +1,6 @@
 """Charts of a training and of scores, each with a description as its label."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def history_plot(
-    histories: Mapping[str, History], window: int = 25, log: bool = False, alt: str | None = None
+    histories: Mapping[str, History],
+    window: int = 25,
+    log: bool = False,
+    colours: Sequence[str] = COLOURS,
+    alt: str | None = None,
 ) -> "Figure":
     """Loss against step of several trainings: every step faintly, a running mean in full colour.
 
@@ -22,6 +26,7 @@ def history_plot(
         histories: by the name in the key.
         window: steps of the running mean.
         log: draw losses on a logarithmic axis, for trainings whose losses have different scales.
+        colours: of the histories, in their order; they begin again where there are fewer.
         alt: the figure's description; without it, one is made from what it shows.
 
     Returns:
@@ -37,7 +42,7 @@ def history_plot(
     fig = Figure(figsize=(7.0, 3.6), layout="constrained")
     ax = fig.subplots()
     for number, (name, history) in enumerate(histories.items()):
-        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        colour, line = colours[number % len(colours)], LINES[number % len(LINES)]
         loss, wide = np.asarray(history.loss, np.float64), min(window, len(history.loss))
         mean = np.convolve(loss, np.full(wide, 1 / wide), mode="valid")
         ax.plot(history.step, loss, color=colour, linestyle="-", linewidth=0.6, alpha=0.3)

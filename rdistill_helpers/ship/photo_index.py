@@ -21,6 +21,7 @@ from rdistill_helpers.data.paths import name_problem
 from rdistill_helpers.descriptors import open_descriptors
 from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.embed.extract import extract
+from rdistill_helpers.embed.network import MAX_SCALE
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 from rdistill_helpers.score.search import build_index, search
 from rdistill_helpers.ship.digest import network_digest
@@ -179,18 +180,20 @@ def read_description(path: Path, finished: bool = True) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         for name, kind in {**texts, **({"descriptors": str, "skipped": dict} if finished else {})}.items():
-            if not isinstance(told[name], kind):
-                raise ValueError(f"{name} is {shown(told[name])}")
+            if not isinstance(told.get(name), kind):
+                raise ValueError(f"{name} is {shown(told.get(name))}")
         if told["format"] != FORMAT:
             raise ValueError(f"its format is {shown(told['format'])}, not {FORMAT!r}")
-        if told["imsize"] < 1 or not told["scales"] or not all(scale > 0 for scale in told["scales"]):
+        if told["imsize"] < 1 or not told["scales"] or not all(0 < scale <= MAX_SCALE for scale in told["scales"]):
             raise ValueError("its sizes are none")
         if not isinstance(told["network"].get("name"), str) or not isinstance(told["network"].get("answers"), bool):
             raise ValueError(f"network is {shown(told['network'])}")
+        if finished and not all(isinstance(why, str) for why in told["skipped"].values()):
+            raise ValueError("reasons are no texts")
         for name in told["names"]:
             if not isinstance(name, str) or (finished and name_problem(name)):
                 raise ValueError(f"{shown(name)} is no photograph's name")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(
             f"{path} does not describe an index ({error}): delete {path.parent} and make it again."
         ) from error

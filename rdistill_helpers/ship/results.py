@@ -21,11 +21,10 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.4 }}
-body {{ margin: 1rem; color: #1b1b1b; background: #fff }}
+body {{ margin: 1rem; color: #1b1b1b; background: #fff; overflow-wrap: anywhere }}
 ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; padding: 0; list-style: none }}
 figure {{ margin: 0 }}
 img {{ max-width: 100%; height: auto }}
-figcaption {{ overflow-wrap: anywhere }}
 .gone {{ padding: 2rem 0; text-align: center; border: 1px dashed }}
 @media (prefers-color-scheme: dark) {{ body {{ color: #ededed; background: #161616 }} }}
 </style>

@@ -11,7 +11,7 @@ from study.methods import METHODS
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "teachers.csv"
 COLUMNS = ["network", "version", "measure", "part", "detail", "seed", "mean", "low", "high"]
 PROTOCOLS = ("easy", "medium", "hard")
-WITH_TEACHER, LABELS = ("listwise", "listwise+regression"), "supervised-contrastive"
+LABELS = "supervised-contrastive"  # the method of a student that nobody teaches
 
 
 def read(path: Path = RESULTS) -> pandas.DataFrame:
