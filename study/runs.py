@@ -31,7 +31,7 @@ from study.settings import Settings, as_text, from_text, version
 STORE = Path(__file__).parent / "results" / "runs.csv"
 COLUMNS = ["version", "made", "data", "method", "images", "teacher_queries", "seed"]
 COLUMNS += ["easy", "medium", "hard", "seconds", "settings", "medium_ap"]
-SEARCH = "search"  # the method of a run that tries settings
+SEARCH = "search"  # the method of a run that tries settings: its scores are of the validation rooms
 SEARCHING = 1000  # seeds from here on tried or chose settings and are no results
 
 

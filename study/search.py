@@ -1,7 +1,7 @@
 """What was tried before the study: questions with one or two seeds for each setting, and the choice of each method's settings.
 
-Seeds from `runs.SEARCHING` on search; what is reported is confirmed with other seeds. A search says where to look and proves
-nothing.
+Seeds from `runs.SEARCHING` on search, and are scored on the validation rooms; what is reported is confirmed with other seeds on
+the test rooms. A search says where to look and proves nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from study.runs import SEARCH, SEARCHING, Run
 from study.settings import LARGER, TEACHER, WITH_LABELS, Settings, as_text, but
 
 TUNING_SEED = SEARCHING  # draws the photographs that settings are chosen on
-FEW, TUNED_ON, MANY = 50, 300, 3020  # photographs; many are all of the training part
+FEW, TUNED_ON, MANY = 50, 300, 3020  # photographs; many are all of the training part but for a room or two
 LARGE = Settings(student=LARGER, frozen=7)
 # The student of the course trains more of the network, on new views in every step.
 COURSE = Settings(views=None, frozen=6)

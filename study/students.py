@@ -47,7 +47,7 @@ from rdistill_helpers.distil.choose import cluster_centres, k_centre
 from rdistill_helpers.distil.views import KeptMaps
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
-from study.runs import Run, line
+from study.runs import SEARCH, Run, line
 from study.settings import LARGER, SMALL, TEACHER, VIEWS, WITH_LABELS, Settings, as_text, version
 
 SCALE = 1.6  # enlargement of a student's input when it is scored or describes for another, the same as the teacher's
@@ -70,14 +70,14 @@ class Rooms:
         return f"edition-{EDITION}-{archive[:8]}-{teacher_version()}"
 
     @cached_property
-    def benchmark(self) -> Benchmark:
-        """The evaluation rooms."""
-        return Benchmark.load("rooms")
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """The rooms that settings are chosen on, "validation", and those that score what was chosen, "test"."""
+        return {"validation": Benchmark.load("rooms-validation"), "test": Benchmark.load("rooms")}
 
     @cached_property
-    def evaluation(self) -> list[Image.Image]:
-        """The queries, then the database."""
-        return [*self.benchmark.queries(), *self.benchmark.images()]
+    def scored(self) -> dict[str, list[Image.Image]]:
+        """Of both benchmarks the queries, then the database."""
+        return {part: [*own.queries(), *own.images()] for part, own in self.benchmarks.items()}
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -118,7 +118,7 @@ def work(run: Run) -> dict[str, Any]:
 
 
 def done(run: Run, data: Rooms) -> dict[str, Any]:
-    """Train and score a run.
+    """Train a run, and score it: on validation where it tries settings, else on test.
 
     Args:
         run: the run.
@@ -131,7 +131,8 @@ def done(run: Run, data: Rooms) -> dict[str, Any]:
         BadInput: for settings that do not fit the data.
     """
     net, seconds = student_of(run.settings, run.seed, data)
-    return line(run, score(net, run.settings, data), seconds, data.name)
+    part = "validation" if run.method == SEARCH else "test"
+    return line(run, score(net, run.settings, data, part), seconds, data.name)
 
 
 def student_of(own: Settings, seed: int, data: Rooms) -> tuple[RetrievalNet, float]:
@@ -166,22 +167,24 @@ def student_of(own: Settings, seed: int, data: Rooms) -> tuple[RetrievalNet, flo
     return net.eval(), found["seconds"]
 
 
-def score(net: RetrievalNet, own: Settings, data: Rooms) -> Report:
-    """What a network reaches on the evaluation rooms.
+def score(net: RetrievalNet, own: Settings, data: Rooms, part: str) -> Report:
+    """What a network reaches.
 
     Args:
         net: the network.
         own: its settings.
         data: the photographs.
+        part: "validation" or "test".
 
     Returns:
         The scores under all three protocols.
     """
-    rows = described(net, own, data, "evaluation")
+    rows = described(net, own, data, part)
     if own.student == TEACHER:
         rows = weaker(own.teacher, rows, data)
-    queries = len(data.benchmark.query_names)
-    return evaluate(rows[:queries], rows[queries:], data.benchmark)
+    benchmark = data.benchmarks[part]
+    queries = len(benchmark.query_names)
+    return evaluate(rows[:queries], rows[queries:], benchmark)
 
 
 def described(net: RetrievalNet, own: Settings, data: Rooms, what: str) -> Tensor:
@@ -191,7 +194,7 @@ def described(net: RetrievalNet, own: Settings, data: Rooms, what: str) -> Tenso
         net: the network.
         own: its settings; with kept views its frozen part is not computed again.
         data: the photographs.
-        what: "evaluation" for queries and database, "training" for the training photographs.
+        what: "validation" or "test" for queries and database, "training" for the training photographs.
 
     Returns:
         Descriptors [N, D].
@@ -199,7 +202,7 @@ def described(net: RetrievalNet, own: Settings, data: Rooms, what: str) -> Tenso
     if own.views is None or own.student == TEACHER:
         if own.student != TEACHER:
             net.scale = SCALE
-        return extract(net, data.evaluation if what == "evaluation" else data.pixels, progress=False)
+        return extract(net, data.pixels if what == "training" else data.scored[what], progress=False)
     maps = maps_of(own, data)[what]
     rows = torch.empty(len(maps), net.dim)
     places: dict[tuple[int, ...], list[int]] = {}
@@ -291,8 +294,8 @@ def maps_of(own: Settings, data: Rooms) -> dict[str, Any]:
         data: the photographs.
 
     Returns:
-        float16: "views" [N, V, C, h, w] of augmented training photographs; of enlarged photographs "training" [N, C, H, W] and
-        "evaluation", a list of [C, H, W].
+        float16: "views" [N, V, C, h, w] of augmented training photographs; of enlarged photographs "training" [N, C, H, W], and
+        "validation" and "test", lists of [C, H, W].
     """
 
     @torch.no_grad()
@@ -310,7 +313,10 @@ def maps_of(own: Settings, data: Rooms) -> dict[str, Any]:
             "training": torch.cat(
                 [net.maps(block.float() / 255, own.frozen).half() for block in data.pixels.split(32)]
             ),
-            "evaluation": [net.maps(to_tensor([one]).float() / 255, own.frozen)[0].half() for one in data.evaluation],
+            **{
+                part: [net.maps(to_tensor([one]).float() / 255, own.frozen)[0].half() for one in photographs]
+                for part, photographs in data.scored.items()
+            },
         }
 
     return _kept(data, f"maps_{own.student}_{own.frozen}", made)

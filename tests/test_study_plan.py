@@ -21,8 +21,8 @@ def keys(runs):
     return {(row.method, as_text(row.settings), row.seed) for row in runs.itertuples()}
 
 
-def test_many_photographs_are_all_of_the_training_part():
-    assert len(TrainingImages.load("rooms")) == MANY
+def test_many_photographs_are_all_but_a_few_of_the_training_part():
+    assert 0.99 * len(TrainingImages.load("rooms")) <= MANY <= len(TrainingImages.load("rooms"))
 
 
 def best(*settings):

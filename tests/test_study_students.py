@@ -1,5 +1,7 @@
 """The study trains for real: cheap students through kept maps, assistants, baselines with labels, the student of the course."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_sets import colours, unit_rows
@@ -8,9 +10,9 @@ from rdistill_helpers.distil.settings import Mixtures
 from rdistill_helpers.errors import BadInput
 from study import runs
 from study.methods import untrained
-from study.runs import Run
+from study.runs import SEARCH, Run
 from study.settings import LARGER, SMALL, Settings, but
-from study.students import Rooms, answers, described, done, drawn, maps_of, student_of, weaker
+from study.students import Rooms, answers, described, done, drawn, maps_of, score, student_of, weaker
 
 ROOMS, VIEWS = 6, 4
 TINY = Settings(images=12, per_room=2, anchors=2, neighbours=2, training=but(Settings(), steps=3).training)
@@ -19,12 +21,13 @@ LABELS = but(TINY, loss="contrastive", regression_weight=0.0, anchors=8, neighbo
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Six rooms of four small photographs, a teacher of 16 numbers, and two queries of plain colours."""
+    """Six rooms of four small photographs, a teacher of 16 numbers, and plain colours to choose by and to score."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RDISTILL_RUNS", str(tmp_path_factory.mktemp("runs")))
         own = Rooms()
-        own.name, own.benchmark = "tiny", colours()
-        own.evaluation = [*own.benchmark.queries(), *own.benchmark.images()]
+        two = colours()
+        one = replace(two, query_names=two.query_names[:1], ground_truth=two.ground_truth[:1])
+        own.name, own.benchmarks = "tiny", {"validation": one, "test": two}
         generator = torch.Generator().manual_seed(0)
         own.pixels = torch.randint(256, (ROOMS * VIEWS, 3, 64, 64), dtype=torch.uint8, generator=generator)
         own.labels = torch.arange(ROOMS).repeat_interleave(VIEWS)
@@ -58,6 +61,15 @@ def test_a_run_is_trained_and_scored(data, own):
     assert line["seconds"] == "0.0" or own.loss is not None
 
 
+def test_settings_are_tried_on_validation_and_results_are_of_test(data):
+    own = but(TINY, views=None, frozen=6)
+    net, _ = student_of(own, 3, data)
+    for method, part in ((SEARCH, "validation"), ("listwise", "test")):
+        expected = score(net, own, data, part).medium.ap.tolist()
+        found = [float(value) for value in done(Run(method, own, 3), data)["medium_ap"].split()]
+        assert found == pytest.approx(expected, abs=1e-4) and len(found) == len(data.benchmarks[part].query_names)
+
+
 def test_training_changes_the_trained_part_and_nothing_else(data):
     before, _ = student_of(untrained(SMALL), 0, data)
     after, _ = student_of(TINY, 0, data)
@@ -76,7 +88,7 @@ def test_the_same_seed_trains_the_same_student_and_another_one_another(data):
 
 def test_kept_maps_are_described_as_the_network_describes_photographs(data):
     net, _ = student_of(untrained(SMALL), 0, data)
-    for what in ("evaluation", "training"):
+    for what in ("validation", "test", "training"):
         kept = described(net, TINY, data, what)
         plain = described(net, but(TINY, views=None), data, what)
         torch.testing.assert_close(kept, plain, rtol=0.02, atol=2e-3)  # kept as float16, so not to the last digit

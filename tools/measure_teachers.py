@@ -35,7 +35,7 @@ from rdistill_helpers.errors import BadInput, RDistillError
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.score.ranks import average_precision
 from rdistill_helpers.score.uncertainty import bootstrap
-from study.runs import Run
+from study.runs import SEARCH, Run
 from study.search import of_loss
 from study.settings import Settings, but
 from study.students import SCALE, Rooms, done
@@ -147,11 +147,11 @@ def same_room(networks: Networks, name: str, part: str) -> dict[str, dict[str, s
 def student(networks: Networks, name: str, method: str, seed: int) -> dict[str, dict[str, str]]:
     """A student of a network; one that learns from labels has no teacher."""
     data = Rooms()
-    data.benchmark = networks.part("validation").benchmark
+    data.benchmarks = {"validation": networks.part("validation").benchmark}
     data.name = of_tensor(networks.part("train").photographs)[:8]
     if method != LABELS:
         data.teacher_rows = networks.rows(name, "train")
-    line = done(Run(method, STUDENTS[method], seed), data)
+    line = done(Run(SEARCH, STUDENTS[method], seed), data)  # which is scored on validation
     return {method: interval(torch.tensor([float(value) for value in str(line["medium_ap"]).split()]))}
 
 
