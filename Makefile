@@ -7,6 +7,7 @@
 # make performance: speed against the processor's limit and other libraries, ten minutes; writes docs/performance.md
 # make gpu: tests and benchmarks on a GPU, eight minutes at most, with the Python of .venv or with $(PYTHON) and nothing installed
 # make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
+# make demo: the search page, on which a student runs in the browser; STUDENT=path takes your own (needs npm)
 # make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit
 # make clean: remove .venv and everything that was built or computed
 PYTHON ?= python3
@@ -19,13 +20,15 @@ BIN := .venv/bin
 READY := .venv/ready
 GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: course test check lab lint student student-check site slides badges hooks torture study performance gpu clean
+.PHONY: course test check lab lint student student-check site slides demo badges hooks torture study performance gpu clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
 
+# onnxruntime-web comes before the network is cut off; without npm the tests of the search page are skipped.
 test: lint
 	mkdir -p build
+	$(BIN)/python tools/build_demo.py --only runtime
 	OMP_NUM_THREADS=1 tools/offline.sh $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope --junitxml=build/tests.xml tests
 	tools/offline.sh $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		--nbval-kernel-startup-timeout=120 --nbval-sanitize-with=tests/nbval.cfg \
@@ -69,6 +72,9 @@ site: $(READY)
 
 slides: $(READY)
 	$(BIN)/python tools/build_slides.py
+
+demo: $(READY)
+	$(BIN)/python tools/build_demo.py $(if $(STUDENT),--student $(STUDENT))
 
 badges: $(READY)
 	$(BIN)/python tools/badges.py

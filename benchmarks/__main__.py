@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-CPU = ["extraction", "step_overhead", "losses", "scoring_at_scale", "search", "shipping"]
+CPU = ["extraction", "step_overhead", "losses", "scoring_at_scale", "search", "shipping", "browser"]
 GPU = ["extraction", "step_overhead", "scoring_at_scale"]
 
 

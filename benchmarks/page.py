@@ -191,6 +191,18 @@ def shipping(figures: Figures) -> str:
     )
 
 
+def browser(figures: Figures) -> str:
+    """The browser over onnxruntime outside of it, by threads."""
+    rows = [[threads, times(ratio)] for threads, ratio in figures["browser to onnxruntime"].items()]
+    return "\n\n".join(
+        [
+            f"{figures['student']} on the search page (`make demo`) in headless Chromium, from the file of a photograph to its "
+            "descriptor, one at a time, over onnxruntime outside of the browser with as many threads.",
+            table(["threads", "browser to onnxruntime"], rows),
+        ]
+    )
+
+
 # title, name of the file of figures, what makes its text, and the command that measures it
 PARTS: list[tuple[str, str, Callable[[Figures], str], str]] = [
     ("Describing photographs", "extraction", extraction, "make performance"),
@@ -200,6 +212,7 @@ PARTS: list[tuple[str, str, Callable[[Figures], str], str]] = [
     ("Scores with a million distractors", "scoring_full", scoring, "python -m benchmarks.scoring_at_scale --full"),
     ("Search", "search", search, "make performance"),
     ("A student outside of PyTorch", "shipping", shipping, "make performance"),
+    ("The student in a browser", "browser", browser, "make performance"),
     ("Describing photographs on a GPU", "extraction_cuda", extraction, "make gpu"),
     ("A training step on a GPU", "step_overhead_cuda", step_overhead, "make gpu"),
     ("Scores with a GPU", "scoring_cuda", scoring, "make gpu"),

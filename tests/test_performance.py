@@ -23,7 +23,7 @@ def test_the_page_is_that_of_the_figures():
 
 def test_what_was_not_measured_is_named_with_its_command(tmp_path):
     text = page.page(tmp_path)
-    assert text.count("Not measured yet: `make performance`") == 6 and text.count("`make gpu`") == 3
+    assert text.count("Not measured yet: `make performance`") == 7 and text.count("`make gpu`") == 3
 
 
 @pytest.mark.slow
@@ -66,6 +66,11 @@ def test_a_peer_that_is_not_installed_is_left_out_with_the_reason():
     network = {"multiply-adds": 10**8, "share of the limit": shares, "onnxruntime": "it is not installed"}
     text = page.extraction({"networks": {"teacher": network}})
     assert "onnxruntime is left out: it is not installed." in text and "5.0 times" in text and "96 %" in text
+
+
+def test_a_browser_is_compared_by_threads():
+    text = page.browser({"student": "student.onnx", "browser to onnxruntime": {"1": 8.9, "4": 7.25}})
+    assert "student.onnx" in text and "| 1 | 8.90 |" in text and "| 4 | 7.25 |" in text
 
 
 def test_the_machine_is_named_without_a_date():
