@@ -9,6 +9,7 @@ from rdistill_helpers.commands import ROOT
 from rdistill_helpers.data.rooms import TrainingImages
 from rdistill_helpers.embed.network import load_network
 from rdistill_helpers.errors import BadInput
+from rdistill_helpers.ship.projection import load_projection
 from rdistill_helpers.ship.to_onnx import export
 
 
@@ -23,6 +24,10 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"), default=(120, 160),
         help="of usual photographs, for those who read the file; others work as well (default: 120 160)",
+    )  # fmt: skip
+    command.add_argument(
+        "--projection", type=Path, metavar="FILE",
+        help="projection.safetensors that train wrote beside the student: searches among the teacher's answers need it",
     )  # fmt: skip
     command.add_argument(
         "--int8", metavar="PHOTOS", help="write int8, calibrated on rooms or on a folder of photographs"
@@ -52,6 +57,7 @@ def run_export(given: argparse.Namespace) -> None:
         images = TrainingImages.load("rooms", given.root) if rooms else TrainingImages.from_folder(given.int8)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(given.seed))
         calibration = images.pixels(order[: given.photographs].tolist(), progress=not given.quiet)
-    export(student, given.out, tuple(given.size), int8=calibration, progress=not given.quiet)
+    projection = None if given.projection is None else load_projection(given.projection)
+    export(student, given.out, tuple(given.size), projection, int8=calibration, progress=not given.quiet)
     kind = "float32" if calibration is None else f"int8, calibrated on {len(calibration)} photographs"
     print(f"{given.out}: {given.out.stat().st_size / 1e6:.1f} MB, {student.backbone} in {kind}")

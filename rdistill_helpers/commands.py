@@ -21,7 +21,7 @@ from rdistill_helpers.command_images import images_to_describe, score_by_places,
 from rdistill_helpers.data.benchmark import EMBEDDED, REVISITED, Benchmark
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors, warn_if_alike
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.distill import distill, projection_to
 from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.distil.loop import products
 from rdistill_helpers.distil.settings import Mixtures, Training
@@ -43,6 +43,7 @@ from rdistill_helpers.fetch.sources import PUBLISHED
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.parallel import broadcast, own_device, processes, rank
 from rdistill_helpers.ship.onnx_student import OnnxStudent
+from rdistill_helpers.ship.projection import save_projection
 
 # those that need no projection
 LOSSES = [
@@ -72,7 +73,9 @@ def add_train(command: argparse.ArgumentParser) -> None:
         command: Its parser.
     """
     _add_training_images(command)
-    command.add_argument("out", type=Path, help="folder for student.safetensors, history.json and checkpoint.pt")
+    command.add_argument(
+        "out", type=Path, help="folder for the files student and projection.safetensors, history.json and checkpoint.pt"
+    )
     command.add_argument(
         "--teacher",
         metavar="NET",
@@ -161,12 +164,16 @@ def run_train(given: argparse.Namespace) -> None:
             trained(copy.deepcopy(student), teacher_rows=drawn, training=once)
             rows = broadcast(lambda: _asked(given, images, device))
         warn_if_alike(rows, "The teacher's answers about these photographs")
+        projection = projection_to(rows.shape[1], student.dim, given.seed) if given.regression_weight else None
         _, history = trained(
-            student, teacher_rows=rows, training=training, checkpoint=given.out / "checkpoint.pt", callback=logger
-        )
+            student, teacher_rows=rows, projection=projection, training=training,
+            checkpoint=given.out / "checkpoint.pt", callback=logger,
+        )  # fmt: skip
         after = broadcast(score)
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)
+            if projection is not None:
+                save_projection(projection, given.out / "projection.safetensors")
             history.save(given.out / "history.json")
             print(f"{given.out / 'student.safetensors'}: {len(history.loss)} steps, last loss {history.loss[-1]:.4f}")
             if held_out is not None:

@@ -23,6 +23,7 @@ from rdistill_helpers import (
     RetrievalNet,
     distill,
     evaluate,
+    export,
     extract,
     load_network,
     losses,
@@ -32,7 +33,9 @@ from rdistill_helpers import (
 from rdistill_helpers.__main__ import main, parser
 from rdistill_helpers.data.ground_truth import check_ground_truth
 from rdistill_helpers.descriptors import check_descriptors
+from rdistill_helpers.distil.distill import projection_to
 from rdistill_helpers.embed.network import save_network
+from rdistill_helpers.ship.projection import load_projection
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 14
@@ -197,6 +200,28 @@ def test_answers_of_extract_and_of_a_ledger_are_indexed_without_a_network(run):
     status, said = run(*ledger)
     assert status == 1 and f"{COUNT} photographs of photos cannot be indexed" in said and "--size" in said
     assert run(*ledger, "--size", "48", "64")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_student_is_trained_exported_and_searches_what_its_teacher_was_paid_for(run):
+    """From the shell alone: a student of 512 numbers searches answers of 8."""
+    learn = ["--size", "48", "64", "--anchors", "2", "--neighbours", "3", "--steps", "40", "--lr", "1e-3", "--quiet"]
+    assert run("train", "photos", "asym", *learn, "--teacher", "net.safetensors", "--no-augment")[0] == 0
+    student, projection = "asym/student.safetensors", "asym/projection.safetensors"
+    assert run("export", student, "asym/student.onnx", "--size", "48", "64", "--projection", projection)[0] == 0
+    answers = ["--answers", "asym/ledger.sqlite", "--size", "48", "64", "--imsize", "64"]
+    assert run("index", "photos", *answers, "--out", "asym/index", "--quiet")[0] == 0
+    status, said = run(
+        "search", "asym/index", "photos/1/4.png", "--network", "asym/student.onnx", "--format", "json", "--count", "99"
+    )
+    assert status == 0
+    similarities = [entry["similarity"] for entry in json.loads(said)["found"]]
+    assert len(similarities) == COUNT and similarities == sorted(similarities, reverse=True) and similarities[0] > 0.9
+    assert load_projection(projection).weight.shape == (8, 512)
+    untrained = RetrievalNet("squeezenet1_1")
+    export(untrained, "asym/untrained.onnx", (48, 64), projection_to(8, 512, 0))
+    said = run("search", "asym/index", "photos/1/4.png", "--network", "asym/untrained.onnx", "--format", "json")[1]
+    assert json.loads(said)["found"][0]["similarity"] < similarities[0] - 0.2
 
 
 def test_queries_and_database_of_a_folder_are_described_at_a_size(run):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from rdistill_helpers import BadInput, DataMissing, OnnxStudent, RetrievalNet, export, extract, save_network
 from rdistill_helpers.__main__ import main
+from rdistill_helpers.ship.projection import load_projection, save_projection
 
 SIZES = [(48, 64), (64, 48), (120, 160), (7, 9), (1, 5000), (33, 300)]
 
@@ -160,6 +161,23 @@ def test_a_file_that_holds_no_student_is_refused_in_one_sentence(tmp_path, conte
     with pytest.raises(BadInput, match=said) as caught:
         OnnxStudent(tmp_path / "other.onnx")
     assert "other.onnx" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_projection_comes_back_from_its_file_and_another_file_is_refused(net, projection, tmp_path):
+    save_projection(projection, tmp_path / "new" / "projection.safetensors")
+    torch.testing.assert_close(
+        load_projection(tmp_path / "new" / "projection.safetensors").state_dict(),
+        projection.state_dict(),
+        rtol=0,
+        atol=0,
+    )
+    save_network(net, tmp_path / "student.safetensors")
+    (tmp_path / "text.safetensors").write_bytes(b"text")
+    for name, said in (("student", "holds no projection"), ("text", "not a whole safetensors file")):
+        with pytest.raises(BadInput, match=said):
+            load_projection(tmp_path / f"{name}.safetensors")
+    with pytest.raises(DataMissing, match="is not there"):
+        load_projection(tmp_path / "none.safetensors")
 
 
 def test_a_file_that_is_not_there_is_missing(tmp_path):

@@ -15,7 +15,7 @@ from torch import nn
 from rdistill_helpers.distil import baselines, checkpoint, loop, losses
 from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.baselines import Pairs, train_on_pairs, train_supervised
-from rdistill_helpers.distil.distill import distill
+from rdistill_helpers.distil.distill import distill, projection_to
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.loop import fit
 from rdistill_helpers.distil.settings import Mixtures, Training
@@ -291,6 +291,26 @@ def test_regression_is_added_to_the_loss_with_its_weight():
     beside = first[1.0] - first[0.0]
     assert 0.1 < beside < 2  # 1 - cosine of rows that have nothing to do with each other
     assert first[2.0] - first[0.0] == pytest.approx(2 * beside, rel=1e-4)
+
+
+def test_a_projection_that_is_kept_changes_no_training_and_ends_where_its_descriptors_meet_the_teachers():
+    """It is the layer that distill would have made of itself: regression trains it beside a list that knows none."""
+    kept = projection_to(6, 8, 0)
+    student, history = short(steps=40, projection=kept)
+    alone, expected = short(steps=40)
+    assert history.loss == expected.loss and history.settings == expected.settings and equal_weights(student, alone)
+    images, rows, _ = data()
+    with torch.inference_mode():
+        met = [
+            float((nn.functional.normalize(layer(student(images / 255)), dim=1) * rows).sum(1).mean())
+            for layer in (kept, projection_to(6, 8, 0))
+        ]
+    assert met[0] > met[1] + 0.1
+
+
+def test_a_projection_that_learns_from_nothing_is_refused():
+    with pytest.raises(BadInput, match="learns from nothing"):
+        short(projection=nn.Linear(8, 6), regression_weight=0)
 
 
 def test_regression_is_added_to_a_list_by_default():

@@ -44,7 +44,10 @@ REFERENCE = {
         "Score",
         ["score.report", "score.ranks", "score.search", "score.expansion", "score.uncertainty"],
     ),
-    "ship": ("Ship", ["ship.indexing", "ship.photo_index", "ship.results"]),
+    "ship": (
+        "Ship",
+        ["ship.to_onnx", "ship.onnx_student", "ship.projection", "ship.indexing", "ship.photo_index", "ship.results"],
+    ),
     "serve": ("Serve", ["serve.client", "serve.server", "serve.keys"]),
     "plots": ("Plots", ["plots.charts", "plots.style"]),
     "course": (

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def distill(
         regression_weight: weight of `losses.regression` in addition to the loss, on the real rows: a list tells where the
             others stand, regression where the row itself stands. 0 for the bare loss. Where the loss is
             `losses.regression` itself it is not added again, and the history records 0.
-        projection: from the student's dimension to the teacher's, trained together with the student and given to the loss as
-            `projection`, which `losses.regression` takes. Without one, regression_weight makes its own.
+        projection: from the student's dimension to the teacher's, trained together with the student: by regression, and by a
+            loss that takes a `projection`. With it `export` writes a student that searches among the teacher's descriptors.
+            Without one, regression_weight makes its own.
         mixtures: which mixtures each batch gets; None for none. Mixtures of maps take a RetrievalNet, and one process.
         training: how to train.
         checkpoint: a file to go on from when it is there, written as the training goes; a resumed run equals an
@@ -85,9 +87,14 @@ def distill(
     generator = torch.Generator().manual_seed(training.seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, training.steps, generator)
     teacher_rows = teacher_rows.to(device)
-    for_loss = {} if projection is None else {"projection": projection}
+    takes = "projection" in signature(getattr(_bare(loss), "forward", _bare(loss))).parameters
+    if projection is not None and not takes and not regression_weight:
+        raise BadInput(
+            "The projection learns from nothing: give a regression_weight, or a loss that takes a projection."
+        )
+    for_loss = {"projection": projection} if projection is not None and takes else {}
     if regression_weight and projection is None:
-        projection = _projection(_dimension(student, views), teacher_rows.shape[1], training.seed)
+        projection = projection_to(teacher_rows.shape[1], _dimension(student, views), training.seed)
 
     def described(maps: Tensor) -> Tensor:
         assert isinstance(student, RetrievalNet) and mixtures is not None and mixtures.mix_at is not None
@@ -169,11 +176,20 @@ def _dimension(student: nn.Module, views: Photographs | KeptMaps) -> int:
     return extract(student, views.images[:1], progress=False).shape[1]
 
 
-def _projection(own: int, target: int, seed: int) -> nn.Linear:
-    """A new linear map between two dimensions, the same for the same seed whatever was drawn before."""
+def projection_to(teacher_dim: int, dim: int, seed: int = 0) -> nn.Linear:
+    """A new projection to the teacher's space, the same for the same seed whatever was drawn before.
+
+    Args:
+        teacher_dim: size of the teacher's descriptors.
+        dim: size of the student's.
+        seed: draws the weights.
+
+    Returns:
+        The layer.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Linear(own, target)
+        return nn.Linear(dim, teacher_dim)
 
 
 def _bare(loss: Callable[..., Any]) -> Callable[..., Any]:

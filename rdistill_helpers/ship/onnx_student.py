@@ -57,7 +57,9 @@ class OnnxStudent(nn.Module):
             advice = "write it with `python -m rdistill_helpers export`"
             raise BadInput(f"{self.path} does not say which student it holds: {advice}.") from error
         if projected and not found["projected_dim"]:
-            raise BadInput(f"{self.path} has no projection to the teacher's space: export it with projection=...")
+            raise BadInput(
+                f"{self.path} has no projection to the teacher's space: export it with its projection (--projection)"
+            )
         self._output = OUTPUTS[projected]
         self.dim: int = found["projected_dim" if projected else "dim"]
         self.backbone: str = found["backbone"]
