@@ -58,7 +58,7 @@ class OnnxStudent(nn.Module):
             raise BadInput(f"{self.path} does not say which student it holds: {advice}.") from error
         if projected and not found["projected_dim"]:
             raise BadInput(
-                f"{self.path} has no projection to the teacher's space: export it with its projection (--projection)"
+                f"{self.path} has no projection to the teacher's space: export it with its projection (--projection)."
             )
         self._output = OUTPUTS[projected]
         self.dim: int = found["projected_dim" if projected else "dim"]
