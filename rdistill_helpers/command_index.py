@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from rdistill_helpers.commands import DESCRIBING, ROOT, chosen_device, describing_network
+from rdistill_helpers.descriptors import warn_if_alike
 from rdistill_helpers.errors import BadInput, printable
 from rdistill_helpers.files import written_whole
 from rdistill_helpers.ship.indexing import index_answers, index_photographs
@@ -70,6 +71,7 @@ def run_index(given: argparse.Namespace) -> None:
         print(
             f"left out: {len(index.skipped) - NAMED} more, which {index.folder / 'index.json'} names", file=sys.stderr
         )
+    warn_if_alike(index.descriptors, f"The descriptors in {given.out}")
     print(f"{given.out}: {len(index)} photographs indexed, {len(index.skipped)} left out")
 
 
