@@ -18,6 +18,10 @@ from rdistill_helpers.score.report import percent
 
 Level = Literal["easy", "medium", "hard"]
 LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+ONE_SEED = (
+    "One training of each student, with one seed: trained students that are a few points apart may change places with the "
+    "next seed."
+)
 
 
 class ScoreRow(TypedDict):

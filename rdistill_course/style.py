@@ -53,6 +53,7 @@ _LABELS = Look(PALETTE["black"], LINES[5], "P", "\\\\\\\\")
 ARMS = {
     "teacher": _TEACHER,
     "untrained student": _UNTRAINED,
+    "untrained student, not enlarged": _UNTRAINED,
     "distilled": _DISTILLED,
     "distilled student": _DISTILLED,
     "listwise + regression": _DISTILLED,

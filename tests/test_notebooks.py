@@ -1,5 +1,6 @@
 """Every notebook follows the pattern of the course, was executed, and has cells whose output is checked."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 2_500_000
 MIN_CHECKED = 5
+
+# A score that is shown as a fraction.
+FRACTION = re.compile(r"(?:\bm?AP|\bm?P@\d+|precision|\bscore)\b[ =:]*[01]?\.\d\d+(?!\d* ?%)")
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -129,3 +133,69 @@ def test_a_line_below_each_figure_says_what_to_see_in_it(path):
         ):
             without.append(cell.source.splitlines()[-1])
     assert without == []
+
+
+# --- What several notebooks say
+
+
+def shown_texts(path: Path) -> list[str]:
+    """Every text that the outputs hold: printed, in tables, and said of figures."""
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    printed = [output.text for output in outputs if output.output_type == "stream"]
+    plain = [text for output in outputs for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+    return printed + plain
+
+
+def scores_said(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Systems with their easy, medium and hard mAP, from tables and from what is said of bars."""
+    found = []
+    for text in shown_texts(path):
+        found += re.findall(r"(?:: |; )([^;:]+?) easy (\d+\.\d), medium (\d+\.\d), hard (\d+\.\d)", text)
+        if "Easy  Medium    Hard" in text:
+            found += re.findall(r"^(\S.*?) +([\d.]+) +([\d.]+) +([\d.]+)$", text, re.MULTILINE)
+    return [(name, tuple(values)) for name, *values in found]
+
+
+def test_a_system_has_the_same_scores_in_all_notebooks():
+    said: dict[str, set[tuple[str, ...]]] = {}
+    for path in PATHS:
+        for name, values in scores_said(path):
+            name = {"distilled student": "distilled"}.get(name, name)  # notebook 5 loads what notebook 4 saved
+            said.setdefault(name, set()).add(values)
+    assert {"teacher", "untrained student", "distilled"} <= set(said)
+    assert {name: values for name, values in said.items() if len(values) > 1} == {}
+
+
+@each_notebook
+def test_scores_are_shown_in_percent(path):
+    lines = [line for text in shown_texts(path) for line in text.splitlines()]
+    assert [line for line in lines if FRACTION.search(line)] == []
+
+
+def test_the_check_for_percent_sees_a_fraction():
+    assert [bool(FRACTION.search(line)) for line in ("AP 0.6548", "P@1  = 1.000", "AP 65.48 %")] == [1, 1, 0]
+
+
+def test_what_a_network_costs_is_measured_alike_in_all_notebooks_and_stated_in_none():
+    timed = [path for path in PATHS if "milliseconds(" in "\n".join(cell.source for cell in code_cells(path))]
+    assert len(timed) >= 2
+    for path in timed:
+        code = "\n".join(cell.source for cell in code_cells(path))
+        assert re.search(r"from rdistill_course.cost import [^\n]*milliseconds", code), path.name
+        assert "def milliseconds" not in code
+    assert [path.name for path in PATHS if re.search(r"\d times as long", text_of(path))] == []
+
+
+def test_text_below_drawn_photographs_holds_for_any_draw():
+    counted = r"\b(?:first|second|third|last) (?:\w+ )?(?:photograph|room|row)|\b(?:two|three|four)\s+others\b"
+    for path in PATHS:
+        cells = read(path).cells
+        below = [after.source for cell, after in itertools.pairwise(cells) if "image_grid(" in cell.source]
+        assert [text for text in below if re.search(counted, text)] == [], path.name
+
+
+def test_bars_of_trained_students_say_that_they_are_of_one_seed():
+    (path,) = [path for path in PATHS if path.name.startswith("04_")]
+    bars = [cell.source for cell in code_cells(path) if "scores_plot(" in cell.source and "import" not in cell.source]
+    assert bars
+    assert [source for source in bars if not re.search(r"title=.*\bone seed\b", source)] == []

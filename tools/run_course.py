@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from rdistill_course.closing_table import course_scores_path, format_scores, read_scores
+from rdistill_course.closing_table import ONE_SEED, course_scores_path, format_scores, read_scores
 from rdistill_helpers.errors import RDistillError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +72,7 @@ def run_course(notebooks: Path, copies: Path) -> int:
             print(f"\n{problem}", file=sys.stderr)
             return 1
     try:
-        print(f"\n{format_scores(read_scores())}")
+        print(f"\n{format_scores(read_scores())}\n\n{ONE_SEED}")
     except RDistillError as error:
         print(error, file=sys.stderr)
         return 1

@@ -59,7 +59,7 @@ def photographs_needed(answer: Answer) -> None:
         "This is where the curve falls below the level: look for where it comes up to it.": 50 * 2 ** (1 / 3),
     }, "This curve rises, dips and rises again, so its mAP is not sorted: find the first point that reaches the "
        "level.")  # fmt: skip
-    passed(f"A level of 0.29 needs {right:.0f} photographs here, and one that is never reached none that was measured.")
+    passed(f"A level of 29 % needs {right:.0f} photographs here, and one that is never reached none that was measured.")
 
 
 def _number(value: Any) -> Tensor:
@@ -109,7 +109,7 @@ def paired_interval(answer: Answer) -> None:
         tell({
             "Two calls with the same seed differ: draw all seeds and queries with `generator`.": not torch.equal(given, again)
         })  # fmt: skip
-        return passed(f"Your interval has the width of the reference, {wide:.3f}.")
+        return passed(f"Your interval has the width of the reference, {100 * wide:.1f} points.")
     ends_are = "the ends are the quantiles 0.025 and 0.975 of the draws, with half of the 5 % on each side."
     extremes = (
         "This interval is the smallest and the largest draw, which grows with the number of draws: take quantiles."
