@@ -54,7 +54,7 @@ def in_browser(site: Path, names: list[str]) -> Iterator[dict[str, Callable[[], 
             threading.Thread(target=serving.serve_forever, daemon=True).start()
             page = browser.new_page()
             page.goto(f"http://127.0.0.1:{serving.server_port}/")
-            ways[f"browser, {threads} threads"] = partial(page.evaluate, DESCRIBE, names)
+            ways[f"browser, {threads} thread(s)"] = partial(page.evaluate, DESCRIBE, names)
         yield ways
         browser.close()
 
@@ -82,15 +82,16 @@ def main(arguments: list[str] | None = None) -> None:
             photographs = sorted((site / "rooms").glob("*.webp"))
             with in_browser(site, [file.stem for file in photographs]) as ways:
                 for threads in dict.fromkeys([1, THREADS]):
-                    ways[f"onnxruntime, {threads} threads"] = outside(args.student, photographs, threads)
+                    ways[f"onnxruntime, {threads} thread(s)"] = outside(args.student, photographs, threads)
                 times = alternate(ways, args.rounds).median() / len(photographs)
     except build_demo.Skipped as reason:
         print(f"skipped: {reason}.")
         return
-    table = ratios(times, ["onnxruntime, 1 threads"])
+    table = ratios(times, ["onnxruntime, 1 thread(s)"])
     show("milliseconds for a photograph", table)
     pairs = {
-        f"{n}": times[f"browser, {n} threads"] / times[f"onnxruntime, {n} threads"] for n in dict.fromkeys([1, THREADS])
+        f"{n}": times[f"browser, {n} thread(s)"] / times[f"onnxruntime, {n} thread(s)"]
+        for n in dict.fromkeys([1, THREADS])
     }
     save(args, "browser", {"ms": times.to_dict(), "browser to onnxruntime": pairs, "student": args.student.name})
 

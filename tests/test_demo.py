@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import threading
 from pathlib import Path
@@ -50,7 +51,7 @@ def site(demo, browser, tmp_path_factory):
         pytest.skip("onnxruntime-web is not in build/: `python tools/build_demo.py --only runtime` fetches it by npm")
     folder = tmp_path_factory.mktemp("demo")
     student, other = folder / "student.onnx", folder / "other.onnx"
-    export(RetrievalNet("squeezenet1_1"), student, int8=TrainingImages.load("rooms").pixels(range(0, 3000, 150)))
+    export(RetrievalNet("squeezenet1_1"), student, int8=TrainingImages.load("rooms").pixels(range(0, 2000, 100)))
     export(RetrievalNet("squeezenet1_1", pooling="mac"), other)
     demo.build(folder / "site", student, other, Colours(), files, photographs=PHOTOGRAPHS)
     return folder / "site"
@@ -477,6 +478,7 @@ def write_npm(folder, script):
     npm.chmod(0o755)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the programs of this test are shell scripts")
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

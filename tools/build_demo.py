@@ -42,20 +42,17 @@ SHA512 = (  # of its package
     "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
 )
 FILES = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]
-SIZE = {
-    "longest": 320,
-    "least": 16,
-}  # pixels of a photograph as a network gets it: the longer side, the least of the shorter
+# Pixels of a photograph as a network gets it: the longer side, and the least of the shorter one.
+SIZE = {"longest": 320, "least": 16}
 CALIBRATION = 100  # photographs
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".webp": "image/webp"}
+POLICY = re.compile(r'Content-Security-Policy" content="([^"]+)"')
 HEADERS = {
     # A page that is isolated may share memory between threads.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     # The page says so itself, for other servers; its worker has only this.
-    "Content-Security-Policy": re.findall(
-        r'Content-Security-Policy" content="([^"]+)"', (SOURCE / "index.html").read_text()
-    )[0],
+    "Content-Security-Policy": POLICY.findall((SOURCE / "index.html").read_text(encoding="utf-8"))[0],
     "Cache-Control": "no-cache",
 }
 
