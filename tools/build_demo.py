@@ -70,7 +70,15 @@ def runtime(folder: Path) -> Path:
     if npm is None:
         raise Skipped("npm is not installed, which fetches onnxruntime-web: install Node.js")
     folder.mkdir(parents=True, exist_ok=True)
-    command = [npm, "pack", f"onnxruntime-web@{VERSION}", "--silent", "--pack-destination", str(folder)]
+    command = [
+        npm,
+        "pack",
+        f"onnxruntime-web@{VERSION}",
+        "--silent",
+        "--pack-destination",
+        str(folder),
+        "--fetch-retries=1",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
