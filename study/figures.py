@@ -3,7 +3,7 @@
 Each takes what `study.compare` and `study.tables` make of the runs; mAP goes in as a fraction and is drawn in percent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ROWS = 14  # of a figure, at most: more could not be read on a slide
 SEEDS = 5  # of a point that is drawn filled; one with fewer is drawn hollow
 # How a gain is drawn by the side of 0 on which its interval lies: colour, marker, meaning.
 SIDES = {
@@ -162,27 +163,37 @@ def _gain(ax: "Axes", place: int, row: Any, side: str) -> None:
     ax.plot(100 * row.mean, place, color=colour, marker=marker, markersize=6.5, mfc=face, linestyle="none")
 
 
-def seed_gains(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
+def seed_gains(gains: "pandas.DataFrame") -> list["Figure"]:
     """Gains of single seeds: a row for each name, a mark for each seed, a bar at their mean, a line at 0.
 
     For searches with too few seeds for an interval.
 
     Args:
         gains: a frame with columns name, seed, gain (mAP, a fraction).
-        alt: the figure's description; without it, one is made from what it shows.
 
     Returns:
-        The figure.
+        Figures of at most 14 rows with one axis in common, each with its description.
 
     Raises:
         BadInput: there is no gain.
     """
+    if not len(gains):
+        raise BadInput("There is no gain to draw: give at least one row.")
+    names = list(dict.fromkeys(gains["name"]))
+    parts = np.array_split(names, -(-len(names) // ROWS))
+    room = 0.05 * float(gains["gain"].max() - gains["gain"].min()) + 0.001
+    ends = min(float(gains["gain"].min()), 0) - room, max(float(gains["gain"].max()), 0) + room
+    seeds = sorted(set(gains["seed"]))
+    return [_seed_rows(gains, part.tolist(), seeds, ends) for part in parts]
+
+
+def _seed_rows(
+    gains: "pandas.DataFrame", names: Sequence[str], seeds: Sequence[int], ends: tuple[float, float]
+) -> "Figure":
+    """One figure of `seed_gains`: these names, on an axis with these ends."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    if not len(gains):
-        raise BadInput("There is no gain to draw: give at least one row.")
-    names, seeds = list(dict.fromkeys(gains["name"])), sorted(set(gains["seed"]))
     fig = Figure(figsize=(7.6, 0.95 + 0.24 * len(names)), layout="constrained")
     ax = fig.subplots()
     ax.axvline(0, color="black", linewidth=1)
@@ -199,7 +210,7 @@ def seed_gains(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
             )  # fmt: skip
         said.insert(0, f"{name} {mean:+.1f}")
     ax.set_yticks(range(len(names)), names[::-1], fontsize=8)
-    ax.set_ylim(-0.7, len(names) - 0.3)
+    ax.set(ylim=(-0.7, len(names) - 0.3), xlim=(100 * ends[0], 100 * ends[1]))
     ax.set_xlabel("gain in points of medium mAP (bar: mean)", fontsize=9)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=4))
     ax.grid(axis="y", visible=False)
@@ -208,7 +219,7 @@ def seed_gains(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
         [(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], f"seed {s}") for n, s in enumerate(seeds)],
         face="none",
     )
-    fig.set_label(alt or f"Gains in points of medium mAP, mean of the seeds: {'; '.join(said)}.")
+    fig.set_label(f"Gains in points of medium mAP, mean of the seeds: {'; '.join(said)}.")
     return fig
 
 

@@ -84,6 +84,47 @@ def test_figures_and_short_functions_are_shown_and_other_code_is_not(slides):
     assert sum(cell.metadata.slideshow.slide_type == "subslide" for cell in made) == 3
 
 
+def test_what_is_written_by_hand_is_shown_whole_in_parts_that_fit(slides):
+    body = "".join(f"    a{k} = (\n        {k}\n    )\n    # why\n" for k in range(12))
+    made = slides.slides_of(notebook(new_code_cell(f"def train_by_hand(x):\n{body}    return x"))).cells[1:]
+    parts = [cell.source for cell in made if cell.cell_type == "code"]
+    assert "\n".join(parts) == f"def train_by_hand(x):\n{body}    return x"
+    assert len(parts) > 1 and max(part.count("\n") + 1 for part in parts) <= 20
+    assert not any(part.endswith("# why") for part in parts)
+
+
+def test_the_training_loop_by_hand_is_on_slides(slides):
+    (path,) = [path for path in NOTEBOOKS if path.name.startswith("04_")]
+    code = "\n".join(cell.source for cell in slides.slides_of(nbformat.read(path, as_version=4)).cells)
+    assert "def train_by_hand(" in code
+    assert "loss.backward()" in code
+
+
+def test_tables_that_cells_show_are_on_slides_long_ones_in_parts(slides):
+    rows = [f"| row {k} | {k} |" for k in range(30)]
+    table = new_output("display_data", {"text/markdown": "\n".join(["| a | b |", "|:--|:--|", *rows])})
+    made = slides.slides_of(notebook(new_code_cell("show(table)", outputs=[table]))).cells[1:]
+    parts = [cell.outputs[0].data["text/markdown"].splitlines() for cell in made if cell.cell_type == "code"]
+    assert {tuple(part[:2]) for part in parts} == {("| a | b |", "|:--|:--|")}
+    assert [row for part in parts for row in part[2:]] == rows
+    assert max(map(len, parts)) <= 14
+    page = slides.page(notebook(new_code_cell("show(table)", outputs=[table])))
+    assert re.findall(r"<td[^>]*>(row \d+)</td>", page) == [f"row {k}" for k in range(30)]
+    assert page.count(">a</th>") == len(parts)
+
+
+@each_notebook
+def test_no_figure_on_a_slide_is_shrunk_until_nothing_can_be_read(slides, path):
+    about = [
+        output.metadata[kind]
+        for cell in slides.slides_of(nbformat.read(path, as_version=4)).cells
+        for output in cell.get("outputs", [])
+        for kind in output.get("data", {})
+        if kind.startswith("image/") and "height" in output.metadata.get(kind, {})
+    ]
+    assert [each["alt"] for each in about if min(1280 / each["width"], 570 / each["height"]) < 0.7] == []
+
+
 def test_solutions_and_checks_stay_out_and_the_task_is_a_slide(slides):
     task = new_markdown_cell("### Exercise 9.1: Do\n\nDo it.", metadata={"rdistill": {"exercise": "9.1"}})
     solution = new_code_cell("def f(): return 42", metadata={"nbgrader": {"solution": True}})

@@ -121,7 +121,7 @@ def test_a_map_of_many_methods_goes_on_in_another_row():
 
 
 def test_each_seed_has_a_marker_and_each_name_its_mean():
-    fig = seed_gains(SINGLE)
+    (fig,) = seed_gains(SINGLE)
     (ax,) = fig.axes
     assert [float(line.get_xdata()[0]) for line in lines_of(ax, "o")] == pytest.approx([3, 1])
     assert [float(line.get_xdata()[0]) for line in lines_of(ax, "s")] == pytest.approx([-2])
@@ -129,6 +129,16 @@ def test_each_seed_has_a_marker_and_each_name_its_mean():
     assert sorted(bar[0] for bar in bars) == pytest.approx([-0.5, 3])
     assert "few -0.5; many +3.0" in fig.get_label()
     assert [text.get_text() for text in ax.get_yticklabels()] == ["many", "few"]
+
+
+def test_many_gains_are_drawn_in_figures_of_few_rows_with_one_axis():
+    many = pandas.DataFrame({"name": [f"row {k}" for k in range(34)], "seed": 0, "gain": np.linspace(-0.03, 0.05, 34)})
+    figures = [fig.axes[0] for fig in seed_gains(many)]
+    rows = [[text.get_text() for text in ax.get_yticklabels()][::-1] for ax in figures]
+    assert max(map(len, rows)) <= 14
+    assert [name for part in rows for name in part] == many["name"].tolist()
+    assert len({ax.get_xlim() for ax in figures}) == 1
+    assert figures[0].get_xlim()[0] < -3 < 5 < figures[0].get_xlim()[1]
 
 
 def test_choices_are_numbered_in_their_order():
@@ -155,7 +165,7 @@ def test_nothing_to_draw_is_an_error_of_one_sentence(draw):
         draw()
 
 
-@pytest.mark.parametrize("fig", [efficiency_plot(CURVES, {"teacher": 0.4}), gain_map(GAINS), seed_gains(SINGLE)])
+@pytest.mark.parametrize("fig", [efficiency_plot(CURVES, {"teacher": 0.4}), gain_map(GAINS), *seed_gains(SINGLE)])
 def test_figures_can_be_drawn(fig, tmp_path):
     fig.savefig(tmp_path / "a.png", dpi=50)
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -6,7 +6,9 @@ Which cells become slides follows from the pattern of the course; see `slides_of
 """
 
 import argparse
+import ast
 import copy
+import itertools
 import re
 import sys
 from importlib import resources
@@ -22,8 +24,10 @@ sys.path.insert(0, str(ROOT / "tools" / "site"))
 
 from formulas import formulas_in  # noqa: E402
 
-LINES = 14  # longer code is for the notebook
-SHOWN = ("image/png", "image/jpeg", "text/html")
+LINES = 14  # longer code is for the notebook, but for what is written by hand, which comes in parts
+PART = 20  # lines of code on a slide
+ROWS = 12  # of a table on a slide
+SHOWN = ("image/png", "image/jpeg", "text/html", "text/markdown")
 LEFT_OUT = ("## Prerequisites", "## References")
 WHOLE = ("## Objectives", "## Recap")
 CAPTION = re.compile(r"\*What to see: [^*]*\*")  # in italics, below a figure and about nothing else
@@ -34,8 +38,9 @@ def slides_of(notebook: NotebookNode) -> NotebookNode:
 
     Slides: the title with its promise, the objectives, the heading and first paragraph of each section, exercises (without
     their solutions), the recap, and each quiz question, whose answer comes with one more key. Below a section's slide stand
-    its formulas, lists and tables, functions of at most 14 lines with what they print, and figures and tables that cells
-    show, with the line in italics that says what to see in a figure. All other text goes to the speaker's notes (key S).
+    its formulas, lists and tables, functions of at most 14 lines with what they print, those written by hand (train_by_hand) in
+    parts of at most 20, and figures and tables that cells show, tables in parts of 12 rows, with the line in italics that says
+    what to see in a figure. All other text goes to the speaker's notes (key S).
     """
     cells: list[NotebookNode] = []
     section = ""
@@ -107,11 +112,15 @@ def _code_slides(cell: NotebookNode, section: str) -> list[NotebookNode]:
         return []
     outputs = [output for output in cell.outputs if any(kind in output.get("data", {}) for kind in SHOWN)]
     slides = []
-    if "def " in cell.source and len(cell.source.splitlines()) <= LINES:
-        code = copy.deepcopy(cell)
-        code.outputs = [output for output in code.outputs if output.output_type == "stream" and output.name == "stdout"]
-        slides += [_slide(f"### {section}", "subslide"), code]
-    for output in outputs:
+    by_hand = re.search(r"^(?:def|class) \w*(?:_by_hand|ByHand)\b", cell.source, re.MULTILINE)
+    if by_hand or ("def " in cell.source and len(cell.source.splitlines()) <= LINES):
+        parts = parts_of_code(cell.source)
+        printed = [output for output in cell.outputs if output.output_type == "stream" and output.name == "stdout"]
+        for number, part in enumerate(parts, 1):
+            code = copy.deepcopy(cell)
+            code.source, code.outputs = part, printed if number == len(parts) else []
+            slides += [_slide(f"### {section}", "subslide"), code]
+    for output in itertools.chain.from_iterable(map(_in_parts, outputs)):
         picture = copy.deepcopy(cell)
         picture.source = ""
         picture.outputs = [output]
@@ -119,6 +128,37 @@ def _code_slides(cell: NotebookNode, section: str) -> list[NotebookNode]:
     for slide in slides:
         slide.metadata.setdefault("slideshow", NotebookNode(slide_type="-"))
     return slides
+
+
+def parts_of_code(source: str) -> list[str]:
+    """Code in parts of at most 20 lines, cut between statements; a longer statement stays whole."""
+    lines = source.splitlines()
+    starts = set()
+    for node in ast.parse(source).body:
+        inside = node.body if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+        for statement in [node, *inside[1:]]:
+            start = statement.lineno - 1
+            while start and lines[start - 1].lstrip().startswith("#"):  # a comment belongs to what follows
+                start -= 1
+            starts.add(start)
+    cuts, ends = [0], sorted(starts - {0}) + [len(lines)]
+    for end, following in itertools.pairwise(ends):
+        if following - cuts[-1] > PART:
+            cuts.append(end)
+    return ["\n".join(lines[start:end]).rstrip() for start, end in itertools.pairwise([*cuts, len(lines)])]
+
+
+def _in_parts(output: NotebookNode) -> list[NotebookNode]:
+    """An output; a Markdown table of many rows as several, each with the head."""
+    table = output.data.get("text/markdown", "").splitlines()
+    if len(table) <= ROWS + 2 or not table[0].startswith("|"):
+        return [output]
+    parts = []
+    for start in range(2, len(table), ROWS):
+        part = copy.deepcopy(output)
+        part.data["text/markdown"] = "\n".join(table[:2] + table[start : start + ROWS])
+        parts.append(part)
+    return parts
 
 
 def _quiz_slides(quiz: str) -> list[NotebookNode]:
