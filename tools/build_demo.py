@@ -74,7 +74,7 @@ def runtime(folder: Path) -> Path:
         npm,
         "pack",
         f"onnxruntime-web@{VERSION}",
-        "--silent",
+        "--loglevel=error",
         "--pack-destination",
         str(folder),
         "--fetch-retries=1",
@@ -85,7 +85,7 @@ def runtime(folder: Path) -> Path:
         raise Skipped("npm gave no answer in five minutes: try again where it has a network") from None
     package = folder / f"onnxruntime-web-{VERSION}.tgz"
     if done.returncode or not package.is_file():
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        reason = (done.stderr.strip() or "no reason given").splitlines()[0]
         raise Skipped(f"npm could not fetch onnxruntime-web ({reason}): try again where it has a network")
     if hashlib.sha512(package.read_bytes()).hexdigest() != SHA512:
         raise Skipped(f"{package} is not the package that was tried with this page: ask npm for another registry")
