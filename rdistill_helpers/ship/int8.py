@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +19,15 @@ from rdistill_helpers.ship.extra import needed
 from rdistill_helpers.ship.onnx_student import INPUT
 
 LEAST_PHOTOGRAPHS = 16
-# Everything else stays float32: resizing and normalisation in front, pooling and whitening behind hold few of the operations
-# and lose most.
-QUANTISED = ["Conv", "MaxPool", "Concat"]
+# An activation has to be among them: alone, it would make the map in front of it a second set of steps.
+QUANTISED = ["Conv", "Relu", "Clip", "Add", "MaxPool", "Concat"]
 
 
 def quantised(model: Any, photographs: Tensor | Sequence[Photo], progress: bool) -> Any:
     """A float32 model in int8, by onnxruntime's quantiser: one step for each channel of a weight, one for each map.
+
+    Only the convolutions and what lies between them change. Resizing and normalisation in front of them, pooling and whitening
+    behind them stay float32: they hold few of the operations and lose most.
 
     Args:
         model: of the onnx package, with the input `images`.
@@ -36,15 +39,26 @@ def quantised(model: Any, photographs: Tensor | Sequence[Photo], progress: bool)
     """
     quantization, onnx = needed("onnxruntime.quantization"), needed("onnx")
     quantization.quant_utils.add_pre_process_metadata(model)  # or the quantiser warns: this graph is folded already
-    first = next(node.name for node in model.graph.node if node.op_type == "Conv")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "int8.onnx")
         quantization.quantize_static(
             model, path, _Reader(photographs, progress), quantization.QuantFormat.QDQ, QUANTISED, per_channel=True,
-            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8, nodes_to_exclude=[first],
-            calibrate_method=quantization.CalibrationMethod.MinMax, extra_options={"CalibStridedMinMax": 1},
+            # 7 bits for weights: processors without instructions for products of 8 bits, such as VNNI, add two of them in 16
+            # bits, which larger ones overflow.
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            nodes_to_quantize=_between_convolutions(model), extra_options={"CalibStridedMinMax": 1},
         )  # fmt: skip
         return onnx.load(path)
+
+
+def _between_convolutions(model: Any) -> list[str]:
+    """Names of the nodes from the first convolution to the last, and of those right behind it that finish its map."""
+    nodes = list(model.graph.node)
+    places = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
+    behind = itertools.takewhile(lambda node: node.op_type in QUANTISED, nodes[places[-1] + 1 :])
+    inside = (node for node in nodes[places[0] : places[-1] + 1] if node.op_type in QUANTISED)
+    return [node.name for node in (*inside, *behind)]
 
 
 class _Reader:

@@ -81,7 +81,7 @@ def export(
         if len(int8) < LEAST_PHOTOGRAPHS:
             got = f"{len(int8)} photographs show too little of what maps hold"
             raise BadInput(f"{got}: give at least {LEAST_PHOTOGRAPHS} for int8, such as the training photographs.")
-        if sum(isinstance(module, nn.Conv2d) for module in net.modules()) < 2:  # the first stays float32
+        if sum(isinstance(module, nn.Conv2d) for module in net.modules()) < 2:
             raise BadInput(f"{net.backbone} has hardly a convolution, and nothing else becomes int8: give int8=None.")
     modes = [(module, module.training) for module in net.modules()]
     try:
@@ -131,12 +131,9 @@ class _Graph(nn.Module):
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.net.scale != 1:
             images = F.interpolate(images, scale_factor=self.net.scale, mode="bilinear", align_corners=False)
-        for dim in (2, 3):
-            # F.pad(..., "replicate") of `padded` needs the size now; places that are clamped to the image do not.
-            side = images.shape[dim]
-            lacking = torch.sym_max(0, self.least - side)
-            places = torch.arange(side + lacking) - lacking // 2
-            images = images.index_select(dim, places.clamp(min=0).clamp(max=side - 1))
+        # As `padded` does, which asks for the size of the images where this leaves the question to the graph.
+        lacking: list[Any] = [torch.sym_max(0, self.least - images.shape[dim]) for dim in (3, 2)]
+        images = F.pad(images, [part for more in lacking for part in (more // 2, more - more // 2)], "replicate")
         rows = self.net.describe_maps((images - self.net.mean) / self.net.std, 0)
         return rows if self.projection is None else (rows, F.normalize(self.projection(rows), dim=1))
 
