@@ -4,7 +4,7 @@
     python -m reliability --kills 20 --inputs 1600 --results /tmp/r.json --report /tmp/r.md    # a small run, to try it
     python -m reliability --only scaling                     # one part again, the others as they were measured
 
-kills: Five kinds of work (works.py) run in processes of their own (processes.py) and die by SIGKILL at seeded moments: after a
+kills: Six kinds of work (works.py) run in processes of their own (processes.py) and die by SIGKILL at seeded moments: after a
 random time, or at a random file operation (opening, renaming or deleting a file, making or deleting a folder), so that the
 moments between two operations are met as well. The disk is compared with an undisturbed run after each kill, and once more
 after the same call has run to its end.
@@ -16,6 +16,8 @@ network: Two processes with one key ask a served teacher through a proxy that dr
 requests and answers (proxy.py); the budget is just enough. In every second round the server is killed and starts again.
 
 inputs: Damaged and hostile files for every reader of files that somebody else wrote (hostile_inputs/).
+
+index: The shell command indexes 10,000 photographs and is killed five times (large_index.py).
 
 scaling: Two processes of torchrun against one (benchmarks/many_processes.py); needs a machine without other work.
 
@@ -42,6 +44,7 @@ import torch
 from benchmarks import many_processes
 from reliability import hostile_inputs
 from reliability.hostile_inputs.attack import attack, limited_memory
+from reliability.large_index import large_index
 from reliability.pairs import network, together
 from reliability.processes import FORK, kill
 from reliability.report import REPORT, RESULTS, report
@@ -108,6 +111,9 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path, int, Counter], Any]] = {
     ),
     "network": lambda args, folder, port, failures: network(args.networks, random.Random(args.seed), folder, failures),
     "inputs": part_inputs,
+    "index": lambda args, folder, port, failures: large_index(
+        args.photographs, random.Random(args.seed), folder, failures
+    ),
     "scaling": part_scaling,
 }
 
@@ -115,12 +121,11 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path, int, Counter], Any]] = {
 def main() -> None:
     """Runs the parts, writes the report, fails when anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--kills", type=int, default=600, help="processes killed one at a time, over five kinds of work"
-    )
+    parser.add_argument("--kills", type=int, default=600, help="processes killed one at a time, over six kinds of work")
     parser.add_argument("--pairs", type=int, default=40, help="rounds of two processes at once on each of two things")
     parser.add_argument("--networks", type=int, default=20, help="rounds of two clients behind a faulty proxy")
     parser.add_argument("--inputs", type=int, default=120_000, help="hostile inputs, over all readers")
+    parser.add_argument("--photographs", type=int, default=10_000, help="of the index that is killed five times")
     parser.add_argument("--scaling", type=int, default=3, help="rounds of one process and of two")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="run these parts; the report keeps the others")
     parser.add_argument("--seed", type=int, default=0)

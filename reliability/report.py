@@ -17,14 +17,26 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def large_index(figures: dict[str, int]) -> str:
+    """The section on an index of many photographs."""
+    return f"""## An index of many photographs
+
+`python -m rdistill_helpers index` described {figures["photographs"]:,} photographs, those of the rooms again and again with
+changes, and was killed {figures["kills"]} times on the way. In the end {figures["indexed"]:,} were in the index, each once;
+{figures["compared"]} of them, drawn by chance, were described once more and compared. Peak memory was
+{figures["peak MiB"]} MiB, and {figures["peak MiB of few"]} MiB for an index of {figures["few"]} photographs.
+
+"""
+
+
 def report(results: dict[str, Any]) -> str:
     """The text of docs/reliability.md, from what was measured so far."""
-    figures = {
-        name: results.get(name, {}).get("figures", {}) for name in ("kills", "together", "network", "inputs", "scaling")
-    }
+    parts = ("kills", "together", "network", "inputs", "index", "scaling")
+    figures = {name: results.get(name, {}).get("figures", {}) for name in parts}
     killed, inputs = figures["kills"], figures["inputs"]
     pairs, net = Counter(figures["together"]), Counter(figures["network"])
-    kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"] + net["kills"]
+    large = Counter(figures["index"])
+    kills = sum(counts["kills"] for counts in killed.values()) + pairs["kills"] + net["kills"] + large["kills"]
     harm = {name: count for name, count in net.items() if name not in ("kills", "rounds", "passed on")}
     late = net["delayed"] + net["request repeated"]
     lost = sum(harm.values()) - late  # the request or its answer did not arrive as it was sent
@@ -89,7 +101,7 @@ Each was read, or refused by an error of one line that says what is wrong. Nothi
 
 {table(("reader", "inputs", "refused"), by_reader)}
 
-## Two processes against one
+{large_index(large) if large else ""}## Two processes against one
 
 Seconds and processor seconds (of the busier process) of one process and of two, each the best of its rounds, and their
 ratios, 2 at best. With other work on the machine, seconds say little; see [many-machines.md](many-machines.md).

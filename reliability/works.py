@@ -1,7 +1,8 @@
-"""The five kinds of work that are killed, each with what must be true of its folder whenever it dies."""
+"""The six kinds of work that are killed, each with what must be true of its folder whenever it dies."""
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import re
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from rdistill_helpers import BadInput, BlackBoxTeacher, distill, download, extract_to_file
@@ -26,6 +28,7 @@ from rdistill_helpers.distil.settings import Mixtures, Training
 from rdistill_helpers.embed.black_box import image_key
 from rdistill_helpers.fetch import sources, transfer
 from rdistill_helpers.fetch.transfer import read_lock
+from rdistill_helpers.ship.indexing import index_photographs
 from reliability.processes import Work
 from reliability.samples import colours, photographs
 
@@ -84,6 +87,48 @@ def check_extraction(folder: Path, failures: Counter, done: bool) -> None:
         else:
             wrong = int((np.abs(found.reshape(-1, expected.shape[1]) - expected[:finished]).max(axis=1) > 1e-6).sum())
     failures["descriptors lost or wrong"] += wrong
+
+
+INDEXED = photographs(60, SIZE, seed=3)
+DAMAGED = (7, 40)  # of them
+
+
+def write_photographs(folder: Path) -> None:
+    """Makes a folder, and beside those of all runs one of photographs, two of them cut off."""
+    make(folder)
+    if not (shown := folder.parent / "photographs").exists():
+        shown.mkdir()
+        for number, pixels in enumerate(INDEXED):
+            path = shown / f"{number:03}.png"
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+            path.write_bytes(path.read_bytes()[: -30 if number in DAMAGED else None])
+
+
+def run_index(folder: Path) -> None:
+    """Indexes the photographs, ten at a time, and leaves the damaged ones out."""
+    index_photographs(
+        Colours(), folder.parent / "photographs", folder / "index", "colours", skip_bad=True, batch_size=5, at_once=10,
+        progress=False,
+    )  # fmt: skip
+
+
+def check_index(folder: Path, failures: Counter, done: bool) -> None:
+    """Counts photographs that are missing, twice or wrong in a finished index, and damaged ones that are in it."""
+    described = folder / "index" / "index.json"
+    if not described.exists():
+        failures["descriptors lost or wrong"] += len(INDEXED) if done else 0
+        return
+    names = json.loads(described.read_text())["names"]
+    right = dict(zip([f"{i:03}.png" for i in range(len(INDEXED))], expected_descriptors(INDEXED), strict=True))
+    found = dict(zip(names, np.load(folder / "index" / "descriptors.npy"), strict=True))
+    failures["descriptors lost or wrong"] += (
+        len(names)
+        - len(found)
+        + sum(
+            (name in found) == (i in DAMAGED) or (name in found and np.abs(found[name] - right[name]).max() > 1e-3)
+            for i, name in enumerate(right)
+        )
+    )
 
 
 def make(folder: Path) -> None:
@@ -294,6 +339,7 @@ def works(port: int) -> list[Work]:
     """Lists all that is killed; `port` is the server's."""
     return [
         Work("extraction to a file", make, run_extraction, check_extraction),
+        Work("index of photographs", write_photographs, run_index, check_index),
         Work("teacher queries", make, run_queries, check_queries),
         Work("training", make, run_training, check_training),
         Work("download", make, partial(run_download, port), check_download),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import sqlite3
 from collections import Counter
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from rdistill_helpers import BadInput
-from reliability import pairs, works
+from reliability import large_index, pairs, works
 from reliability.processes import FAILURES
 from reliability.report import REPORT, RESULTS, report
 
@@ -51,6 +52,41 @@ def test_wrong_and_missing_descriptors_are_noticed(tmp_path):
     assert failures_of(works.check_extraction, tmp_path) == {"descriptors lost or wrong": 1}
     (tmp_path / "descriptors.npy.part").write_bytes(whole[:400])
     assert failures_of(works.check_extraction, tmp_path) == {"descriptors lost or wrong": 20}
+
+
+def test_photographs_missing_twice_or_wrong_in_an_index_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(works, "PAUSE", 0)
+    folder = tmp_path / "0"
+    works.write_photographs(folder)
+    assert failures_of(works.check_index, folder) == {}
+    assert failures_of(works.check_index, folder, done=True) == {"descriptors lost or wrong": 60}
+    works.run_index(folder)
+    assert failures_of(works.check_index, folder, done=True) == {}
+    described, rows = folder / "index" / "index.json", np.load(folder / "index" / "descriptors.npy")
+    told = json.loads(described.read_text())
+    rows[3] = rows[4]
+    np.save(folder / "index" / "descriptors.npy", rows)
+    assert failures_of(works.check_index, folder) == {"descriptors lost or wrong": 1}
+    described.write_text(
+        json.dumps({**told, "names": [*told["names"][:-1], "000.png"]})
+    )  # the last one twice the first
+    assert failures_of(works.check_index, folder) == {"descriptors lost or wrong": 4}
+    described.write_text(json.dumps({**told, "names": [*told["names"][:-1], "007.png"]}))  # a damaged one
+    assert failures_of(works.check_index, folder) == {"descriptors lost or wrong": 3}
+
+
+@pytest.mark.slow
+def test_a_large_index_is_killed_and_ends_whole_and_what_it_lacks_is_noticed(tmp_path, monkeypatch):
+    for name, value in (("FEW", 20), ("COMPARED", 10), ("KILLS", 1)):
+        monkeypatch.setattr(large_index, name, value)
+    failures = Counter()
+    figures = large_index.large_index(40, random.Random(0), tmp_path, failures)
+    assert not +failures and figures["indexed"] == figures["photographs"] == 40
+    described = tmp_path / "index of many" / "index.json"
+    told = json.loads(described.read_text())
+    described.write_text(json.dumps({**told, "names": [told["names"][1], *told["names"][1:]]}))
+    large_index.check(described.parent, tmp_path / "many", tmp_path / "net.safetensors", random.Random(0), failures)
+    assert failures["descriptors lost or wrong"] >= 2  # one is missing and one is twice
 
 
 def test_an_extraction_that_another_process_has_finished_is_no_fault_and_a_strange_file_is_one(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from rdistill_helpers import (
     extract_to_file,
     open_descriptors,
 )
+from rdistill_helpers.score.search import search
+from rdistill_helpers.ship.photo_index import FORMAT, PhotoIndex, fingerprint
 from reliability.hostile_inputs.making import Reader, changed, jsoned, numbers, put, values
 from reliability.samples import Student, photographs
 
@@ -70,6 +72,22 @@ def arrays(draw: Callable[..., Any]) -> Any:
     return torch.from_numpy(filled) if torch_too and draw(st.booleans()) else filled
 
 
+DESCRIBED = {
+    "format": FORMAT, "photographs": "photographs", "network": {"name": "net", "digest": "0", "answers": False},
+    "imsize": 64, "scales": [1], "descriptors": fingerprint(np.load(io.BytesIO(array_file("float32")))),
+    "skipped": {"e.jpg": "damaged"}, "names": ["a.jpg", "b.jpg", "c/d.jpg", "d.jpg"],
+}  # fmt: skip
+
+
+def read_index(content: tuple[bytes, bytes], folder: Path) -> object:
+    """Opens an index and searches it."""
+    put(folder, "index.json", content[0])
+    put(folder, "descriptors.npy", content[1])
+    index = PhotoIndex.open(folder)
+    found = search(torch.eye(3)[:1], None, 1, index.faiss)
+    return index.photographs / index.names[int(found[1])], index.scales
+
+
 SCORES = [{"name": "teacher", "easy": 0.5, "medium": 0.4, "hard": 0.2}]
 
 
@@ -79,6 +97,9 @@ def readers() -> dict[str, Reader]:
     return {
         "descriptor file": Reader(array_files(), read_descriptors, 100),
         "unfinished descriptor file": Reader(st.tuples(array_files(), counts), resume_extraction, 30),
+        "index of photographs": Reader(
+            st.tuples(jsoned(DESCRIBED), st.one_of(st.just(array_file("float32")), array_files())), read_index, 40
+        ),
         "array": Reader(arrays(), lambda array, folder: check_descriptors(array, "array"), 80),
         "scores (JSON)": Reader(jsoned(SCORES), lambda text, folder: read_scores(put(folder, "scores.json", text)), 40),
     }
