@@ -199,3 +199,11 @@ def test_bars_of_trained_students_say_that_they_are_of_one_seed():
     bars = [cell.source for cell in code_cells(path) if "scores_plot(" in cell.source and "import" not in cell.source]
     assert bars
     assert [source for source in bars if not re.search(r"title=.*\bone seed\b", source)] == []
+
+
+@each_notebook
+def test_text_calls_no_line_of_a_chart_black_or_white(path):
+    """Dark pages turn the two round."""
+    called = r"\b(?:black|white) (?:star|dot|line|point|ring|arrow|bar)s?\b|\b(?:small|drawn|are|is) (?:and )?(?:black|white)\b"
+    text = re.split(r"\n#+ Quiz\b", text_of(path))[0]
+    assert re.findall(called, text) == []
