@@ -28,15 +28,15 @@ from rdistill_helpers.files import written_whole
 from study.settings import Settings
 from study.students import SCALE, Rooms, student_of
 
-METHOD = "course-listwise+regression"  # every layer of a SqueezeNet but the first is trained
+METHOD = "course-listwise+regression"
 NAME = "student_squeezenet_gem"
-CALIBRATION = 300  # photographs, the ones that were paid for and others
+CALIBRATION = 300  # photographs: the teacher is not asked about them
 CARD = """# Student: SqueezeNet 1.1 with GeM, distilled from {queries} answers of the teacher
 
 | | |
 |---|---|
 | files | `{name}.safetensors`, half precision, read by `load_network`; `{name}.int8.onnx`, read by `OnnxStudent` |
-| size | {float_mb:.2f} MB and {int8_mb:.2f} MB; the teacher's file has {teacher_mb:.1f} MB |
+| size | {float_mb:.2f} MB and {int8_mb:.2f} MB |
 | architecture | `squeezenet1_1` without its classifier, GeM pooling, L2; {dim} dimensions |
 | input | RGB in [0, 1], of any size; the network normalises it and enlarges it by {scale:g} |
 | start | ImageNet weights (MIT) |
@@ -89,31 +89,31 @@ def make(own: Settings, label: str, seeds: list[int], data: Rooms, folder: Path 
         The card.
     """
     folder = folder or data_root() / "models"
-    validation, trained = Benchmark.load("rooms-validation"), {}
+    trained = {}
     for seed in seeds:
         net, _ = student_of(own, seed, data)
         net.scale = SCALE
-        trained[seed] = (scores(net, validation)[1], net)
+        trained[seed] = (scores(net, data.benchmarks["validation"])[1], net)
         print(f"seed {seed}: medium mAP on the validation rooms {100 * trained[seed][0]:.1f}", flush=True)
     seed = max(trained, key=lambda each: trained[each][0])
     files = folder / f"{NAME}.safetensors", folder / f"{NAME}.int8.onnx"
     save_network(trained[seed][1], files[0], half=True, seed=seed, images=own.images, teacher=teacher_version())
     net = load_network(files[0])  # in half precision, as others will have it
-    export(net, files[1], int8=data.pixels[:: max(1, len(data.pixels) // CALIBRATION)][:CALIBRATION])
+    calibration = data.pixels[:: max(1, len(data.pixels) // CALIBRATION)][:CALIBRATION]
+    export(net, files[1], int8=calibration)
     scored: dict[str, Any] = {}
-    for name, benchmark in (("validation", validation), ("test", Benchmark.load("rooms"))):
+    for name, benchmark in data.benchmarks.items():
         for precision, each in (("float32", net), ("int8", OnnxStudent(files[1]))):
             scored[f"{name}, {precision}"] = scores(each, benchmark)
     rows = [f"| {name} | {' | '.join(f'{100 * value:.1f}' for value in values)} |" for name, values in scored.items()]
-    teacher = next((data_root() / "models").glob("teacher*.safetensors"))
     card = folder / f"{NAME}.md"
     with written_whole(card) as unfinished:
         unfinished.write_text(
             CARD.format(
                 name=NAME, queries=own.queries, float_mb=files[0].stat().st_size / 1e6, int8_mb=files[1].stat().st_size / 1e6,
-                teacher_mb=teacher.stat().st_size / 1e6, dim=net.dim, scale=net.scale, images=own.images,
-                teacher=teacher_version(), method=label, steps=own.training.steps, lr=own.training.lr, frozen=own.frozen,
-                seed=seed, seeds=len(seeds), calibration=CALIBRATION, rows="\n".join(rows),
+                dim=net.dim, scale=net.scale, images=own.images, teacher=teacher_version(), method=label,
+                steps=own.training.steps, lr=own.training.lr, frozen=own.frozen, seed=seed, seeds=len(seeds),
+                calibration=len(calibration), rows="\n".join(rows),
             ),
             encoding="utf-8",
         )  # fmt: skip

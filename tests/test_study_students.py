@@ -6,13 +6,15 @@ import pytest
 import torch
 from tiny_sets import colours, unit_rows
 
+from rdistill_helpers import OnnxStudent, export, load_network
 from rdistill_helpers.distil.settings import Mixtures
 from rdistill_helpers.errors import BadInput
 from study import runs
 from study.methods import untrained
 from study.runs import SEARCH, Run
 from study.settings import LARGER, SMALL, Settings, but
-from study.students import Rooms, answers, described, done, drawn, maps_of, score, student_of, weaker
+from study.ship import NAME, make, scores
+from study.students import SCALE, Rooms, answers, described, done, drawn, maps_of, score, student_of, weaker
 
 ROOMS, VIEWS = 6, 4
 TINY = Settings(images=12, per_room=2, anchors=2, neighbours=2, training=but(Settings(), steps=3).training)
@@ -149,3 +151,20 @@ def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(data, mon
         assert torch.equal(first(images), again(images))
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         student_of(own, 4, data)
+
+
+@pytest.mark.slow
+def test_the_student_that_ships_is_the_best_seed_on_validation_as_two_files_and_a_card(data, tmp_path):
+    own = but(TINY, views=None, frozen=6)
+    card = make(own, "a method", [3, 4], data, tmp_path).read_text(encoding="utf-8")
+    net, int8 = load_network(tmp_path / f"{NAME}.safetensors"), OnnxStudent(tmp_path / f"{NAME}.int8.onnx")
+    reached = {}
+    for seed in (3, 4):
+        trained, _ = student_of(own, seed, data)
+        trained.scale = SCALE
+        reached[seed] = scores(trained, data.benchmarks["validation"])[1]
+    assert net.metadata["seed"] == max(reached, key=reached.get) and net.scale == int8.scale == SCALE
+    assert int8.precision == "int8" and int8.digest == OnnxStudent(export(net, tmp_path / "again.onnx")).digest
+    assert "12 answers" in card and f"| seed | {net.metadata['seed']}, the best of 2" in card
+    easy, medium, hard = (f"{100 * value:.1f}" for value in scores(net, data.benchmarks["test"]))
+    assert f"| test, float32 | {easy} | {medium} | {hard} |" in card
