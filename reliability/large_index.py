@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FEW = 500  # photographs whose index shows what memory the program itself takes
 COMPARED = 200  # photographs that are described once more
 KILLS = 5
+SHAPES = [(160, 120), (120, 160), (160, 90), (120, 120)]  # as cameras have a few
 
 
 def write_photographs(folder: Path, count: int, rng: random.Random) -> None:
@@ -35,6 +36,7 @@ def write_photographs(folder: Path, count: int, rng: random.Random) -> None:
         image = image.crop(
             (round(left * wide), round(top * high), round(wide - right * wide), round(high - bottom * high))
         )
+        image = ImageOps.fit(image, SHAPES[number % len(SHAPES)])
         path = folder / f"{number % 100:02}" / f"{number:06}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         ImageEnhance.Brightness(image).enhance(rng.uniform(0.7, 1.3)).save(path, quality=90)
