@@ -10,18 +10,11 @@ from typing import Any
 
 import torch
 
+from rdistill_course.cost import processor
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK = ROOT / "build" / "quick"  # where figures go that only show that a benchmark runs
-FEATURES = (
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_bf16",
-    "asimd",
-    "sve",
-)  # that decide on a product's speed
 
 
 def options(description: str | None, device: bool = False) -> argparse.ArgumentParser:
@@ -86,15 +79,9 @@ def machine(threads: int, device: str = "cpu") -> str:
     Returns:
         Processor, its features for products, threads, versions; and the GPU.
     """
-    info = Path("/proc/cpuinfo")
-    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line] if info.is_file() else []
-    told = {name.strip(): value.strip() for name, value in lines}
-    name = told.get("model name") or platform.processor() or platform.machine()
-    has = set((told.get("flags") or told.get("Features") or "").split())
-    features = ", ".join(feature for feature in FEATURES if feature in has) or "no features known"
     gpu = f"; {torch.cuda.get_device_name()}" if device == "cuda" else ""
     version, library = torch.__version__.split("+")[0], platform.libc_ver()[0] or platform.system()
-    return f"{name} ({features}), {threads} of {os.cpu_count()} cores{gpu}; PyTorch {version}, {library}"
+    return f"{processor()}, {threads} of {os.cpu_count()} cores{gpu}; PyTorch {version}, {library}"
 
 
 def save(args: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:

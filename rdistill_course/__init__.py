@@ -11,6 +11,7 @@ from rdistill_course.diagrams import (
 )
 from rdistill_course.doctor import doctor
 from rdistill_course.pictures import filmstrip, protocol_examples, query_by_query, scores_plot
+from rdistill_course.shipping import found_figure, rounding_figure
 from rdistill_course.toy import toy_figure
 from rdistill_course.widgets import (
     lambda_slider,
@@ -18,6 +19,7 @@ from rdistill_course.widgets import (
     map_explorer,
     nearest_to_mixtures,
     protocol_explorer,
+    search_page,
 )
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "doctor",
     "filmstrip",
     "format_scores",
+    "found_figure",
     "joint_space_diagram",
     "lambda_slider",
     "ledger_diagram",
@@ -38,8 +41,10 @@ __all__ = [
     "protocol_explorer",
     "query_by_query",
     "read_scores",
+    "rounding_figure",
     "score_row",
     "scores_plot",
+    "search_page",
     "toy_figure",
     "write_scores",
 ]

@@ -1,11 +1,23 @@
 """What a network costs: parameters and multiply-adds, counted without computing anything, and milliseconds, measured."""
 
+import platform
 import time
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from rdistill_helpers.embed.backbones import run_on_shapes
 from rdistill_helpers.embed.extract import extract
+
+FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "asimd",
+    "sve",
+)  # of processors, that decide on a product's speed
 
 
 def parameters_count(net: nn.Module) -> int:
@@ -55,3 +67,18 @@ def milliseconds(net: nn.Module, images: Tensor, repeats: int = 3) -> float:
         extract(net, images, progress=False)
         times.append(1000 * (time.perf_counter() - start) / len(images))
     return min(times)
+
+
+def processor() -> str:
+    """The processor at hand, with the features that decide on the speed of its products.
+
+    Returns:
+        Its name and features, such as "AMD EPYC (avx2, avx512_vnni)".
+    """
+    info = Path("/proc/cpuinfo")
+    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line] if info.is_file() else []
+    told = {name.strip(): value.strip() for name, value in lines}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    has = set((told.get("flags") or told.get("Features") or "").split())
+    features = ", ".join(feature for feature in FEATURES if feature in has) or "no features known"
+    return f"{name} ({features})"

@@ -36,6 +36,7 @@ def course_map() -> "Figure":
         ("joint space:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
         ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4"),
         ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),
+        ("search\nanywhere", 4.7, 0.3, ARMS["distilled"].colour, "notebook 7"),
     ]
     _boxes(ax, [(text, x, y, colour) for text, x, y, colour, _ in stages], size=10)
     for _, x, y, _, notebooks in stages:
@@ -48,6 +49,7 @@ def course_map() -> "Figure":
         ((2.65, 1.25), (3.0, 1.5)),
         ((2.65, 0.75), (3.1, 0.48)),
         ((4.05, 1.7), (4.37, 1.7)),
+        ((3.9, 0.3), (4.3, 0.3)),
     ]
     for start, end in ways:
         _arrow(ax, start, end)
@@ -56,7 +58,7 @@ def course_map() -> "Figure":
     fig.set_label(
         "Photographs go to the student and to the teacher; both give descriptors, in two spaces; a joint space of real "
         "and interpolated samples is made of them; a ranking loss compares both spaces, and its gradient trains the "
-        "student; descriptors are scored under three protocols."
+        "student; descriptors are scored under three protocols, and the student is shipped to search anywhere."
     )
     return fig
 

@@ -181,7 +181,12 @@ def scores_plot(rows: Sequence[Mapping[str, Any]], title: str | None = None, alt
 
 
 def query_by_query(
-    of_teacher: np.ndarray, of_student: np.ndarray, student: str, marked: int | None = None, alt: str | None = None
+    of_teacher: np.ndarray,
+    of_student: np.ndarray,
+    student: str,
+    marked: int | None = None,
+    alt: str | None = None,
+    teacher: str = "teacher",
 ) -> "Figure":
     """Average precision of single queries in percent: the teacher's to the right, a student's upwards, and the diagonal.
 
@@ -191,6 +196,7 @@ def query_by_query(
         student: how the figure calls the student.
         marked: number of a query that is named in the figure.
         alt: the figure's description; without it, one is made from what it shows.
+        teacher: how the figure calls what the student is compared with.
 
     Returns:
         The figure.
@@ -217,12 +223,13 @@ def query_by_query(
         xlim=(-2, 102),
         ylim=(-2, 102),
         aspect="equal",
-        xlabel="AP of the teacher in %",
+        xlabel=f"AP of the {teacher} in %",
         ylabel=f"AP of the {student} in %",
     )
     ax.set_title(f"{student}: better for {better} of {of} queries")
     fig.set_label(
         alt
-        or f"Average precision of {of} queries, the {student}'s against the teacher's: {better} points lie above the diagonal."
+        or f"Average precision of {of} queries, the {student}'s against the {teacher}'s: {better} points lie above the "
+        "diagonal."
     )
     return fig

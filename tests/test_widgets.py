@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import re
+from datetime import UTC, datetime
 from functools import partial
 
 import ipywidgets
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
-from tiny_sets import COLOURS, colour, colours, there_and_back, unit_rows
+from tiny_sets import COLOURS, MeanColours, colour, colours, photograph, there_and_back, unit_rows
 
 from rdistill_course import (
     lambda_slider,
@@ -23,12 +24,13 @@ from rdistill_course import (
     map_explorer,
     nearest_to_mixtures,
     protocol_explorer,
+    search_page,
     style,
     toy_figure,
 )
 from rdistill_course.toy import Toy, ToyDrawing
 from rdistill_course.widgets.protocols import list_scores
-from rdistill_helpers import evaluate_ranking, losses
+from rdistill_helpers import evaluate_ranking, index_photographs, losses
 from rdistill_helpers.distil.interpolate import mix
 from rdistill_helpers.errors import BadInput
 
@@ -43,7 +45,7 @@ LOSSES = {
 }
 CONTROLS = (
     *(ipywidgets.IntSlider, ipywidgets.SelectionSlider, ipywidgets.ToggleButtons),
-    *(ipywidgets.Checkbox, ipywidgets.Button),
+    *(ipywidgets.Checkbox, ipywidgets.Button, ipywidgets.IntRangeSlider, ipywidgets.FileUpload),
 )
 
 
@@ -99,7 +101,16 @@ def circle(count: int, seed: int = 0) -> torch.Tensor:
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def all_widgets() -> dict:
+@pytest.fixture
+def index(tmp_path):
+    """Twelve photographs in six pairs that look alike, indexed by their colours."""
+    for number in range(12):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / f"{number:02}.jpg").write_bytes(photograph(number))
+    return index_photographs(MeanColours(), tmp_path / "photos", tmp_path / "index", "colours", progress=False)
+
+
+def all_widgets(index) -> dict:
     rows = {"teacher": unit_rows(COLOURS, 8), "student": unit_rows(COLOURS, 5, seed=3)}
     places = {"teacher": unit_rows(12, 2).numpy(), "student": unit_rows(12, 2, seed=1).numpy()}
     return {
@@ -107,14 +118,15 @@ def all_widgets() -> dict:
         "protocol_explorer": protocol_explorer(colours(), there_and_back(), k=6),
         "loss_explorer": loss_explorer(unit_rows(12, 6), circle(12), GROUPS, LOSSES),
         "map_explorer": map_explorer(places, GROUPS, colour),
+        "search_page": search_page(index, MeanColours()),
     }
 
 
 # All of them
 
 
-def test_every_control_says_what_it_is_and_every_picture_what_it_shows():
-    for name, widget in all_widgets().items():
+def test_every_control_says_what_it_is_and_every_picture_what_it_shows(index):
+    for name, widget in all_widgets(index).items():
         controls = [part for part in parts(widget) if isinstance(part, CONTROLS)]
         assert controls, name
         assert [part for part in controls if not part.description] == [], name
@@ -123,7 +135,7 @@ def test_every_control_says_what_it_is_and_every_picture_what_it_shows():
         assert min(len(alt(view)) for view in pictures(widget)) > 15, name
 
 
-def test_a_page_without_a_kernel_shows_the_first_picture_and_what_a_widget_does_and_asks_no_other_host():
+def test_a_page_without_a_kernel_shows_the_first_picture_and_what_a_widget_does_and_asks_no_other_host(index):
     from nbconvert import HTMLExporter
 
     def page(output) -> str:
@@ -135,7 +147,7 @@ def test_a_page_without_a_kernel_shows_the_first_picture_and_what_a_widget_does_
 
     plain = page(nbformat.v4.new_output("display_data", {"text/plain": "nothing to move"}))
     sentences = set()
-    for name, widget in all_widgets().items():
+    for name, widget in all_widgets(index).items():
         data = widget._repr_mimebundle_()
         still = data["text/html"]
         assert [picture for picture in pictures(widget) if picture.value not in still] == [], name
@@ -144,7 +156,7 @@ def test_a_page_without_a_kernel_shows_the_first_picture_and_what_a_widget_does_
         assert "kernel" in still, name
         widget_page = page(nbformat.v4.new_output("display_data", data))
         assert hosts(widget_page) <= hosts(plain), name
-    assert len(sentences) == len(all_widgets())
+    assert len(sentences) == len(all_widgets(index))
 
 
 # The mixing weight
@@ -433,3 +445,68 @@ def test_a_change_makes_no_new_figure(monkeypatch):
         assert made == [], name
     loss_explorer(unit_rows(12, 6), circle(12), GROUPS, LOSSES)
     assert made, "without a figure at the start this would prove nothing"
+
+
+# The search page
+
+
+def uploaded(name, content) -> dict:
+    return {
+        "name": name,
+        "type": "image/jpeg",
+        "size": len(content),
+        "content": memoryview(content),
+        "last_modified": datetime.now(UTC),
+    }
+
+
+def names_found(widget) -> list[str]:
+    return re.findall(r"\d+ ([\w./]+) -?\d\.\d{3}", words(widget))
+
+
+def names_by_the_package(index, photo, box=None, count=11) -> list[str]:
+    return [each.name for each in index.search(MeanColours(), photo, box, count)]
+
+
+def test_a_photograph_of_the_index_is_searched_and_left_out_of_its_own_results(index):
+    page = search_page(index, MeanColours(), count=5)
+    control(page, "Photograph").value = 4
+    own = index.photographs / index.names[4]
+    assert names_found(page) == names_by_the_package(index, own, count=12)[1:6]
+    assert names_found(page)[0] == "05.jpg", "the other one of its pair"
+    control(page, "Results shown").value = 11
+    assert len(names_found(page)) == 11 and "04.jpg" not in names_found(page)
+
+
+def test_a_box_of_the_sliders_is_that_of_the_search(index):
+    page = search_page(index, MeanColours(), count=11)
+    control(page, "Box, left").value = (25, 75)
+    control(page, "Box, top").value = (50, 100)
+    own = index.photographs / index.names[0]
+    found = [name for name in names_by_the_package(index, own, [24, 36, 72, 72], 12) if name != "00.jpg"]
+    assert names_found(page) == found
+    assert "24, 36, 72, 72 pixels" in words(page)
+
+
+def test_an_uploaded_photograph_is_searched_until_another_is_picked(index):
+    page = search_page(index, MeanColours(), count=11)
+    control(page, "Upload").value = (uploaded("mine.jpg", photograph(7)),)
+    assert names_found(page) == names_by_the_package(index, photograph(7))
+    assert "Query mine.jpg" in words(page) and "Query mine.jpg" in alt(*pictures(page))
+    control(page, "Photograph").value = 1
+    assert "Query 01.jpg" in words(page) and control(page, "Upload").value == ()
+
+
+def test_what_cannot_be_searched_is_said_in_words_and_the_next_photograph_is_found(index):
+    page = search_page(index, MeanColours())
+    control(page, "Upload").value = (uploaded("notes.txt", b"no picture"),)
+    assert "cannot be read as an image" in words(page) and pictures(page) == []
+    control(page, "Photograph").value = 3
+    assert len(names_found(page)) == 10
+    control(page, "Box, left").value = (40, 40)
+    assert "is not a box" in words(page)
+    (index.photographs / "05.jpg").unlink()
+    control(page, "Box, left").value = (0, 100)
+    assert "05.jpg" in names_found(page), "a photograph that has gone is named in its place"
+    control(page, "Photograph").value = 5
+    assert "is not there" in words(page)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab_page import RUN, lab, write_notebook
+from tiny_sets import photograph
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install --editable '.[dev]'")
 from playwright.sync_api import Error, Locator, Page, expect
@@ -62,6 +63,18 @@ places = {"colours": some @ torch.linalg.svd(some).Vh[:2].T, "brightness": some[
 # One point alone in its corner of the left map, so that a click there can mean no other.
 places["colours"][45] = 1.5
 display(map_explorer(places, torch.arange(60) // 10, rooms.image))
+""",
+    "search_page": """
+import tempfile
+from pathlib import Path
+from rdistill_helpers import index_photographs
+class Colours(torch.nn.Module):
+    def forward(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 3).flatten(1) - 0.5
+photos = Path(tempfile.mkdtemp())
+for i in range(30):
+    rooms.image(i).save(photos / f"{i:02}.png")
+display(search_page(index_photographs(Colours(), photos, photos / "index", "colours"), Colours()))
 """,
 }
 
@@ -220,3 +233,21 @@ def test_points_are_chosen_by_keys_and_by_a_click(opened):
     # The slider follows, and goes on from there.
     opened.handle("Point").focus()
     opened.press("ArrowRight", shows="Point 46 of 60")
+
+
+@widget("search_page")
+def test_a_photograph_is_picked_boxed_and_uploaded(opened):
+    expect(opened.pictures.first).to_have_attribute("alt", re.compile("Query 00.png, whole"))
+    opened.handle("Photograph").focus()
+    opened.press("ArrowRight", shows="Query 01.png, whole")
+    opened.tab_to(opened.handle("Box, left").first)
+    opened.press("ArrowRight", "ArrowRight", shows="box 3, 0, 160, 120 pixels")
+    opened.tab_to(opened.handle("Box, top").nth(1))
+    opened.press("ArrowLeft", shows="box 3, 0, 160, 119 pixels")
+    opened.tab_to(opened.page.get_by_role("button", name="Upload a photograph"))
+    with opened.page.expect_file_chooser() as chooser:
+        opened.page.keyboard.press("Space")
+    mine = {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": photograph(3, (160, 120))}
+    opened.after(lambda: chooser.value.set_files([mine]), "Query mine.jpg, box 3, 0, 160, 119 pixels")
+    opened.handle("Photograph").focus()
+    opened.press("ArrowRight", shows="Query 02.png")

@@ -16,10 +16,13 @@ from rdistill_course.checks.scoring import (
     protocol_ranks,
     weighted_expansion,
 )
+from rdistill_course.checks.shipping import agreement, asymmetric_search, quantised_layer
 from rdistill_course.checks.training import batch, layer_cost, training_step, verdict
 
 __all__ = [
     "Hint",
+    "agreement",
+    "asymmetric_search",
     "batch",
     "bill",
     "choose_more",
@@ -36,6 +39,7 @@ __all__ = [
     "photographs_needed",
     "predictions",
     "protocol_ranks",
+    "quantised_layer",
     "search_in_blocks",
     "similarity_to_mixture",
     "three_parts",

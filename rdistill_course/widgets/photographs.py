@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from rdistill_course.style import MARKS
-from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.plots.style import PALETTE
 
 TILE = (160, 120)  # pixels of one photograph
@@ -32,22 +31,20 @@ def tile_of(image: Image.Image) -> Image.Image:
     return ground
 
 
-def query_tile(benchmark: Benchmark, query: int) -> Image.Image:
-    """The whole query photograph with its box.
+def boxed_tile(image: Image.Image, box: Sequence[float] | None) -> Image.Image:
+    """A whole photograph with the box of a query.
 
     Args:
-        benchmark: the queries and their ground truth.
-        query: number of the query.
+        image: the photograph.
+        box: x1, y1, x2, y2 in its pixels; None draws none.
 
     Returns:
         An image of the size `TILE`.
     """
-    full = benchmark.query(query, crop=False)
-    tile = tile_of(full)
-    box = benchmark.ground_truth[query]["bbx"]
+    tile = tile_of(image)
     if box is not None:
-        scale = min(TILE[0] / full.width, TILE[1] / full.height)
-        left, top = (TILE[0] - full.width * scale) / 2, (TILE[1] - full.height * scale) / 2
+        scale = min(TILE[0] / image.width, TILE[1] / image.height)
+        left, top = (TILE[0] - image.width * scale) / 2, (TILE[1] - image.height * scale) / 2
         x1, y1, x2, y2 = (float(value) * scale for value in box)
         place = (left + x1, top + y1, min(left + x2, TILE[0] - 1), min(top + y2, TILE[1] - 1))
         draw = ImageDraw.Draw(tile)

@@ -9,7 +9,7 @@ from PIL import Image
 from rdistill_course.photographs import first_of_list, outcomes
 from rdistill_course.style import MARKS
 from rdistill_course.widgets.parts import column, img, keys, said, slider, view
-from rdistill_course.widgets.photographs import Place, query_tile, sheet, tile_of
+from rdistill_course.widgets.photographs import Place, boxed_tile, sheet, tile_of
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.plots.style import PALETTE
 from rdistill_helpers.score.ranks import average_precision, precision_at, remove_ignored
@@ -57,7 +57,9 @@ def protocol_explorer(benchmark: Benchmark, ranking: Any, k: int = 10) -> "ipywi
     def tile(i: int) -> Image.Image:
         return tile_of(benchmark.image(i))
 
-    own_tile = lru_cache(maxsize=256)(lambda query: query_tile(benchmark, query))
+    @lru_cache(maxsize=256)
+    def own_tile(query: int) -> Image.Image:
+        return boxed_tile(benchmark.query(query, crop=False), benchmark.ground_truth[query]["bbx"])
 
     def kinds_of(query: int, protocol: str, junk_ignored: bool, order: list[int]) -> list[str]:
         kinds = outcomes(benchmark, query, order, protocol)
