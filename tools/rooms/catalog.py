@@ -3,9 +3,10 @@
 A mesh stands on y = 0, is centred on its footprint and looks along +z.
 """
 
+import colorsys
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,26 @@ def is_white(parts: dict[Path | None, np.ndarray]) -> bool:
     return white > 0.5 * area
 
 
+def dressed(model: Model, count: int) -> list[Model]:
+    """A person in `count` changes of clothes: materials that are not of the colour of skin get other colours."""
+    rng = np.random.default_rng(len(model.name))
+    changes = []
+    for number in range(count):
+        parts = {texture: triangles.copy() for texture, triangles in model.parts.items()}
+        for texture, triangles in parts.items():
+            if texture is not None:
+                continue
+            colours, material = np.unique(triangles[:, 0, 8:11].round(2), axis=0, return_inverse=True)
+            for i, colour in enumerate(colours):
+                hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in colour))
+                skin = 0.01 < hue < 0.13 and 0.2 < saturation < 0.8 and value > 0.3
+                if not skin and (material == i).mean() > 0.04:
+                    dye = colorsys.hsv_to_rgb(rng.uniform(0.3, 0.98), rng.uniform(0.1, 0.7), rng.uniform(0.15, 0.85))
+                    triangles[material.reshape(-1) == i, :, 8:11] = dye
+        changes.append(replace(model, name=f"{model.name}#{number}", parts=parts))
+    return changes
+
+
 def use_of(entry: dict[str, str], size: np.ndarray) -> str | None:
     """The use of a catalogue entry in a room, or None where it is not wanted."""
     name, elevation = entry["name"], float(entry.get("elevation", 0)) / 100
@@ -257,5 +278,5 @@ def load_library(assets: Path) -> dict[str, list[Model]]:
                 parts,
                 is_white(parts),
             )
-            library[use].append(model)
+            library[use] += dressed(model, 8) if use == "person" else [model]
     return library

@@ -1,6 +1,6 @@
 """What hangs on the walls and what is seen through the windows: open photographs, panoramas and drawn paintings.
 
-Training and evaluation draw from separate pools: they share no picture and no panorama.
+Each part draws from a pool of its own: no two share a picture or a panorama.
 
 * Panoramas: Poly Haven (CC0), as packed by npm `@pmndrs/assets` (CC0-1.0).
 * Photographs: scikit-image's astronaut and rocket (public domain, NASA), coffee (CC0, Rachel Michetti) and
@@ -18,11 +18,21 @@ import numpy as np
 from PIL import Image, ImageDraw
 from surfaces import hsv, noise, to_image
 
-PARTS = ("train", "eval")
-OUTDOOR = {"train": ("city", "forest", "park", "sunrise", "sky"), "eval": ("venice", "sunset", "dawn", "night")}
-INDOOR = {"train": ("bridge", "esplanade", "lab", "workshop"), "eval": ("lobby", "warehouse", "hall")}
-PHOTOGRAPHS = {"train": ("astronaut", "coffee"), "eval": ("chelsea", "rocket")}
-PAINTINGS = {"train": 90, "eval": 40}
+PARTS = ("private", "train", "validation", "test")
+OUTDOOR = {
+    "private": ("city", "forest", "park", "esplanade"),
+    "train": ("sky", "sunrise", "bridge"),
+    "validation": ("dawn", "sunset"),
+    "test": ("venice", "night"),
+}
+INDOOR = {
+    "private": ("lab", "workshop"),
+    "train": ("apartment", "warehouse"),
+    "validation": ("hall",),
+    "test": ("lobby", "studio"),
+}
+PHOTOGRAPHS = {"private": "astronaut", "train": "coffee", "validation": "chelsea", "test": "rocket"}
+PAINTINGS = {"private": 900, "train": 160, "validation": 70, "test": 160}
 
 
 @dataclass
@@ -118,11 +128,12 @@ def paint(rng: np.random.Generator) -> Image.Image:
 
 
 def load_pictures(panoramas: Path, part: str, seed: int) -> Pictures:
-    """The pool of one part ("train" or "eval"), always the same for a seed."""
+    """The pool of one of PARTS, always the same for a seed."""
     from skimage import data
 
     rng = np.random.default_rng([seed, PARTS.index(part), 77])
-    walls = [(f"photograph/{name}", Image.fromarray(getattr(data, name)())) for name in PHOTOGRAPHS[part]]
+    photograph = PHOTOGRAPHS[part]
+    walls = [(f"photograph/{photograph}", Image.fromarray(getattr(data, photograph)()))]
     outside = [(name, read_panorama(panoramas, name)) for name in OUTDOOR[part]]
     indoor = [(name, read_panorama(panoramas, name)) for name in INDOOR[part]]
     for name, panorama in outside + indoor:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 WIDTH, HEIGHT, OVERSAMPLING = 160, 120, 2
-SHADOW_SIZE, FLOOR_MAP_SIZE = 512, 192
+SHADOW_SIZE, FLOOR_MAP_SIZE = 1024, 192
 PLAIN, TEXTURED, OUTSIDE = 0, 1, 2
 
 VERTEX = """#version 330
@@ -30,19 +30,25 @@ uniform vec3 tint; uniform float heading; uniform float exposure;
 
 float corner(float distance, float reach, float depth) { return depth + (1. - depth) * smoothstep(-.05, reach, distance); }
 
-float lit(vec3 p, vec3 N, float facing, float d) {  // share of the light that arrives, filtered over 3 x 3 texels
+uniform vec2 spiral[12];
+
+float lit(vec3 p, vec3 N, float facing, float d) {  // share of the light that arrives, filtered over 12 turned places
   // Grazing light needs a larger offset, or the surface shades itself in streaks.
-  vec4 q = light_view_projection * vec4(p + N * (.02 + .06 * (1. - facing)), 1);
+  if (facing <= 0.) return 0.;
+  vec4 q = light_view_projection * vec4(p + N * (.02 + .07 * (1. - facing)), 1);
   if (q.w <= 0.) return 1.;
   vec2 u = q.xy / q.w * .5 + .5;
   if (any(lessThan(u, vec2(.004))) || any(greaterThan(u, vec2(.996)))) return 1.;
   float s = 0., bias = .05 + .012 * d + .12 * (1. - facing);
-  for (int i = -1; i <= 1; i++) for (int j = -1; j <= 1; j++) {
-    float z = texture(shadow, u + vec2(i, j) * 1.6 / 512.).r;
+  // Places on a spiral, turned by another angle in every pixel: a soft edge in place of stripes.
+  float turned = 6.2831853 * fract(52.9829189 * fract(dot(gl_FragCoord.xy, vec2(.06711056, .00583715))));
+  mat2 turn = mat2(cos(turned), sin(turned), -sin(turned), cos(turned));
+  for (int i = 0; i < 12; i++) {
+    float z = textureLod(shadow, u + turn * spiral[i], 0.).r;
     s += (z < .01 || d < z + bias) ? 1. : 0.;
   }
   vec2 edge = abs(u * 2. - 1.);
-  return mix(s / 9., 1., smoothstep(.72, .97, max(edge.x, edge.y)));
+  return mix(s / 12., 1., smoothstep(.72, .97, max(edge.x, edge.y)));
 }
 
 void main() {
@@ -122,9 +128,12 @@ class Renderer:
         )
         self.shading = self.context.program(VERTEX, FRAGMENT)
         self.distance = self.context.program(VERTEX, DISTANCE_FRAGMENT)
+        turns, radii = np.arange(12) * np.pi * (3 - np.sqrt(5)), np.sqrt((np.arange(12) + 0.5) / 12) * 3.4 / SHADOW_SIZE
+        self.shading["spiral"].write(np.stack([radii * np.cos(turns), radii * np.sin(turns)], 1).astype("f4").tobytes())
         self.blank = self.context.texture((1, 1), 4, b"\xff" * 4)
         self._textures: dict[Path, moderngl.Texture | None] = {}
         self._models: dict[str, list] = {}
+        self._depths: dict[int, moderngl.Renderbuffer] = {}
 
     def texture(self, image: Image.Image) -> moderngl.Texture:
         image = image.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
@@ -138,7 +147,9 @@ class Renderer:
         texture = self.context.texture((size, size), 1, dtype="f4")
         texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
         texture.repeat_x = texture.repeat_y = False
-        return texture, self.context.framebuffer([texture], self.context.depth_renderbuffer((size, size)))
+        if size not in self._depths:  # one is enough, for maps are drawn one after the other
+            self._depths[size] = self.context.depth_renderbuffer((size, size))
+        return texture, self.context.framebuffer([texture], self._depths[size])
 
     def mesh(self, vertices: np.ndarray) -> tuple:
         """(shaded vertex array, distance-only vertex array, buffer) of [V, 12] position, normal, uv, rgba."""

@@ -142,8 +142,8 @@ class Room:
         self.items.append(Item(instance, [(self._mesh(above), None)]))
         # No pure white walls: white furniture would vanish before them.
         pale = style.random() < 0.75
-        base = hsv(style.random(), style.uniform(0.06, 0.3), style.uniform(0.68, 0.9)) if pale else hsv(
-            style.choice([0.05, 0.1, 0.3, 0.45, 0.56, 0.62]) + style.normal(0, 0.02), style.uniform(0.2, 0.4), style.uniform(0.4, 0.7)
+        base = hsv(style.random(), style.uniform(0.03, 0.2), style.uniform(0.68, 0.9)) if pale else hsv(
+            style.choice([0.05, 0.1, 0.3, 0.45, 0.56, 0.62]) + style.normal(0, 0.02), style.uniform(0.15, 0.32), style.uniform(0.4, 0.7)
         )  # fmt: skip
         accent = int(self.rng.integers(4)) if style.random() < 0.6 else -1
         accent_kind = str(style.choice(["plain", "stripes", "damask", "brick", "dots"]))
@@ -154,6 +154,7 @@ class Room:
             self._texture(wallpaper(style, accent_kind, accent_colour)),
         )
         skirting = (0.93, 0.93, 0.92, 1) if style.random() < 0.7 else (*hsv(0.08, 0.5, 0.4), 1)
+        wainscot = (style.uniform(0.8, 1.1), furnishing_colour(style)) if style.random() < 0.3 else None
         for i, wall in enumerate(self.walls):
             patterned = i == accent and accent_kind != "plain"
             centre = wall.corner + wall.along * wall.length / 2 + [0, 1.3, 0]
@@ -164,7 +165,18 @@ class Room:
             board = box(
                 wall.corner, wall.corner + wall.along * wall.length + wall.normal * 0.015 + [0, 0.08, 0], skirting
             )
-            self.items.append(Item(instance, [(self._mesh(face), papers[i == accent]), (self._mesh(board), None)]))
+            meshes = [(self._mesh(face), papers[i == accent]), (self._mesh(board), None)]
+            if wainscot:
+                height, colour = wainscot
+                painted = quad(
+                    wall.corner + wall.normal * 0.003,
+                    wall.along * wall.length,
+                    (0, height, 0),
+                    wall.normal,
+                    colour=(*colour, 1),
+                )
+                meshes.append((self._mesh(painted), None))
+            self.items.append(Item(instance, meshes))
 
     def _build_door(self) -> None:
         i = int(self.rng.integers(4))
@@ -468,7 +480,9 @@ class Room:
             self.put(lamp, where, rng.choice([0, np.pi / 2]), weight=0.9, footprint=False, kind="ceiling lamp")
         for _ in range(rng.choice([0, 0, 1, 1, 2])):
             self._hang_object(self.pick("wall"))
-        for i in rng.permutation(len(self.pictures.walls))[: rng.integers(1, 5)]:
+        for _ in range(rng.choice([0, 0, 1, 1, 2])):
+            self._hang_shelf()
+        for i in rng.permutation(len(self.pictures.walls))[: rng.integers(3, 8)]:
             self._hang_picture(*self.pictures.walls[i])
 
     def _hang_object(self, model: Model) -> None:
@@ -487,11 +501,44 @@ class Room:
                 self.put(model, where, wall.angle, footprint=False)
                 return
 
+    def _hang_shelf(self) -> None:
+        """A board on a wall, with small things on it."""
+        rng = self.rng
+        width, low, depth = rng.uniform(0.7, 1.4), rng.uniform(1.25, 1.6), 0.24
+        for _ in range(15):
+            i = int(rng.integers(4))
+            wall = self.walls[i]
+            along = rng.uniform(width / 2 + 0.1, wall.length - width / 2 - 0.1)
+            span = (along - width / 2 - 0.05, along + width / 2 + 0.05, low - 0.08, low + 0.55)
+            if self._wall_is_free(i, *span):
+                break
+        else:
+            return
+        self.on_wall[i].append(span)
+        centre = wall.corner + wall.along * along + [0, low, 0]
+        reach = wall.along * width / 2
+        board = box(
+            centre - reach,
+            centre + reach + wall.normal * depth + [0, 0.03, 0],
+            (*hsv(rng.uniform(0.05, 0.1), rng.uniform(0.1, 0.6), rng.uniform(0.3, 0.9)), 1),
+        )
+        instance = self._instance("furniture", "shelf", centre + wall.normal * depth / 2, 0.7, width)
+        self.items.append(Item(instance, [(self._mesh(board), None)]))
+        at = -width / 2 + 0.03
+        for _ in range(rng.integers(2, 6)):
+            thing = self.pick("top")
+            wide = float(max(thing.size[0], thing.size[2]))
+            if wide > depth + 0.08 or thing.size[1] > 0.5 or at + wide > width / 2:
+                continue
+            place = centre + wall.along * (at + wide / 2) + wall.normal * depth / 2 + [0, 0.032, 0]
+            self.put(thing, place, wall.angle + rng.uniform(-0.4, 0.4), footprint=False)
+            at += wide + rng.uniform(0.02, 0.15)
+
     def _hang_picture(self, name: str, image: Image.Image) -> None:
         rng = self.rng
-        height = rng.uniform(0.35, 0.75)
+        height = rng.uniform(0.4, 0.95)
         width = height * image.width / image.height
-        scale = min(1.0, 1.2 / width)
+        scale = min(1.0, 1.5 / width)
         width, height = width * scale, height * scale
         for _ in range(25):
             i = int(rng.integers(4))

@@ -43,11 +43,11 @@ def _visitor(room: Room, eye: np.ndarray, forward: np.ndarray, field_of_view: fl
     ahead = np.array([forward[0], 0, forward[2]]) / np.hypot(forward[0], forward[2])
     side = np.array([-ahead[2], 0, ahead[0]])
     for _ in range(14):
-        distance = rng.uniform(0.75, 2.2)
+        distance = rng.uniform(1.0, 2.6)
         reach = distance * np.tan(np.radians(field_of_view / 2))
         where = eye + ahead * distance + side * rng.choice([-1, 1]) * rng.uniform(0.1, 0.85) * reach
         where[1] = 0
-        model = room.pick(str(rng.choice(["person", "person", "person", "plant", "chair", "floor"])))
+        model = room.pick(str(rng.choice(["person", "person", "plant", "chair", "floor", "floor"])))
         half = float(max(model.size[0], model.size[2])) / 2 * 0.9
         inside = all(half < where[k] < room.size[k] - half for k in (0, 2))
         clear = not any(
@@ -56,11 +56,9 @@ def _visitor(room: Room, eye: np.ndarray, forward: np.ndarray, field_of_view: fl
             if height > 0
         )
         if inside and clear and np.hypot(*(where - eye)[[0, 2]]) > half + 0.3:
-            return [
-                Item(
-                    VISITOR, room.renderer.model(model), turn(rng.uniform(0, 2 * np.pi), where), room.tints[model.name]
-                )
-            ]
+            size = np.diag([*(rng.uniform(0.9, 1.1, 3) if model.use == "person" else np.ones(3)), 1.0])
+            place = turn(rng.uniform(0, 2 * np.pi), where) @ size
+            return [Item(VISITOR, room.renderer.model(model), place, room.tints[model.name])]
     return []
 
 
@@ -71,14 +69,16 @@ def _is_usable(room: Room, instances: np.ndarray, distances: np.ndarray) -> bool
     share = np.bincount(instances.ravel(), minlength=256) / instances.size
     kinds = np.array([t.kind for t in room.instances])
     known = share[1 : len(kinds) + 1]
-    things, walls = known[~np.isin(kinds, ("wall", "floor"))], known[kinds == "wall"]
+    shell = np.isin(kinds, ("wall", "floor", "ceiling"))
+    things, walls = known[~shell], known[kinds == "wall"]
     return (
         (distances < 0.45).mean() <= 0.12
         and (weights[instances] >= 0.5).mean() >= 0.2
-        and share[VISITOR] <= 0.45
+        and share[VISITOR] <= 0.35
         and share[0] <= 0.02
-        and things.max(initial=0) <= 0.5
-        and walls.max(initial=0) <= 0.62
+        and things.max(initial=0) <= 0.42
+        and (things >= 0.008).sum() >= 3
+        and walls.max(initial=0) <= 0.5
     )
 
 
