@@ -1,15 +1,17 @@
 """One class for the embedded rooms, the real sets and one's own photographs; the archive and what damages it."""
 
+import hashlib
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_sets import write_ground_truth
+from tiny_sets import write_ground_truth, write_rooms
 
 from rdistill_helpers.data.benchmark import Benchmark
 from rdistill_helpers.data.paths import data_root
@@ -23,10 +25,15 @@ def photographs(folder: Path, names: list[str]) -> None:
         Image.new("RGB", (40, 30), (i, 0, 0)).save(folder / name)
 
 
-def test_rooms_benchmark_is_as_described():
-    rooms = Benchmark.load("rooms")
+@pytest.mark.parametrize(
+    ("name", "part", "queries", "images"), [("rooms", "test", 150, 1500), ("rooms-validation", "validation", 60, 500)]
+)
+def test_rooms_benchmark_is_as_described(name, part, queries, images):
+    rooms = Benchmark.load(name)
+    assert rooms.name == name and len(rooms.query_names) >= queries and len(rooms.image_names) >= images
+    assert all(each.startswith(f"{part}_") for each in rooms.query_names + rooms.image_names)
     assert len(rooms.query_names) == len(set(rooms.query_names)) == len(rooms.ground_truth)
-    assert len(rooms.image_names) == len(set(rooms.image_names)) > 4 * len(rooms.query_names)
+    assert len(rooms.image_names) == len(set(rooms.image_names))
     assert not set(rooms.image_names) & set(rooms.query_names)
     assert all(len(g["easy"]) >= 2 and len(g["hard"]) >= 2 for g in rooms.ground_truth)
     box = rooms.ground_truth[0]["bbx"]
@@ -34,9 +41,31 @@ def test_rooms_benchmark_is_as_described():
     assert rooms.query(0, crop=False).size == rooms.image(0).size == (160, 120)
 
 
-def test_training_part_shares_no_photograph_and_its_labels_are_rooms():
-    training, rooms = TrainingImages.load("rooms"), Benchmark.load("rooms")
-    assert not set(training.names) & set(rooms.image_names + rooms.query_names)
+def test_the_readme_of_the_data_has_the_sizes_of_all_parts():
+    rows = [line for line in (data_root() / "README.md").read_text(encoding="utf-8").splitlines() if ".load(" in line]
+    training = TrainingImages.load("rooms")
+    sizes = [f"| {len(training.labels().unique())} | {len(training):,} |"]
+    for name in ("rooms", "rooms-validation"):
+        part = Benchmark.load(name)
+        sizes.append(f"{len(part.query_names)} queries with a box, {len(part.image_names):,} in the database")
+    for size, call in zip(sizes, ("TrainingImages", 'Benchmark.load("rooms")', "rooms-validation"), strict=True):
+        assert any(call in row and size in row for row in rows), size
+
+
+def test_the_parts_share_no_photograph():
+    shown: list[str] = []
+    with zipfile.ZipFile(data_root() / "rooms.zip") as archive:
+        for part in (Benchmark.load("rooms"), Benchmark.load("rooms-validation")):
+            shown += part.query_names + part.image_names
+        shown += TrainingImages.load("rooms").names
+        photographs = [archive.getinfo(f"images/{name}.webp") for name in shown]
+        assert len(set(shown)) == len(shown) == len({(each.CRC, each.file_size) for each in photographs})
+        there = {name for name in archive.namelist() if name.startswith("images/")}
+    assert there == {each.filename for each in photographs}
+
+
+def test_labels_of_the_training_part_are_rooms():
+    training = TrainingImages.load("rooms")
     labels = training.labels()
     known, views = labels.unique(return_counts=True)
     assert (
@@ -69,6 +98,27 @@ def test_damaged_archive_says_how_to_restore_it(copied_data):
     archive.write_bytes(content[:1000])
     with pytest.raises(BadInput, match="git checkout"):
         TrainingImages.load("rooms", copied_data)
+
+
+@pytest.mark.parametrize(("edition", "said"), [(None, "'1'"), ("3", "'3'"), ("two\n\n", "'two'"), ("9" * 999, "99")])
+def test_rooms_of_another_edition_are_refused(tmp_path, edition, said):
+    write_rooms(tmp_path, edition)
+    for load in (Benchmark.load, TrainingImages.load):
+        with pytest.raises(
+            BadInput, match=rf"rooms\.zip is edition .*{said}.* where 2 is needed: .*git checkout"
+        ) as refused:
+            load("rooms", tmp_path)
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_an_archive_that_was_cut_off_with_its_checksum_made_anew_is_refused(tmp_path):
+    archive = write_rooms(tmp_path)
+    assert len(Benchmark.load("rooms-validation", tmp_path).image_names) == 1
+    archive.write_bytes(archive.read_bytes()[:-50])
+    archive.with_name("rooms.zip.sha256").write_text(hashlib.sha256(archive.read_bytes()).hexdigest())
+    for load in (Benchmark.load, TrainingImages.load):
+        with pytest.raises(BadInput, match=r"not a readable archive .*git checkout"):
+            load("rooms", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["rooms.zip", "rooms.zip.sha256"])

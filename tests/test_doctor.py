@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from tiny_sets import write_rooms
 
 from rdistill_course import doctor
 from rdistill_helpers import RetrievalNet, save_network
@@ -13,16 +14,9 @@ from rdistill_helpers import RetrievalNet, save_network
 @pytest.fixture
 def data_folder(tmp_path):
     """A data folder as the doctor wants it, of the smallest kind."""
-    import hashlib
-    import zipfile
-
     folder = tmp_path / "data"
     (folder / "models").mkdir(parents=True)
-    with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
-        archive.writestr("train.txt", "train_0000\n")
-    digest = hashlib.sha256((folder / "rooms.zip").read_bytes()).hexdigest()
-    (folder / "rooms.zip.sha256").write_text(f"{digest}  rooms.zip\n")
-    (folder / "rooms_train_labels.csv").write_text("image,room\ntrain_0000,0\n")
+    write_rooms(folder)
     net = RetrievalNet("squeezenet1_1", weights=None)
     for name in ("squeezenet1_1", "teacher_lite2_gem"):
         save_network(net, folder / "models" / f"{name}.safetensors")
@@ -42,6 +36,7 @@ def test_the_doctor_finds_a_whole_installation_well(data_folder, tmp_path, capsy
     [
         (lambda folder: (folder / "rooms.zip").unlink(), "photographs", "git checkout"),
         (lambda folder: (folder / "rooms.zip").write_bytes(b"cut"), "photographs", "git checkout"),
+        (lambda folder: write_rooms(folder, edition=None), "photographs", "git checkout"),
         (lambda folder: (folder / "rooms_train_labels.csv").unlink(), "photographs", "git checkout"),
         (lambda folder: (folder / "models/squeezenet1_1.safetensors").unlink(), "student network", "git checkout"),
         (lambda folder: (folder / "models/squeezenet1_1.safetensors").write_bytes(b"cut"), "student network", "git checkout"),

@@ -13,7 +13,7 @@ import torch
 from nbclient import NotebookClient
 from tiny_sets import photograph, published_meta, write_ground_truth
 
-from rdistill_helpers import RetrievalNet, save_network
+from rdistill_helpers import RetrievalNet, save_network, teacher_version
 from rdistill_helpers.fetch.sources import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +72,7 @@ def folders(tmp_path_factory) -> tuple[Path, Path]:
     ]
     write_ground_truth(data / "roxford5k" / "gnd_roxford5k.pkl", DATABASE, QUERIES, gnd)
     write_published(data / "networks" / Path(PUBLISHED[TEACHER]).name)
-    save_network(RetrievalNet(), runs / "course" / "student.safetensors", steps=0)
+    save_network(RetrievalNet(), runs / "course" / f"student_of_{teacher_version()}.safetensors", steps=0)
     return data, runs
 
 

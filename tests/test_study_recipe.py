@@ -72,6 +72,9 @@ def test_a_page_is_in_step_with_the_store(store, page):
 def test_pages_with_tables_say_in_one_sentence_of_which_photographs_they_are(store, monkeypatch):
     for page in (README, RECIPE):
         assert page.read_text(encoding="utf-8").count("<!-- data -->") == 1
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        page = notebook.read_text(encoding="utf-8")
+        assert page.count("print(made_with(") == page.count("from study.runs import read"), notebook.name
     there = store["data"].iloc[0]
     monkeypatch.setattr(recipe.students, "rooms", lambda: type("Rooms", (), {"name": there}))
     of_now = recipe.made_with(store)

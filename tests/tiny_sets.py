@@ -1,7 +1,9 @@
-"""What several tests build tiny sets of: photographs, colours, descriptors, and what a published checkpoint says of itself."""
+"""What several tests build tiny sets of: photographs, colours, rooms, descriptors, and what a published checkpoint says."""
 
+import hashlib
 import io
 import pickle
+import zipfile
 
 import numpy as np
 import torch
@@ -68,6 +70,22 @@ def unit_rows(count, dim, seed=0):
     """Random descriptors."""
     rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(rows, dim=1)
+
+
+def write_rooms(folder, edition="2"):
+    """A rooms set of one photograph of each part, with its labels; returns the archive. The first edition had no number."""
+    truth = {"imlist": ["one"], "qimlist": ["one"], "gnd": [{"bbx": None, "easy": [0], "hard": [], "junk": []}]}
+    members = {"train.txt": b"one\n", "images/one.webp": photograph(0)}
+    members |= {f"gnd_{name}.pkl": pickle.dumps(truth, protocol=2) for name in ("rooms", "rooms-validation")}
+    if edition is not None:
+        members["edition.txt"] = edition.encode()
+    with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    digest = hashlib.sha256((folder / "rooms.zip").read_bytes()).hexdigest()
+    (folder / "rooms.zip.sha256").write_text(f"{digest}  rooms.zip\n")
+    (folder / "rooms_train_labels.csv").write_text("image,room\none,0\n")
+    return folder / "rooms.zip"
 
 
 def write_ground_truth(path, imlist, qimlist, gnd):

@@ -17,7 +17,7 @@ from rdistill_helpers.data.folders import photographs
 from rdistill_helpers.data.ground_truth import check_ground_truth, read_ground_truth
 from rdistill_helpers.data.images import ENDINGS, crop_box, query_size, read_image, resize_longest
 from rdistill_helpers.data.paths import data_root, name_problem
-from rdistill_helpers.data.rooms import read_member, read_room, verify_archive
+from rdistill_helpers.data.rooms import read_member, read_room, rooms_archive
 from rdistill_helpers.errors import BadInput, DataMissing, shown
 
 EMBEDDED = ("rooms", "rooms-validation")
@@ -61,12 +61,11 @@ class Benchmark:
 
         Raises:
             DataMissing: the set, or one of its photographs, is not there.
-            BadInput: an unknown name, or damaged files.
+            BadInput: an unknown name, damaged files, or rooms of another edition.
         """
         folder = data_root(root)
         if name in EMBEDDED:
-            archive, file = folder / "rooms.zip", f"gnd_{name}.pkl"
-            verify_archive(archive)
+            archive, file = rooms_archive(root), f"gnd_{name}.pkl"
             truth = read_ground_truth(io.BytesIO(read_member(archive, file)), file)
             return cls(name, truth["qimlist"], truth["imlist"], truth["gnd"], partial(read_room, archive))
         if name in REVISITED:

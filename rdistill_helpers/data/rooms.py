@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from rdistill_helpers.data.folders import photographs
 from rdistill_helpers.data.images import letterboxed, read_image, to_tensor
 from rdistill_helpers.data.paths import data_root
-from rdistill_helpers.errors import BadInput, DataMissing
+from rdistill_helpers.errors import BadInput, DataMissing, shown
 
-EDITION = 1  # of the embedded rooms
+EDITION = 2  # of the embedded rooms, the only one that goes with this version
 RESTORE = "restore it with `git checkout -- data`"
 MAX_MEMBER_BYTES = 100_000_000  # of one file in an archive; a small one can unfold to far more
 
@@ -94,6 +94,30 @@ def read_member(archive: Path, member: str) -> bytes:
         raise BadInput(f"{archive} is not a readable archive ({error}): {RESTORE}.") from error
 
 
+def rooms_archive(root: str | Path | None = None) -> Path:
+    """The archive of the embedded rooms, whole and of the edition that goes with this version.
+
+    Args:
+        root: the data folder (see `data_root`).
+
+    Returns:
+        Its path.
+
+    Raises:
+        DataMissing: the archive or its checksum file is not there.
+        BadInput: the archive is damaged, or of another edition.
+    """
+    archive = data_root(root) / "rooms.zip"
+    verify_archive(archive)
+    try:
+        edition = read_member(archive, "edition.txt").decode(errors="replace").strip()
+    except DataMissing:  # the first edition did not say so
+        edition = "1"
+    if edition != str(EDITION):
+        raise BadInput(f"{archive} is edition {shown(edition)} of the rooms where {EDITION} is needed: {RESTORE}.")
+    return archive
+
+
 @dataclass(frozen=True)
 class TrainingImages:
     """Unlabelled training photographs; their labels are read only by `labels` and `draw`.
@@ -125,12 +149,11 @@ class TrainingImages:
 
         Raises:
             DataMissing: the archive is not there.
-            BadInput: another name, or a damaged archive.
+            BadInput: another name, or an archive that is damaged or of another edition.
         """
         if name != "rooms":
             raise BadInput(f"The training set {name!r} is not known: the embedded one is 'rooms', or give from_folder.")
-        archive = data_root(root) / "rooms.zip"
-        verify_archive(archive)
+        archive = rooms_archive(root)
         names = read_member(archive, "train.txt").decode(errors="replace").split()
         rooms = partial(_rooms_of, archive.with_name("rooms_train_labels.csv"), names)
         return cls(name, names, partial(read_room, archive), rooms)

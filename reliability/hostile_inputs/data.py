@@ -28,7 +28,7 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.data.folders import photographs as photographs_in
 from rdistill_helpers.data.images import read_image
-from rdistill_helpers.data.rooms import open_archive
+from rdistill_helpers.data.rooms import EDITION, open_archive
 from rdistill_helpers.fetch import transfer
 from rdistill_helpers.fetch.sources import File
 from rdistill_helpers.fetch.unpack import pick, unpack
@@ -171,6 +171,7 @@ def rooms() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train.txt", "one\n")
         archive.writestr("images/one.webp", picture("WEBP"))
+        archive.writestr("edition.txt", f"{EDITION}\n")
         archive.writestr("gnd_rooms.pkl", pickle.dumps({**GND, "imlist": ["one"] * 3, "qimlist": ["one"]}))
     return buffer.getvalue()
 
