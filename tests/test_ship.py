@@ -132,6 +132,14 @@ def test_the_command_exports_and_extract_takes_the_file(net, photographs, tmp_pa
     assert np.load("rows.npy").shape == (24, 512)
 
 
+@pytest.mark.slow
+def test_a_network_whose_graph_would_hold_for_one_size_alone_is_refused(tmp_path):
+    net = RetrievalNet("squeezenet1_1", pooling="rmac", weights=None)
+    with pytest.raises(BadInput, match="squeezenet1_1 with rmac pooling cannot be written as ONNX"):
+        export(net, tmp_path / "student.onnx", (48, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
 def graph(opset: int = 18, **told: str) -> bytes:
     """A whole ONNX file of a network that no student is."""
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("images", "descriptors")]

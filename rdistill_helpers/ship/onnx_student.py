@@ -47,7 +47,17 @@ class OnnxStudent(nn.Module):
         self.path = Path(path)
         if threads is not None and threads < 1:
             raise BadInput(f"{threads} threads describe nothing: give 1 or more, or None for as many as PyTorch uses.")
-        self._session = _session(self.path, threads or torch.get_num_threads())
+        if not self.path.is_file():
+            raise DataMissing(f"The network file {path} is not there: check the path.")
+        try:
+            # From its bytes: a file from anybody may name other files to read.
+            self._session = session_of(self.path.read_bytes(), threads or torch.get_num_threads())
+        except BadInput:  # the extra is missing
+            raise
+        except Exception as error:  # a damaged file, or one of a later opset, fails in any way
+            reason = " ".join(str(error).split())[:200]
+            advice = "get it again, or install a newer onnxruntime"
+            raise BadInput(f"onnxruntime cannot run {path} ({reason}): {advice}.") from error
         told = self._session.get_modelmeta().custom_metadata_map
         try:
             found = {name: kind(told[name]) for name, kind in TOLD.items()}
@@ -82,27 +92,31 @@ class OnnxStudent(nn.Module):
             L2-normalised descriptors [B, dim].
 
         Raises:
-            BadInput: images of another shape or type.
+            BadInput: images of another shape or type, or of a size that the network makes no descriptor of.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             got = f"{images.dtype} {list(images.shape)}"
             raise BadInput(f"A network takes float images [B, 3, H, W] in [0, 1], not {got}: divide uint8 by 255.")
         pixels = images.detach().float().cpu().contiguous().numpy()
-        return torch.from_numpy(self._session.run([self._output], {INPUT: pixels})[0])
+        try:
+            return torch.from_numpy(self._session.run([self._output], {INPUT: pixels})[0])
+        except Exception as error:  # of onnxruntime, which has no class for it
+            size, reason = " x ".join(map(str, images.shape[2:])), " ".join(str(error).split())[:200]
+            raise BadInput(f"{self.path} cannot describe images of {size} ({reason}): give larger ones.") from error
 
 
-def _session(path: Path, threads: int) -> Any:
-    """The graph of a file, ready to run."""
+def session_of(content: bytes, threads: int) -> Any:
+    """A graph, ready to run.
+
+    Args:
+        content: of an ONNX file.
+        threads: that run one batch.
+
+    Returns:
+        The session of onnxruntime, on the processor.
+    """
     onnxruntime = needed("onnxruntime")
-    if not path.is_file():
-        raise DataMissing(f"The network file {path} is not there: check the path.")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3  # errors: a warning of the library is no line of this package
-    try:
-        # From its bytes: a file from anybody may name other files to read.
-        return onnxruntime.InferenceSession(path.read_bytes(), settings, providers=["CPUExecutionProvider"])
-    except Exception as error:  # a damaged file, or one of a later opset, fails in any way
-        reason = " ".join(str(error).split())[:200]
-        advice = "get it again, or install a newer onnxruntime"
-        raise BadInput(f"onnxruntime {onnxruntime.__version__} cannot run {path} ({reason}): {advice}.") from error
+    settings.log_severity_level = 4  # what fails is raised; nothing of the library is to be printed as well
+    return onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])

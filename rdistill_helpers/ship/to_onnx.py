@@ -24,9 +24,10 @@ from rdistill_helpers.files import written_whole
 from rdistill_helpers.ship.digest import network_digest
 from rdistill_helpers.ship.extra import needed
 from rdistill_helpers.ship.int8 import LEAST_PHOTOGRAPHS, quantised
-from rdistill_helpers.ship.onnx_student import INPUT, OUTPUTS
+from rdistill_helpers.ship.onnx_student import INPUT, OUTPUTS, session_of
 
 OPSET = 18  # of ONNX: what onnxruntime understands since 1.14, in browsers as well
+SAME_DESCRIPTOR = 1e-4  # what numbers of a descriptor may differ by from PyTorch's
 SAME = "Conv2dSame"  # timm's: it pads by its input's size, as auto_pad=SAME_UPPER of ONNX does
 
 
@@ -141,6 +142,7 @@ class _Graph(nn.Module):
 def _graph(net: Any, projection: nn.Linear | None, size: tuple[int, int]) -> Any:
     """A float32 model of the onnx package."""
     graph = copy.deepcopy(_Graph(net, projection)).cpu().eval()
+    free = torch.export.Dim.DYNAMIC
     same = [name for name, module in graph.named_modules() if type(module).__name__ == SAME]
     for name in same:
         _pad_by_number(graph, name)
@@ -150,12 +152,10 @@ def _graph(net: Any, projection: nn.Linear | None, size: tuple[int, int]) -> Any
             program = torch.onnx.export(
                 graph, (torch.zeros(2, 3, *size),), dynamo=True, opset_version=OPSET, verbose=False,
                 input_names=[INPUT], output_names=OUTPUTS[: 1 if projection is None else 2],
-                dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+                dynamic_shapes=({0: free, 2: free, 3: free},),
             )  # fmt: skip
     except Exception as error:  # of what cannot be traced or written, the exporter raises a dozen kinds
-        reason = " ".join(str(error).split())[:200]
-        network = f"{net.backbone} with {net.pooling} pooling"
-        raise BadInput(f"{network} cannot be written as ONNX ({reason}): export another student.") from error
+        raise _not_written(net, " ".join(str(error).split())[:200]) from error
     assert program is not None
     model = program.model_proto
     for node in model.graph.node:
@@ -163,7 +163,28 @@ def _graph(net: Any, projection: nn.Linear | None, size: tuple[int, int]) -> Any
             kept = [part for part in node.attribute if part.name not in ("auto_pad", "pads")]
             del node.attribute[:]
             node.attribute.extend([*kept, needed("onnx").helper.make_attribute("auto_pad", "SAME_UPPER")])
+    _compare(net, model, size)
     return model
+
+
+@torch.no_grad()
+def _compare(net: Any, model: Any, size: tuple[int, int]) -> None:
+    """Refuse a graph that gives other descriptors than the network: tracing can take what hangs on a size for a constant."""
+    session = session_of(model.SerializeToString(), 1)
+    generator = torch.Generator().manual_seed(0)
+    for height, width in (size, size[::-1], (size[0] + 37, 3 * size[1] // 2)):
+        images = torch.rand(1, 3, height, width, generator=generator)
+        try:
+            found = torch.from_numpy(session.run([OUTPUTS[0]], {INPUT: images.numpy()})[0])
+        except Exception as error:  # of onnxruntime, which has no class for it
+            raise _not_written(net, "it holds for some sizes of photographs only") from error
+        difference = float((found - net(images.to(net.mean.device)).cpu()).abs().max())
+        if not difference <= SAME_DESCRIPTOR:
+            raise _not_written(net, f"its descriptors would differ by {difference:.2g}")
+
+
+def _not_written(net: Any, reason: str) -> BadInput:
+    return BadInput(f"{net.backbone} with {net.pooling} pooling cannot be written as ONNX ({reason}): export another.")
 
 
 def _pad_by_number(graph: nn.Module, name: str) -> None:
