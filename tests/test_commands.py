@@ -253,7 +253,8 @@ def test_a_student_is_trained_from_a_file_of_rows_and_goes_on(run):
     status, said = run("train", "photos", "rows", *settings, "--tensorboard", "curves")
     assert status == 0 and said.startswith("rows/student.safetensors: 2 steps")
     first = load_network("rows/student.safetensors").state_dict()
-    assert sorted(p.name for p in Path("rows").iterdir()) == ["checkpoint.pt", "history.json", "student.safetensors"]
+    written = ["checkpoint.pt", "history.json", "projection.safetensors", "student.safetensors"]
+    assert sorted(p.name for p in Path("rows").iterdir()) == written
     assert b"learning rate" in next(Path("curves").glob("events.out.tfevents.*")).read_bytes()
     Path("rows/student.safetensors").unlink()
     assert run("train", "photos", "rows", *settings)[1] == said

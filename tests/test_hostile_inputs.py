@@ -52,6 +52,7 @@ READERS = {
     "unfinished descriptor file", "array", "network (safetensors)", "checkpoint (published)", "checkpoint (training)",
     "ledger", "archive (tar.gz)", "archive (zip)", "history (JSON)", "scores (JSON)", "answers of a server",
     "folder of photographs", "keys of a served teacher (JSON)", "request to a served teacher", "answers of a served teacher",
+    "index of photographs",
 }  # fmt: skip
 SOUND = "photograph with damaged EXIF"
 ENTRY = {"bbx": [1.0, 2.0, 5.0, 6.0], "easy": [0], "hard": [], "junk": []}

@@ -429,14 +429,14 @@ def test_what_cannot_be_moved_is_refused_in_one_sentence(benchmark, ranking, mak
     assert str(caught.value).count(". ") == 0
 
 
-def test_a_change_makes_no_new_figure(monkeypatch):
+def test_a_change_makes_no_new_figure(monkeypatch, index):
     """Which would cost more than a hand at a slider waits for; benchmarks/widgets.py measures the changes."""
     moves = {
         "protocol_explorer": lambda widget, i: setattr(control(widget, "Query"), "value", i % 2),
         "loss_explorer": lambda widget, i: setattr(control(widget, "Direction"), "value", 20 * i),
         "map_explorer": lambda widget, i: setattr(control(widget, "Point"), "value", i % 12),
     }
-    widgets, made, first = all_widgets(), [], Figure.__init__
+    widgets, made, first = all_widgets(index), [], Figure.__init__
     monkeypatch.setattr(Figure, "__init__", lambda *args, **settings: made.append(args) or first(*args, **settings))
     for name, move in moves.items():
         shown = [view.value for view in pictures(widgets[name])]

@@ -37,7 +37,7 @@ def ledger() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         with BlackBoxTeacher(colours, 9, Path(folder) / "ledger", "colours") as teacher:
             teacher.query(photographs(3), progress=False)
-        return (Path(folder) / "ledger", "colours").read_bytes()
+        return (Path(folder) / "ledger").read_bytes()
 
 
 LEDGER_LIES = [
