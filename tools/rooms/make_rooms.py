@@ -182,7 +182,11 @@ def write_credits(path: Path, library, used: set[str]) -> None:
         "[CC BY 3.0](https://creativecommons.org/licenses/by/3.0/), [CC BY 3.0 US](https://creativecommons.org/licenses/by/3.0/us/).",
     ]
     for (licence, catalogue), creators in sorted(by_licence.items()):
-        lines += ["", f"### {licence}, catalogue {catalogue}: {sum(map(len, creators.values()))} models", ""]
+        lines += [
+            "",
+            f"### {licence}, catalogue {catalogue}: {sum(len(set(models)) for models in creators.values())} models",
+            "",
+        ]
         lines += [f"- {creator}: {', '.join(sorted(set(models)))}" for creator, models in sorted(creators.items())]
     lines += [
         "",
