@@ -6,6 +6,7 @@
 # make study: every figure that README, recipe and notebooks show, many hours; goes on where it was stopped
 # make performance: speed against the processor's limit and other libraries, ten minutes; writes docs/performance.md
 # make gpu: tests and benchmarks on a GPU, eight minutes at most, with the Python of .venv or with $(PYTHON) and nothing installed
+# make front: the pictures of README.md anew, after a network or the notebooks changed
 # make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
 # make demo: the search page, on which a student runs in the browser; STUDENT=path takes your own (needs npm)
 # make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit
@@ -20,7 +21,7 @@ BIN := .venv/bin
 READY := .venv/ready
 GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: course test check lab lint student student-check site slides demo badges hooks torture study performance gpu clean
+.PHONY: course test check lab lint student student-check site slides front demo badges hooks torture study performance gpu clean
 
 course: $(READY)
 	$(BIN)/python tools/run_course.py
@@ -72,6 +73,9 @@ site: $(READY)
 
 slides: $(READY)
 	$(BIN)/python tools/build_slides.py
+
+front: $(READY)
+	$(BIN)/python tools/front_pictures.py
 
 demo: $(READY)
 	$(BIN)/python tools/build_demo.py $(if $(STUDENT),--student $(STUDENT))

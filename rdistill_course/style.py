@@ -130,34 +130,46 @@ def show_figure(fig: "Figure", alt: str | None = None) -> None:
         fig: the figure.
         alt: the description; without it, the one that the figure's maker gave it (its label).
     """
-    import io
-
     import matplotlib.pyplot as plt
     from IPython.core.getipython import get_ipython
     from IPython.display import display
 
     alt = alt or str(fig.get_label()) or "figure"
+    # Closed, so that a notebook, which shows all open figures when a cell ends, does not show it a second time.
+    plt.close(fig)
     if get_ipython() is None:
-        plt.close(fig)
         print(f"<figure: {alt}>")
         return
+    kind, picture, about = drawn(fig)
+    display(
+        {f"image/{kind}": picture, "text/plain": f"<figure: {alt}>"},
+        raw=True,
+        metadata={f"image/{kind}": {"alt": alt} | about},
+    )
+
+
+def drawn(fig: "Figure") -> tuple[str, bytes, dict[str, Any]]:
+    """A figure as the file that is kept of it: a chart as PNG, one with photographs as JPEG.
+
+    Args:
+        fig: the figure.
+
+    Returns:
+        "png" or "jpeg"; the file; its width and height as shown, and of one with photographs their boxes in its pixels.
+    """
+    import io
+
     kind, dpi, settings = "png", PRINT_DPI, {}
     if any(ax.images for ax in fig.axes):
         kind, dpi, settings = "jpeg", PHOTO_DPI, {"quality": 85, "subsampling": 0, "optimize": True}
     picture = io.BytesIO()
     fig.savefig(picture, format=kind, dpi=dpi, pil_kwargs=settings)
-    # Closed, so that a notebook, which shows all open figures when a cell ends, does not show it a second time.
-    plt.close(fig)
     width, height = fig.get_size_inches() * SHOWN_DPI
-    about: dict[str, Any] = {"alt": alt, "width": round(width), "height": round(height)}
+    about: dict[str, Any] = {"width": round(width), "height": round(height)}
     if kind == "jpeg":
         size = round(fig.get_figwidth() * dpi), round(fig.get_figheight() * dpi)
         about["photographs"] = [_pixels(ax, size, dpi) for ax in fig.axes if ax.images]
-    display(
-        {f"image/{kind}": picture.getvalue(), "text/plain": f"<figure: {alt}>"},
-        raw=True,
-        metadata={f"image/{kind}": about},
-    )
+    return kind, picture.getvalue(), about
 
 
 def _pixels(ax: "Axes", size: tuple[int, int], dpi: int) -> list[int]:

@@ -3,7 +3,7 @@
     python -m study search                      every question, or the ones that are named
     python -m study run                         every method, on seeds that chose nothing
     python -m study run listwise --images 300 --seeds 0 1 --jobs 2
-    python -m study tables                      the tables of README.md and docs/recipe.md; --check only looks
+    python -m study tables                      the tables of README.md and docs; --check only looks
     python -m study ship                        train the student that ships, and write its files and its card
     python -m study summary                     how many runs there are, and what they say
 

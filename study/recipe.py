@@ -1,4 +1,4 @@
-"""Writes the tables of the study into README.md, docs/recipe.md and the model card of the teacher.
+"""Writes the tables of the study into README.md, docs/measurements.md, docs/recipe.md and the model card of the teacher.
 
 A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, and between <!-- data --> and <!-- /data --> the
 sentence that says of which photographs they are. What lies between marks is written here, the rest by hand.
@@ -16,11 +16,14 @@ from rdistill_helpers.files import written_whole
 from study import students, tables
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "recipe.md", ROOT / "data" / "models" / "MODEL_CARD.md")
+PAGES = tuple(
+    ROOT / name for name in ("README.md", "docs/measurements.md", "docs/recipe.md", "data/models/MODEL_CARD.md")
+)
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
-    "readme": tables.readme,
+    "front": tables.front,
+    "measurements": tables.measured,
     "teacher": tables.teacher,
     "default": tables.default,
     "targets": tables.targets,

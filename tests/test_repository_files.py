@@ -76,9 +76,35 @@ def test_binder_gets_the_environment_of_the_readme():
 
 def test_the_readme_explains_the_licence_of_code_text_and_data():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.search(r"## Licence and credits\n(.*?)\n## ", readme, re.DOTALL)[1]
+    section = re.search(r"## Licence and credits\n(.*?)(?:\n## |\Z)", readme, re.DOTALL)[1]
     for file in ("LICENSE", "LICENSE-text.md", "data/CREDITS.md", "data/README.md"):
         assert f"({file})" in section and (ROOT / file).is_file()
+
+
+def test_the_readme_is_a_front_door():
+    """Short, with a picture, and plain about what the photographs are."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    read = re.sub(r"<!--.*?-->|<[^>]*>|!?\[([^\]]*)\]\([^)]*\)", r" \1 ", readme, flags=re.DOTALL)
+    assert len(re.findall(r"\w[\w'.,-]*", read)) <= 700
+    assert "rendered rooms, 160 x 120" in readme
+    shown = re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^\]]*\]\(([^)]+)\)', readme)
+    pictures = {one or other for one, other in shown}
+    assert {"docs/pictures/front.jpg", "docs/pictures/front-dark.jpg"} < pictures
+    assert [name for name in pictures if not (ROOT / name).is_file()] == []
+
+
+def test_the_scores_on_the_front_are_those_of_the_cards():
+    """So the front is made anew, with `make front`, when a network is replaced."""
+    front = re.search(r"<!-- front -->(.*)<!-- /front -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+    cards = "".join(path.read_text("utf-8") for path in (ROOT / "data" / "models").glob("*.md"))
+    for name, on_card in (
+        ("untrained student", r"untrained student \| test"),
+        ("distilled student", "test, float32"),
+        ("teacher", r"teacher \| test"),
+    ):
+        own = re.search(rf"^\| {name} \| ([\d. |]+) \|$", front, re.MULTILINE)[1]
+        assert own in re.findall(rf"^\| {on_card}[^|]*\| ([\d. |]+) \|$", cards, re.MULTILINE), name
+        assert f"{name}: " in front and f"medium mAP {own.split(' | ')[1]} %" in front
 
 
 WORKFLOW = ".github/workflows/checks.yml"
@@ -89,11 +115,11 @@ def hosted_commands() -> list[str]:
     return [line for job in jobs for step in job["steps"] for line in step.get("run", "").splitlines()]
 
 
-def test_the_hosted_checks_run_the_commands_of_the_readme():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_hosted_checks_run_the_commands_of_readme_and_installation():
+    pages = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/install.md"))
     told = {
         line.split("  #")[0].strip()
-        for block in re.findall(r"```\w+\n(.*?)```", readme, re.DOTALL)
+        for block in re.findall(r"```\w+\n(.*?)```", pages, re.DOTALL)
         for line in block.splitlines()
     }
     prepares = re.compile(r"-m venv|-m pip install (torch|actionlint)")

@@ -1,4 +1,4 @@
-"""README and recipe are in step with the store of runs, and the tables of the study say what its runs say."""
+"""README, measurements and recipe are in step with the store of runs, and the tables of the study say what its runs say."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from study.search import COURSE, MANY, of_loss
 from study.settings import Settings, but
 
 ROOT = Path(__file__).resolve().parents[1]
-README, RECIPE = ROOT / "README.md", ROOT / "docs" / "recipe.md"
+README, MEASUREMENTS, RECIPE = (ROOT / name for name in ("README.md", "docs/measurements.md", "docs/recipe.md"))
 LIST = of_loss("listwise")
 PER_QUERY = [0.1 + 0.001 * k for k in range(20)]
 
@@ -70,7 +70,7 @@ def test_a_page_is_in_step_with_the_store(store, page):
 
 
 def test_pages_with_tables_say_in_one_sentence_of_which_photographs_they_are(store, monkeypatch):
-    for page in (README, RECIPE):
+    for page in (README, MEASUREMENTS, RECIPE):
         assert page.read_text(encoding="utf-8").count("<!-- data -->") == 1
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         page = notebook.read_text(encoding="utf-8")
@@ -102,8 +102,8 @@ def test_the_recipe_says_which_runs_an_earlier_loop_made(store):
     )
 
 
-def test_the_differences_in_the_text_of_readme_are_those_of_the_store(store):
-    text = " ".join(README.read_text(encoding="utf-8").split())
+def test_the_differences_in_the_text_of_the_measurements_are_those_of_the_store(store):
+    text = " ".join(MEASUREMENTS.read_text(encoding="utf-8").split())
     signless = [
         gain.lstrip("-").split(" (")[0] for gain in lines(tables.against_labels(store)[["difference in points (95 %)"]])
     ]
@@ -279,7 +279,7 @@ def test_scores_are_means_with_the_spread_of_the_seeds():
         "untrained student | 0 | 50.0 | 18.0 | 10.0 | 1",
         "listwise | 300 | 50.0 ± 0.0 | 25.0 ± 7.1 | 10.0 ± 0.0 | 2",
     ]
-    assert tables.readme(frame(*rows))["medium"].tolist() == ["43.0", "18.0", "25.0 ± 7.1"]
+    assert tables.measured(frame(*rows))["medium"].tolist() == ["43.0", "18.0", "25.0 ± 7.1"]
 
 
 def test_a_claim_is_compared_with_the_better_of_two_baselines():

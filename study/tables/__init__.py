@@ -1,10 +1,10 @@
-"""The tables of the study as data frames, printed alike in README, recipe and notebooks.
+"""The tables of the study as data frames, printed alike in README, docs and notebooks.
 
 Every table takes the runs of the store, see `runs.read`. Figures are medium mAP, in percent or in points, with intervals of
 95 % over seeds and queries; where the precision of queries was not kept, a * says that the interval speaks of seeds alone.
 """
 
-from study.tables.gains import against_labels, assisted, claims, mixtures, over_sizes, regression, targets
+from study.tables.gains import against_labels, assisted, claims, front, mixtures, over_sizes, regression, targets
 from study.tables.scores import (
     by_size,
     course,
@@ -12,10 +12,10 @@ from study.tables.scores import (
     default,
     larger,
     levels,
+    measured,
     percent,
     plain,
     protocols,
-    readme,
     scores,
     teacher,
 )
@@ -50,9 +50,11 @@ __all__ = [
     "curves",
     "default",
     "dimensions",
+    "front",
     "larger",
     "levels",
     "lists",
+    "measured",
     "mixtures",
     "of_conditions",
     "of_maps",
@@ -64,7 +66,6 @@ __all__ = [
     "percent",
     "plain",
     "protocols",
-    "readme",
     "regression",
     "scores",
     "targets",

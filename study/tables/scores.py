@@ -138,8 +138,8 @@ def course(runs: pandas.DataFrame) -> pandas.DataFrame:
     return found.assign(method=found["method"].map(lambda name: METHODS[name].label))
 
 
-def readme(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of README.md: the student of the course, in the words of a first reader.
+def measured(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of docs/measurements.md: the student of the course, in the words of a first reader.
 
     Args:
         runs: of the store.
