@@ -11,6 +11,7 @@ from rdistill_course.diagrams import (
 )
 from rdistill_course.doctor import doctor
 from rdistill_course.pictures import filmstrip, protocol_examples, query_by_query, scores_plot
+from rdistill_course.progress import course_progress
 from rdistill_course.shipping import found_figure, rounding_figure
 from rdistill_course.toy import toy_figure
 from rdistill_course.widgets import (
@@ -19,12 +20,14 @@ from rdistill_course.widgets import (
     map_explorer,
     nearest_to_mixtures,
     protocol_explorer,
+    quiz,
     search_page,
 )
 
 __all__ = [
     "check",
     "course_map",
+    "course_progress",
     "doctor",
     "filmstrip",
     "format_scores",
@@ -40,6 +43,7 @@ __all__ = [
     "protocol_examples",
     "protocol_explorer",
     "query_by_query",
+    "quiz",
     "read_scores",
     "rounding_figure",
     "score_row",

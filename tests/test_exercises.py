@@ -9,9 +9,10 @@ from exercise_cells import PATHS, grade_ids, is_check, is_solution, names_of
 from exercise_cells import solution as own_answer
 
 from rdistill_course import check
+from rdistill_course.checks.steps import EXERCISES
+from rdistill_course.quizzes import parsed, quiz_of
 
 WITHOUT_EXERCISES = {"00_start_here"}
-QUESTIONS = 5
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -121,39 +122,31 @@ def test_no_cell_is_graded_by_hand(path):
     assert all(is_solution(cell) != is_check(cell) for cell in cells(path) if "nbgrader" in cell.metadata)
 
 
-def questions(path):
-    (quiz,) = [cell for cell in cells(path) if "quiz" in cell.metadata.get("rdistill", {})]
-    assert quiz.source.startswith("## Quiz\n")
-    return re.split(r"^(?=\*\*\d+\.\*\*)", quiz.source, flags=re.MULTILINE)[1:]
+@each_notebook
+def test_it_asks_the_quiz_of_its_number(path):
+    """Either as text with folded answers, or by quiz(number) in the next cell; the questions stand in one place."""
+    number, page = int(path.name[:2]), cells(path)
+    (place,) = [place for place, cell in enumerate(page) if "quiz" in cell.metadata.get("rdistill", {})]
+    assert page[place].source.startswith("## Quiz\n")
+    assert page[0].source.startswith(f"# {number}. {quiz_of(number).title}\n")
+    if "<details>" in page[place].source:
+        unfolded = re.sub(r"<details><summary>Answer</summary>\n\n|\n</details>", "", page[place].source)
+        assert parsed(unfolded).questions == quiz_of(number).questions
+    else:
+        assert page[place + 1].source.strip() == f"quiz({number})"
 
 
 @each_notebook
-def test_its_quiz_has_five_questions_with_three_or_four_options(path):
-    asked = questions(path)
-    assert [re.match(r"\*\*(\d+)\.", one).group(1) for one in asked] == [str(k + 1) for k in range(QUESTIONS)]
-    for one in asked:
-        options = re.findall(r"^- \*\*([A-D])\.\*\* \S", one.split("<details>")[0], re.MULTILINE)
-        assert options in (list("ABC"), list("ABCD"))
+def test_each_exercise_has_hints_that_lead_to_its_idea_and_no_code(path):
+    for task, solution, checked in triples(path):
+        own = EXERCISES[task.metadata["rdistill"]["exercise"]]
+        assert own.check == checked.metadata["rdistill"]["check"]
+        assert len(own.hints) == 3
+        assert all(8 <= len(hint.split()) <= 60 for hint in own.hints)
+        lines = [line.strip() for line in body_of(solution).splitlines() if len(line.strip()) > 12]
+        assert not any(line in hint for line in lines for hint in own.hints)
 
 
-@each_notebook
-def test_a_folded_answer_says_of_each_option_why(path):
-    for one in questions(path):
-        options = set(re.findall(r"^- \*\*([A-D])\.\*\*", one.split("<details>")[0], re.MULTILINE))
-        folded = re.fullmatch(
-            r"\n<details><summary>Answer</summary>\n\n\*\*([A-D])\.\*\* (.+?)\n\n((?:- .*\n(?:  .*\n)*)+)\n</details>\s*",
-            one[one.index("\n<details>") :],
-            re.DOTALL,
-        )
-        assert folded, f"an answer does not have the usual shape: {one[:60]}"
-        right, why, wrong = folded.groups()
-        assert len(why.split()) >= 5
-        reasons = re.findall(r"^- \*\*([A-D])\*\* is wrong: (.+(?:\n  .+)*)", wrong, re.MULTILINE)
-        assert sorted(letter for letter, _ in reasons) == sorted(options - {right})
-        assert all(len(reason.split()) >= 4 for _, reason in reasons)
-
-
-def test_the_right_option_has_no_usual_place():
-    right = [re.search(r"</summary>\s+\*\*([A-D])", one).group(1) for path in PATHS for one in questions(path)]
-    assert all(right.count(letter) < len(right) * 0.6 for letter in "ABCD")
-    assert {"A", "B", "C"} <= set(right)
+def test_no_hint_belongs_to_an_exercise_that_is_gone():
+    there = {task.metadata["rdistill"]["exercise"] for path in PATHS for task, _, _ in triples(path)}
+    assert set(EXERCISES) == there

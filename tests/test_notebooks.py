@@ -103,13 +103,6 @@ def test_it_names_three_to_five_objectives(path):
 
 
 @each_notebook
-def test_its_quiz_folds_every_answer(path):
-    quiz = re.split(r"\n#+ Quiz\b", text_of(path), flags=re.IGNORECASE)[1].split("\n## ")[0]
-    assert quiz.count("<details>") >= 3
-    assert quiz.count("<details>") == quiz.count("</details>") == quiz.count("<summary>")
-
-
-@each_notebook
 def test_its_figures_have_alt_text(path):
     without = [
         number

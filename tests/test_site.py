@@ -12,10 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import torch
 from PIL import Image
 
 import rdistill_course
 import rdistill_helpers
+from rdistill_course.quizzes import as_html, quiz_of
 from rdistill_helpers import losses, plots
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -335,7 +337,15 @@ def test_what_scrolls_inside_a_page_is_reached_by_the_keyboard(site, browser):
 
 
 @pytest.mark.parametrize(
-    "name", ["index", "docs/instructor", "reference/distil", *(f"notebooks/{path.stem}" for path in NOTEBOOKS)]
+    "name",
+    [
+        "index",
+        "docs/instructor",
+        "docs/glossary",
+        "docs/cheat-sheet",
+        "reference/distil",
+        *(f"notebooks/{path.stem}" for path in NOTEBOOKS),
+    ],
 )
 def test_axe_finds_nothing_serious(site, window, name):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -350,7 +360,103 @@ def test_axe_finds_nothing_serious(site, window, name):
     assert grave == []
 
 
+# --- Quizzes, things to play with, glossary
+
+
+def page_in(browser_window, site, name):
+    browser_window.goto((site / f"{name}.html").as_uri())
+    return browser_window
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_quiz_of_a_notebook_stands_on_its_page(pages, path):
+    page = page_of(pages, f"notebooks/{path.stem}.html").path.read_text(encoding="utf-8")
+    number = int(path.name[:2])
+    assert as_html(number, quiz_of(number)) in page
+
+
+def test_a_quiz_answers_back_keeps_the_score_and_begins_anew(site, window):
+    page = page_in(window, site, f"notebooks/{NOTEBOOKS[1].stem}")
+    first, second = quiz_of(1).questions[:2]
+    wrong = next(letter for letter in first.options if letter != first.right)
+    field = page.locator(".quiz fieldset").first
+    field.locator(f"input[value={wrong}]").check()
+    assert first.reasons[wrong] in page.locator(".quiz-reply").first.inner_text()
+    field.locator(f"input[value={first.right}]").check()
+    assert "is right" in page.locator(".quiz-reply").first.inner_text()
+    page.locator(".quiz fieldset").nth(1).locator(f"input[value={second.right}]").check()
+    assert page.locator(".quiz-score").inner_text() == "2 of 5 questions answered, 1 right at once."
+    page.reload()
+    assert page.locator(".quiz-score").inner_text() == "2 of 5 questions answered, 1 right at once."
+    page.get_by_role("button", name="Start again").last.click()
+    assert page.locator(".quiz-score").inner_text() == "0 of 5 questions answered, 0 right at once."
+    assert page.locator(".quiz input:checked").count() == 0
+
+
+def test_the_losses_of_the_circle_are_those_of_the_package(site, window):
+    page = page_in(window, site, f"notebooks/{NOTEBOOKS[3].stem}")
+    generator = torch.Generator().manual_seed(0)
+    own, wanted = (6.28 * torch.rand(24, generator=generator, dtype=torch.float64) for _ in range(2))
+    points = [torch.stack([angle.cos(), angle.sin()], dim=1) for angle in (own, wanted)]
+    settings = {"temperature": 0.04}
+    for name, loss in (
+        ("listwise", losses.listwise(*points, **settings)),
+        ("similarity", losses.similarity(*points)),
+        ("RKD, distance", losses.rkd_distance(*points)),
+    ):
+        given = page.evaluate(f"([a, b]) => LOSSES['{name}'](a, b, 0.04)", [own.tolist(), wanted.tolist()])
+        assert given == pytest.approx(float(loss), rel=1e-6), name
+
+
+def test_the_circle_goes_downhill_and_starts_again(site, window):
+    page = page_in(window, site, f"notebooks/{NOTEBOOKS[3].stem}")
+    play = page.locator(".play[data-play=losses]")
+    status = play.get_by_role("status")
+    value = lambda: float(re.search(r": ([\d.e-]+)\. Point", status.inner_text())[1])  # noqa: E731
+    start = value()
+    for _ in range(3):
+        play.get_by_role("button", name="10 steps downhill").click()
+    assert value() < 0.7 * start
+    play.get_by_role("button", name="Start again").click()
+    assert value() == start
+    play.get_by_label("Its direction in degrees").focus()
+    page.keyboard.press("End")
+    assert value() != start
+    play.get_by_label("similarity").check()
+    assert play.get_by_label("Temperature").is_disabled()
+
+
+def test_first_uses_of_words_lead_to_the_glossary(pages, load_script):
+    words = load_script("tools/build_site.py").glossary()
+    assert set(words.values()) <= page_of(pages, "docs/glossary.html").anchors
+    linked = set()
+    for path in NOTEBOOKS:
+        own = [link for link in page_of(pages, f"notebooks/{path.stem}.html").links if "glossary.html#" in link]
+        assert own and len(own) == len(set(own)), path.name
+        linked |= {link.split("#")[1] for link in own}
+    assert set(words.values()) - linked == set()
+
+
 # --- Pieces of the builder
+
+
+def test_only_prose_is_linked_to_the_glossary(load_script):
+    script = load_script("tools/build_site.py")
+    words = {"Mask": "mask", "Joint space": "joint-space"}
+    text = (
+        "# A mask\n`mask` $mask$ [mask](x.md) unmasked\n\n| mask |\n\nTwo masks, one joint\nspace, joint space, masks."
+    )
+    linked = script.with_glossary(text, words)
+    assert "Two [masks](../docs/glossary.md#mask), one" in linked
+    assert "[joint space](../docs/glossary.md#joint-space), masks." in linked
+    assert linked.count("glossary") == 2 and words == {}
+
+
+def test_a_picture_for_light_and_dark_becomes_two(load_script):
+    source = '<source media="(prefers-color-scheme: dark)" srcset="d.jpg">'
+    text = f'<picture>\n{source}\n<img src="l.jpg" alt="A &amp; B">\n</picture>'
+    page = load_script("tools/build_site.py").page_of_markdown(text)
+    assert "only-light\n![A & B](l.jpg)" in page and "only-dark\n![A & B](d.jpg)" in page and "<picture" not in page
 
 
 def test_formulas_in_a_text_are_drawn_and_code_and_prices_are_not(load_script):

@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from rdistill_course.quizzes import quiz_of
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MISSING = [name for name in ("ziamath", "sphinx_revealjs") if importlib.util.find_spec(name) is None]
@@ -130,6 +132,13 @@ def test_solutions_and_checks_stay_out_and_the_task_is_a_slide(slides):
     solution = new_code_cell("def f(): return 42", metadata={"nbgrader": {"solution": True}})
     check = new_code_cell("check.f(f)", metadata={"nbgrader": {"grade": True}}, outputs=[PICTURE])
     assert kinds(slides, task, solution, check) == [("slide", task.source)]
+
+
+def test_a_quiz_that_takes_input_has_the_same_slides(slides):
+    cells = kinds(slides, new_markdown_cell("## Quiz"), new_code_cell("quiz(0)", outputs=[PICTURE]))
+    first = quiz_of(0).questions[0]
+    assert [kind for kind, _ in cells] == ["slide", "fragment", *["subslide", "fragment"] * 4]
+    assert first.text in cells[0][1] and first.reasons[first.right] in cells[1][1]
 
 
 def test_each_question_of_the_quiz_hides_its_answer_behind_a_key(slides):

@@ -7,6 +7,7 @@ anything and work from a disk. Needs the extra `site`: python -m pip install --e
 import argparse
 import base64
 import copy
+import html
 import io
 import re
 import shutil
@@ -20,8 +21,22 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rdistill_course.quizzes import ABOUT as ABOUT_QUIZ  # noqa: E402
+from rdistill_course.quizzes import as_html, quiz_of  # noqa: E402
+
 CONF = ROOT / "tools" / "site"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURE = re.compile(
+    r'<picture>\s*<source media="[^"]*dark[^"]*" srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]*)">\s*</picture>'
+)
+# Widgets that play.js has for pages without a kernel, by how the sentence about them begins.
+PLAYS = {"Choose a loss": "losses"}
+NOT_PROSE = re.compile(
+    r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<[^>]+>|^#.*?$|^\|.*?$)",
+    re.DOTALL | re.MULTILINE,
+)
 PAGE = 20  # the grey of dark pages
 # Pages beside the notebooks and docs/*.md; the others are offered as files where a page links to them.
 ABOUT = ["CONTRIBUTING.md", "LICENSE-text.md", "data/README.md", "data/CREDITS.md", "data/models/MODEL_CARD.md"]
@@ -70,11 +85,16 @@ REFERENCE = {
 
 
 def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook as a page: widgets stand still, photographs lie on white and on dark, solutions are folded, answers read."""
+    """The notebook as a page: widgets play or stand still, photographs lie on white and on dark, solutions are folded."""
     notebook.metadata.pop("widgets", None)
+    words = glossary()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_open_details(cell.source)
+            if "quiz" in cell.metadata.get("rdistill", {}) and "<details>" in cell.source:
+                number = int(re.match(r"# (\d+)\. ", notebook.cells[0].source)[1])
+                cell.source = f"## Quiz\n\n{ABOUT_QUIZ}\n\n{as_html(number, quiz_of(number))}"
+            else:
+                cell.source = with_open_details(with_glossary(cell.source, words))
             continue
         if cell.cell_type != "code":
             continue
@@ -85,9 +105,38 @@ def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def glossary() -> dict[str, str]:
+    """The words of docs/glossary.md, by word the anchor of its heading."""
+    named = re.findall(r"^### (.+)$", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return {word: re.sub(r"[^\w\- ]", "", word.lower()).replace(" ", "-") for word in named}
+
+
+def with_glossary(markdown: str, words: dict[str, str]) -> str:
+    """The text with links to the glossary at the first uses of these words; words that were found leave the dict.
+
+    Headings, tables, code, formulas, HTML and other links stay as they are.
+    """
+    for word, anchor in list(words.items()):
+        found = re.compile(rf"(?<![\w/-]){re.escape(word)}s?(?![\w/-])", re.IGNORECASE)
+        parts = NOT_PROSE.split(markdown)
+        for at in range(0, len(parts), 2):
+            if use := found.search(parts[at]):
+                link = f"[{use[0]}](../docs/glossary.md#{anchor})"
+                parts[at] = parts[at][: use.start()] + link + parts[at][use.end() :]
+                del words[word]
+                break
+        markdown = "".join(parts)
+    return markdown
+
+
 def outputs_of_page(output: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """An output as a page shows it; figures with photographs twice, for light pages and for dark ones."""
-    output.get("data", {}).pop(WIDGET, None)
+    data = output.get("data", {})
+    if data.pop(WIDGET, None) is not None:
+        does = data["text/plain"].removeprefix("<widget: ")
+        for begins, play in PLAYS.items():
+            if does.startswith(begins):
+                data["text/html"] = f'<div class="play" data-play="{play}">\n{data["text/html"]}\n</div>'
     about = output.get("metadata", {}).get("image/jpeg", {})
     if "photographs" not in about:
         return [output]
@@ -117,8 +166,16 @@ def with_open_details(markdown: str) -> str:
 
 
 def page_of_markdown(text: str) -> str:
-    """A page of the repository as a page of the site, where the README is the index."""
+    """A page of the repository as a page of the site, where the README is the index and readers choose light or dark."""
+    text = PICTURE.sub(_for_both, text)
     return re.sub(r"\]\(((?:\.\./)*)README\.md([#)])", r"](\1index.md\2", text) if "README.md" in text else text
+
+
+def _for_both(found: re.Match) -> str:
+    """A picture that comes light and dark, each in a frame that the theme hides where it does not fit."""
+    dark, light, alt = found.groups()
+    framed = "```{container} figure wide only-%s\n![%s](%s)\n```\n"
+    return "\n".join(framed % (scheme, html.unescape(alt), one) for scheme, one in (("light", light), ("dark", dark)))
 
 
 def contents(caption: str, pages: list[str]) -> str:

@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT / "tools" / "site"))
 
 from formulas import formulas_in  # noqa: E402
 
+from rdistill_course.quizzes import as_markdown, quiz_of  # noqa: E402
+
 LINES = 14  # longer code is for the notebook, but for what is written by hand, which comes in parts
 PART = 20  # lines of code on a slide
 ROWS = 12  # of a table on a slide
@@ -48,6 +50,8 @@ def slides_of(notebook: NotebookNode) -> NotebookNode:
         chosen = cell.metadata.get("slideshow", {}).get("slide_type")
         if chosen:
             cells.append(copy.deepcopy(cell))
+        elif asked := re.fullmatch(r"quiz\((\d+)\)", cell.source.strip()):
+            cells += _quiz_slides(as_markdown(quiz_of(int(asked[1]))))
         elif cell.cell_type == "code":
             cells += _code_slides(cell, section)
         elif cell.cell_type == "markdown":

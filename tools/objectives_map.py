@@ -13,6 +13,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from rdistill_course import check
+from rdistill_course.quizzes import all_quizzes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "objectives.md"
@@ -141,6 +142,7 @@ def gaps(notebook: NotebookNode, number: int) -> list[str]:
             found.append(f"objective {objective} has neither exercise nor quiz question")
     found += _gaps_of_exercises(notebook, number, exercises)
     shown = [question for cell in notebook.cells if "quiz" in marks(cell) for question in QUESTION.findall(cell.source)]
+    shown = shown or [str(question.number) for question in all_quizzes()[number].questions]
     if list(quiz) != shown or not quiz:
         found.append(f"the quiz shows the questions {shown}, and its metadata has {list(quiz)}")
     return found
@@ -182,7 +184,7 @@ def _gaps_of_exercises(notebook: NotebookNode, number: int, exercises: list[Exer
 def unused_checks(notebooks: list[NotebookNode]) -> list[str]:
     """Checks of the package that no exercise uses."""
     used = {one.check for notebook in notebooks for one in exercises_of(notebook)}
-    return sorted(set(check.__all__) - {"Hint"} - used)
+    return sorted(set(check.__all__) - {"Hint", "hint"} - used)
 
 
 def page(paths: list[Path]) -> str:

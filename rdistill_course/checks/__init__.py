@@ -1,4 +1,4 @@
-"""Checks of the exercises, one function for each: prints [OK], or raises a `Hint` about the particular mistake."""
+"""Checks of the exercises, one function for each: prints [OK], or raises a `Hint` about the mistake; `hint` helps on."""
 
 from rdistill_course.checks.embeddings import (
     gem_per_channel,
@@ -17,6 +17,7 @@ from rdistill_course.checks.scoring import (
     weighted_expansion,
 )
 from rdistill_course.checks.shipping import agreement, asymmetric_search, quantised_layer
+from rdistill_course.checks.steps import hint
 from rdistill_course.checks.training import batch, layer_cost, training_step, verdict
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "cut_average_precision",
     "gem_per_channel",
     "gradient",
+    "hint",
     "layer_cost",
     "listwise",
     "mean_precision",

@@ -10,8 +10,18 @@ from torch.overrides import TorchFunctionMode
 
 from rdistill_course.checks.hints import Hint, alike, ask, numbers, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, parts, rephrased, tell
+from rdistill_course.checks.steps import exercise
 
 
+@exercise(
+    "1.1",
+    "Start from the GeM of section 2, which has one exponent for all channels. Which line has to know that there "
+    "are C of them?",
+    "Features are [B, C, H, W]. An exponent of shape [C, 1, 1] goes with the channels; the root comes after the "
+    "mean, where the shape is [B, C].",
+    "Clamp to a small positive number, raise channel c to the power p[c], take the mean over all places, take the"
+    " p[c]-th root, and divide each row by its length.",
+)
 def gem_per_channel(answer: Answer) -> None:
     """Exercise 1.1: GeM with one exponent for each channel.
 
@@ -92,6 +102,14 @@ class _Service:
         return self.rows(asked)
 
 
+@exercise(
+    "1.2",
+    "Make a key of each photograph first: something that is equal for equal pixels, such as their bytes.",
+    "Walk through the photographs in order and collect those that are new, each once, for as long as answers in "
+    "the ledger and new ones together stay within the budget.",
+    "Send the collected photographs in one call, write their answers into `paid`, and then answer every position "
+    "whose key is in `paid`. Ask nothing where nothing is new.",
+)
 def what_fits(answer: Answer) -> None:
     """Exercise 1.2: a ledger that pays for each photograph once and keeps the budget.
 
@@ -182,6 +200,14 @@ class _LargestResult(TorchFunctionMode):
         return result
 
 
+@exercise(
+    "1.3",
+    "What must you remember of the blocks that you have left behind? The best k so far, and where they stand.",
+    "Positions inside a block count from its start: add the start. Join the best so far with the block along dim "
+    "1 and take topk again; `gather` keeps positions in step.",
+    "Begin with two empty tensors [Q, 0]. For each block: join its similarities and positions to the kept ones, "
+    "take the topk of min(k, number of columns), and keep these.",
+)
 def search_in_blocks(answer: Answer) -> None:
     """Exercise 1.3: the best k of a database that is multiplied block by block.
 
@@ -239,6 +265,14 @@ def search_in_blocks(answer: Answer) -> None:
     passed("The best k are found block by block, exactly as in one go.")
 
 
+@exercise(
+    "1.4",
+    "Three sets decide: what is right under the medium protocol, what is junk, and what the student has among its"
+    " first k.",
+    "Junk leaves a list before the list is cut to k; a junk photograph must not take a place.",
+    "Take junk out of both lists, cut both to k, and walk along the teacher's list: keep what is easy or hard and"
+    " is not in the student's cut list.",
+)
 def only_the_teacher_finds(answer: Answer) -> None:
     """Exercise 1.4: the right photographs that the teacher alone finds among its first k.
 

@@ -9,10 +9,19 @@ from torch import Tensor
 
 from rdistill_course.checks.hints import Hint, alike, ask, numbers, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, tell
+from rdistill_course.checks.steps import exercise
 
 DRAWS = 10_000
 
 
+@exercise(
+    "6.1",
+    "Find the first point that is at the level or above. What if it is the very first, and what if there is none?",
+    "The axis is logarithmic: between two points go along a straight line in the logarithm of the number of "
+    "photographs.",
+    "Share of the way: (level - mean before) / (mean there - mean before). Take that share of the way between the"
+    " two logarithms, and go back with exp.",
+)
 def photographs_needed(answer: Answer) -> None:
     """Exercise 6.1: the number of photographs at which a curve reaches a level.
 
@@ -72,6 +81,14 @@ def _number(value: Any) -> Tensor:
     return torch.tensor(found)
 
 
+@exercise(
+    "6.2",
+    "Take the difference first, so that both methods get the same draws.",
+    "For each draw: S seeds and Q queries with replacement, and the mean of the differences at these rows and "
+    "columns. Seeds and queries are drawn anew each time, the seeds first.",
+    "The mean is that of all differences. The interval is the 2.5 % and the 97.5 % quantile of the means of the "
+    "draws, not the mean plus or minus something.",
+)
 def paired_interval(answer: Answer) -> None:
     """Exercise 6.2: a paired bootstrap over seeds and queries.
 
@@ -200,6 +217,16 @@ def _three(value: Any) -> Tensor:
     return tensor(value, (3,), "the answer (mean, low, high)")
 
 
+@exercise(
+    "6.3",
+    "For each photograph ask how similar it is to the nearest photograph that is paid for. Which one do you pay "
+    "for next?",
+    "The next one is the photograph whose similarity to its nearest paid one is smallest. Then it counts as paid,"
+    " and may be the nearest one of others.",
+    "Keep one number for each photograph, the largest similarity to a paid one. Take the smallest, update by the "
+    "maximum with the similarities to the new one, and set what is paid to infinity, so that copies are never "
+    "taken twice.",
+)
 def choose_more(answer: Answer) -> None:
     """Exercise 6.3: further photographs beside those that are paid for.
 

@@ -13,11 +13,14 @@ from rdistill_helpers.errors import shown
 
 
 class Hint(AssertionError):
-    """What is not right yet about an answer, and where to look. A notebook shows it as one line, without a traceback."""
+    """What is not right yet about an answer, and where to look. A notebook shows it without a traceback."""
+
+    exercise: str | None = None  # its number, where the check of one raised it
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in place of a traceback."""
-        return [f"[NOT YET] {self}"]
+        more = [f'More help: check.hint("{self.exercise}")'] if self.exercise else []
+        return [f"[NOT YET] {self}", *more]
 
 
 def passed(message: str) -> None:

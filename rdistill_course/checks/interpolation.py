@@ -6,9 +6,17 @@ from torch import Tensor
 
 from rdistill_course.checks.hints import Hint, alike, ask, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, parts, tell
+from rdistill_course.checks.steps import exercise
 from rdistill_helpers.distil.interpolate import mix
 
 
+@exercise(
+    "2.1",
+    "Write the mixture as (λa + (1-λ)b) divided by its length, and multiply with x. What is the numerator?",
+    "The numerator is λ·ax + (1-λ)·bx. The length is the root of a square that you can multiply out with a·a = "
+    "b·b = 1.",
+    "Divide λ·ax + (1-λ)·bx by the root of λ² + (1-λ)² + 2λ(1-λ)·ab.",
+)
 def similarity_to_mixture(answer: Answer) -> None:
     """Exercise 2.1: the similarity of a photograph with a mixture, computed without any descriptor.
 
@@ -46,6 +54,13 @@ def similarity_to_mixture(answer: Answer) -> None:
     passed("Your formula gives the similarities of real mixtures, without a descriptor.")
 
 
+@exercise(
+    "2.2",
+    "Write a function for one space, and call it twice with the same triples and weights.",
+    "`rows[triples]` is [K, 3, D]. For a weighted sum over the three parts the weights need one more axis: [K, 3, 1].",
+    "Multiply the parts with their weights, add up over the three, bring each row to length 1; do this with the "
+    "teacher's rows and with the student's.",
+)
 def three_parts(answer: Answer) -> None:
     """Exercise 2.2: mixtures of three photographs, made in two spaces.
 
@@ -123,6 +138,14 @@ def _check_mixtures(given: Tensor, rows: Tensor, triples: Tensor, weights: Tenso
     })  # fmt: skip
 
 
+@exercise(
+    "2.3",
+    "Which photographs have a part in a row? Turn the table of shares into yes and no first, so that a small "
+    "share counts as much as a large one.",
+    "Written as 0 and 1, the dot product of two rows counts the photographs that they have in common.",
+    "Take the table of shares above 0 as numbers, multiply it with its own transpose, and allow the pairs whose "
+    "count is 0. The diagonal is left out by itself.",
+)
 def comparable(answer: Answer) -> None:
     """Exercise 2.3: the mask of what a loss may compare, for mixtures of any number of parts.
 
@@ -167,6 +190,14 @@ def comparable(answer: Answer) -> None:
     passed("Only rows without a photograph in common may be compared.")
 
 
+@exercise(
+    "2.4",
+    "How many mixtures are made in the whole training? How many of them does the teacher see in each course?",
+    "Mixed descriptors: the teacher sees the photographs only. Mixed photographs: it sees the photographs and "
+    "every mixture.",
+    "Mixtures are steps times mixtures for each step. First course: queries for the photographs, seconds for them"
+    " and for mixing. Second: queries for photographs and mixtures, seconds for all queries.",
+)
 def bill(answer: Answer) -> None:
     """Exercise 2.4: what mixing costs, for descriptors and for photographs.
 

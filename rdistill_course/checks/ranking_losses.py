@@ -10,10 +10,19 @@ from torch import Tensor
 
 from rdistill_course.checks.hints import ask, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, parts, tell
+from rdistill_course.checks.steps import exercise
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.interpolate import mix
 
 
+@exercise(
+    "3.1",
+    'Take the loss of section 1 and put `counted` in the place of "all others". Which queries can have no softmax?',
+    "Leave out queries without a list before the softmax. What is not counted gets -inf before it, so that it "
+    "takes no chance; but -inf minus -inf is nan.",
+    "For each query left: log-softmax of both tables divided by the temperature over what is counted; add up p "
+    "(log p - log q) over the counted places only, and divide by the number of queries left.",
+)
 def listwise(answer: Answer) -> None:
     """Exercise 3.1: the listwise loss of queries against a database, with a mask of what counts.
 
@@ -141,6 +150,15 @@ _BARGAINS: dict[str, Any] = {
 }
 
 
+@exercise(
+    "3.2",
+    "Rotation and dimension keep every dot product within the student's space, so they keep whatever is computed "
+    "from dot products.",
+    "A scale changes lengths of differences and similarities. A constant added to all similarities goes away "
+    "where a mean is subtracted. A correlation also divides by the spread.",
+    "For the second question ask where a loss looks: a low temperature and short lists look at the nearest points"
+    " only; a high temperature and the similarity loss weigh all pairs, and most pairs are far apart.",
+)
 def predictions(answer: Answer) -> None:
     """Exercise 3.2: predictions of what losses notice and of what they give up, compared with both computed.
 
@@ -227,6 +245,14 @@ def _circle(degrees: Tensor) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
+@exercise(
+    "3.3",
+    "The derivative by a similarity is in the notebook: (q - p) divided by temperature and batch size. A "
+    "similarity s_i · s_j depends on two descriptors.",
+    "Image i stands in its own list, row i of that table, and in the lists of all others, column i.",
+    "Call the table D, with a diagonal of 0. Row i of the gradient is the sum over j of (D[i, j] + D[j, i]) s_j: "
+    "one product with D and one with its transpose.",
+)
 def gradient(answer: Answer) -> None:
     """Exercise 3.3: the gradient of the listwise loss by the student's descriptors.
 
@@ -272,6 +298,13 @@ def gradient(answer: Answer) -> None:
     passed("Your gradient is the one that backward() finds.")
 
 
+@exercise(
+    "3.4",
+    "Leave the lengths aside first. What is the dot product of two sums of real descriptors, in terms of G?",
+    "Without lengths the table is first G secondᵀ. The squared length of a mixture is its dot product with itself.",
+    "Divide entry (k, m) of first G secondᵀ by the length of mixture k and by that of m: the roots of the "
+    "diagonals of first G firstᵀ and of second G secondᵀ.",
+)
 def mixed_similarities(answer: Answer) -> None:
     """Exercise 3.4: the similarities of two sets of mixtures, from the dot products of real descriptors alone.
 

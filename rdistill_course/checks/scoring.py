@@ -10,10 +10,18 @@ from torch.nn.functional import normalize
 
 from rdistill_course.checks.hints import ask, numbers, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, rephrased
+from rdistill_course.checks.steps import exercise
 from rdistill_helpers.score.ranks import average_precision, precision_at, remove_ignored
 from rdistill_helpers.score.report import PROTOCOLS
 
 
+@exercise(
+    "5.1",
+    "A protocol says which parts of the ground truth are right and which are ignored: look at `PROTOCOLS`.",
+    "Ignored images leave the list before ranks are counted.",
+    "Collect the numbers that are right and those that are ignored, walk down the list without the ignored ones "
+    "while counting from 0, and note the count of each right one.",
+)
 def protocol_ranks(answer: Answer) -> None:
     """Exercise 5.1: the ranks of the positives under each protocol, ignored photographs removed.
 
@@ -53,6 +61,14 @@ def protocol_ranks(answer: Answer) -> None:
     passed("Every protocol ignores what it should, and the ranks count what is left.")
 
 
+@exercise(
+    "5.2",
+    "A place in the list is no rank yet: ignored images stand before some of the positives.",
+    "The rank of a positive is its place minus the number of ignored images before it. At each positive the "
+    "trapezoid takes the mean of the precision just before it and with it.",
+    "Add up the mean of found / rank (1 where the rank is 0) and (found + 1) / (rank + 1), and divide by all "
+    "positives, those that the list lacks included.",
+)
 def cut_average_precision(answer: Answer) -> None:
     """Exercise 5.2: average precision of a list that shows only some of the positives.
 
@@ -109,6 +125,13 @@ def cut_average_precision(answer: Answer) -> None:
     passed("Trapezoids, over all positives, in the list without ignored photographs.")
 
 
+@exercise(
+    "5.3",
+    "What does a query without positives add to a mean? Leave it out of both, the sum and the count.",
+    "k is lowered for a query whose last positive stands before place k.",
+    "For each query with positives: the depth is the smaller of k and the last rank plus 1; its share is the "
+    "number of ranks below the depth, divided by the depth. Then the mean.",
+)
 def mean_precision(answer: Answer) -> None:
     """Exercise 5.3: mP@k, with k lowered for each query and queries without positives left out.
 
@@ -152,6 +175,14 @@ def mean_precision(answer: Answer) -> None:
     passed("k is lowered for each query, and a query without positives stays out of the mean.")
 
 
+@exercise(
+    "5.4",
+    "`search` gives similarities as well as positions: they are the weights, before alpha.",
+    "A similarity below 0 becomes 0 before the power. `database[found]` is [Q, n, D], so the weights need one "
+    "more axis.",
+    "Query plus the sum of weight times match, brought back to length 1. The query's own weight is 1, whatever "
+    "alpha is.",
+)
 def weighted_expansion(answer: Answer) -> None:
     """Exercise 5.4: queries expanded by their best matches, weighted by similarity.
 

@@ -8,10 +8,20 @@ from torch.nn.functional import normalize
 
 from rdistill_course.checks.hints import ask, numbers, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, parts, rephrased, tell
+from rdistill_course.checks.steps import exercise
 
 LARGEST = 127
 
 
+@exercise(
+    "7.1",
+    "The step of a channel is its largest weight, without sign, divided by 127. What do you divide by where all "
+    "weights are 0?",
+    "Rounding moves a weight by at most half a step. A result adds up as many weights as a channel has, each "
+    "times a number between -1 and 1.",
+    "Whole numbers: the weights divided by their channel's step, rounded. The bound: the number of weights of a "
+    "channel times half its step; 0 for a channel of zeros.",
+)
 def quantised_layer(answer: Answer) -> None:
     """Exercise 7.1: weights as whole numbers, the step of each channel, and how far the layer's results can be off.
 
@@ -76,6 +86,12 @@ def quantised_layer(answer: Answer) -> None:
     passed(f"{weight.numel()} weights are whole numbers now, and no result is off by more than its bound.")
 
 
+@exercise(
+    "7.2",
+    "For one depth d: how many of the first d of one list are among the first d of the other?",
+    "Do this for every depth from 1 to k, and divide by d each time.",
+    "Two sets of the first d numbers, the size of what they share divided by d, and the mean of this over d = 1 to k.",
+)
 def agreement(answer: Answer) -> None:
     """Exercise 7.2: how far two rankings agree, their heads more than their tails.
 
@@ -125,6 +141,12 @@ def agreement(answer: Answer) -> None:
     passed(f"These two lists agree to {right:.3f} down to depth {k}, a list with itself to 1.")
 
 
+@exercise(
+    "7.3",
+    "A `Linear` multiplies with the transpose of its weight and adds its bias.",
+    "A projected query has no length of one any more; a cosine needs it.",
+    "Project, bring each row to length 1, multiply with the answers, and take topk.",
+)
 def asymmetric_search(answer: Answer) -> None:
     """Exercise 7.3: a student's queries among a teacher's answers.
 

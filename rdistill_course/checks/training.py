@@ -12,11 +12,20 @@ from torch import Tensor, nn
 
 from rdistill_course.checks.hints import alike, ask, passed, tensor
 from rdistill_course.checks.runner import Answer, judge, parts, tell
+from rdistill_course.checks.steps import exercise
 from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.batches import teacher_neighbours
 from rdistill_helpers.distil.interpolate import interpolate
 
 
+@exercise(
+    "4.1",
+    "Labels and the student's rows are not yours to use: the teacher's rows say which photographs are similar.",
+    "Put all anchors into the batch first. Then go from anchor to anchor, each with the order in which the "
+    "teacher ranks all photographs.",
+    "For each anchor walk down its order and take the first k photographs that are in the batch neither as "
+    "anchors nor as neighbours of an earlier anchor.",
+)
 def batch(answer: Answer) -> None:
     """Exercise 4.1: a batch of given anchors, each with its nearest neighbours that are not in the batch yet.
 
@@ -104,6 +113,14 @@ class _Student(nn.Module):
 STEPS, MIXTURES, JOINT_WEIGHT, SEED = 3, 10, 0.25, 13
 
 
+@exercise(
+    "4.2",
+    "The order is that of every step: rows of the student, losses, gradients to zero, backward, step.",
+    "`interpolate` mixes the teacher's rows and the student's in one call; the joint space brings its own mask "
+    "`comparable`.",
+    "The loss of the photographs plus `joint_weight` times that of the joint space goes backward. Return both "
+    "without the weight, as numbers.",
+)
 def training_step(answer: Answer) -> None:
     """Exercise 4.2: one step of training on a batch and its joint space, judged by the weights after three steps.
 
@@ -216,6 +233,13 @@ def _step(
     return own.detach(), joint.detach()
 
 
+@exercise(
+    "4.3",
+    "Take the difference within each seed first; everything else is done with these S numbers.",
+    "`tensor.std()` has S - 1 in the denominator already. Divide it by the root of S. Points are 100 times a fraction.",
+    "Mean of the differences, their standard error, and the question whether the mean's absolute value is more "
+    "than three errors; with one seed the answer is False.",
+)
 def verdict(answer: Answer) -> None:
     """Exercise 4.3: what several seeds say about the difference of two students.
 
@@ -276,6 +300,13 @@ def _verdict(answer: Answer, first: Tensor, second: Tensor, alone: bool = False)
     return tensor(mean, (), "the mean").detach(), tensor(error, (), "the standard error").detach(), bool(supported)
 
 
+@exercise(
+    "4.4",
+    "Count the places of the result first, height times width, by the formula of the task.",
+    "A kernel has k × k numbers for each of in_channels / groups channels, and there are out_channels kernels.",
+    "Parameters: the weights, and one bias for each output channel where there is one. Multiply-adds: weights "
+    "times places. Bytes: 4 for each number of the result.",
+)
 def layer_cost(answer: Answer) -> None:
     """Exercise 4.4: what a convolution costs, counted from its shape.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 KEYS = {
     "slider": "the left and right arrow keys move a slider, Home and End go to its ends",
     "button": "Space presses a button or ticks a box",
+    "radio": "the arrow keys choose among the options of a question",
 }
 
 
@@ -109,12 +110,13 @@ def slider(values: range, value: int, label: str, width: str = "420px") -> "ipyw
     )
 
 
-def column(children: Sequence[Any], about: str) -> "ipywidgets.VBox":
+def column(children: Sequence[Any], about: str, otherwise: str = "") -> "ipywidgets.VBox":
     """The parts of a widget below each other; a page without a kernel shows its first picture and a sentence instead.
 
     Args:
         children: the parts.
         about: what a reader can do with the widget, one sentence.
+        otherwise: HTML that a page without a kernel shows instead of picture and sentence.
 
     Returns:
         The widget.
@@ -129,7 +131,7 @@ def column(children: Sequence[Any], about: str) -> "ipywidgets.VBox":
             words = [part.value for part in shown(self) if isinstance(part, ipywidgets.HTML)]
             pictures = "".join(f"<div>{picture}</div>" for picture in words if picture.startswith("<img"))
             says = f"<p>A widget as it stands at first. {html.escape(about)} It needs a running kernel.</p>"
-            return super()._repr_mimebundle_(**settings) | {"text/html": pictures + says}
+            return super()._repr_mimebundle_(**settings) | {"text/html": otherwise or pictures + says}
 
     return Column(children)
 
