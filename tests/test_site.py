@@ -19,6 +19,7 @@ import rdistill_course
 import rdistill_helpers
 from rdistill_course.quizzes import as_html, quiz_of
 from rdistill_helpers import losses, plots
+from rdistill_helpers.score.report import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -424,6 +425,40 @@ def test_the_circle_goes_downhill_and_starts_again(site, window):
     assert value() != start
     play.get_by_label("similarity").check()
     assert play.get_by_label("Temperature").is_disabled()
+
+
+def test_lambda_moves_a_mixture_from_one_photograph_to_the_other(site, window):
+    page = page_in(window, site, f"notebooks/{NOTEBOOKS[2].stem}")
+    play = page.locator(".play[data-play=mixing]")
+    status = play.get_by_role("status")
+    play.get_by_label("share of the first photograph").focus()
+    seen = {}
+    for key, weight in (("Home", "0.00"), ("End", "1.00")):
+        page.keyboard.press(key)
+        assert status.inner_text().startswith(f"λ = {weight}.")
+        seen[key] = play.get_by_role("img").evaluate_all("all => all.map(e => e.ariaLabel)")
+    assert seen["Home"] != seen["End"] and all(len(labels) == 2 + 3 * 4 for labels in seen.values())
+    play.get_by_label("pair 2").check()
+    assert play.get_by_role("img").evaluate_all("all => all.map(e => e.style.backgroundPosition)")
+
+
+def test_the_protocol_explorer_frames_as_the_protocol_says(site, window):
+    page = page_in(window, site, f"notebooks/{NOTEBOOKS[5].stem}")
+    letters = {"E": "easy", "H": "hard", "J": "junk"}
+    for level, (positive, ignored) in PROTOCOLS.items():
+        for letter in ("E", "H", "J", ""):
+            part = letters.get(letter)
+            framed = "right" if part in positive else "ignored" if part in ignored else "wrong"
+            assert page.evaluate("([a, b]) => outcome(a, b, true)", [letter, level]) == framed
+    assert page.evaluate("outcome('J', 'medium', false)") == "wrong"
+    play = page.locator(".play[data-play=protocol]")
+    own = page.evaluate("window.playData.protocol.queries[1].ap.teacher.hard")
+    for label in ("query 2", "teacher", "hard"):
+        play.get_by_label(label, exact=True).check()
+    assert f"average precision {own[0]:.1f} %" in play.get_by_role("status").inner_text()
+    play.get_by_label("junk is ignored").uncheck()
+    assert f"average precision {own[1]:.1f} %" in play.get_by_role("status").inner_text()
+    assert play.get_by_role("img").count() == 11
 
 
 def test_first_uses_of_words_lead_to_the_glossary(pages, load_script):

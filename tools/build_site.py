@@ -32,7 +32,7 @@ PICTURE = re.compile(
     r'<picture>\s*<source media="[^"]*dark[^"]*" srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]*)">\s*</picture>'
 )
 # Widgets that play.js has for pages without a kernel, by how the sentence about them begins.
-PLAYS = {"Choose a loss": "losses"}
+PLAYS = {"Move lambda": "mixing", "Choose a query, a protocol": "protocol", "Choose a loss": "losses"}
 NOT_PROSE = re.compile(
     r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<[^>]+>|^#.*?$|^\|.*?$)",
     re.DOTALL | re.MULTILINE,

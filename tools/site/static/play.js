@@ -14,7 +14,7 @@ function element(name, attributes = {}, ...children) {
 
 function slider(label, values, start, changed, shown = String) {
   const input = element("input", { type: "range", min: 0, max: values.length - 1, step: 1, value: start });
-  const output = element("output");
+  const output = element("span", { class: "play-value", "aria-hidden": "true" }); // aria-valuetext says it
   const tell = () => {
     output.textContent = shown(values[input.value]);
     input.setAttribute("aria-valuetext", output.textContent);
@@ -132,7 +132,7 @@ function protocol(place, data) {
   const networks = Object.keys(queries[0].lists);
   const signs = { right: "✓", wrong: "✗", ignored: "–" };
   const [pictures, words] = [element("div"), element("p", { role: "status" })];
-  const query = choice("Query", names, names[0], draw);
+  const query = choice("Query", names, names[Math.floor(names.length / 2)], draw);
   const network = choice("Ranked by", networks, networks.at(-1), draw);
   const level = choice("Protocol", Object.keys(PROTOCOLS), "medium", draw);
   const junk = tick("junk is ignored (no tick: counts as wrong)", true, draw);
