@@ -35,7 +35,7 @@ def notebook(monkeypatch, tmp_path):
     """As in a notebook: progress is kept, in a folder of this test."""
     monkeypatch.setenv("RDISTILL_RUNS", str(tmp_path))
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: object())
-    monkeypatch.setattr(steps, "_given", {})
+    monkeypatch.setattr(steps, "given", {})
     return tmp_path
 
 

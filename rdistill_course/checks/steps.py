@@ -20,7 +20,7 @@ class Exercise(NamedTuple):
 
 
 EXERCISES: dict[str, Exercise] = {}
-_given: dict[str, int] = {}  # how many hints a learner has seen since the kernel started
+given: dict[str, int] = {}  # how many hints a learner has seen since the kernel started
 
 
 def exercise(number: str, *hints: str) -> Callable[[Check], Check]:
@@ -64,7 +64,7 @@ def hint(number: str | float) -> None:
     if name not in EXERCISES:
         raise BadInput(f"There is no exercise {name}: give one of {', '.join(sorted(EXERCISES))}.")
     hints = EXERCISES[name].hints
-    step = min(_given.get(name, 0), len(hints) - 1)
-    _given[name] = step + 1
+    step = min(given.get(name, 0), len(hints) - 1)
+    given[name] = step + 1
     kind = "the idea" if step == len(hints) - 1 else f"hint {step + 1} of {len(hints)}"
     print(f"Exercise {name}, {kind}: {hints[step]}")
