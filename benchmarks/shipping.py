@@ -1,6 +1,6 @@
 """What a student costs and keeps outside of PyTorch: exported to ONNX in float32 and in int8, beside PyTorch and the teacher.
 
-    python -m benchmarks.shipping                                       # an untrained student, as every clone has one
+    python -m benchmarks.shipping                                       # the student that ships
     python -m benchmarks.shipping --student runs/course/student.safetensors
     python -m benchmarks.shipping --quick                               # to try it
 
@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from benchmarks.record import options, parsed, save
 from benchmarks.rounds import alternate, ratios, show
 from rdistill_helpers import Benchmark, OnnxStudent, TrainingImages, evaluate, export, extract, load_network
+from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.embed.network import RetrievalNet, load_teacher, save_network
 
+SHIPPED = data_root() / "models" / "student_squeezenet_gem.safetensors"
 LEAST = 0.90
 SAME = 1e-4
-SCALE = 1.6
 THREADS = (1, 2)
 CALIBRATION = 300  # photographs
 BATCH = 8  # of the bare session, the same as extract() takes
@@ -141,17 +142,17 @@ def kept(folder: Path, images: Tensor) -> dict[str, dict[str, float]]:
 def main(arguments: list[str] | None = None) -> None:
     """Prints and keeps size, memory, speed and scores; fails beyond a limit."""
     parser = options(__doc__)
-    parser.add_argument("--student", type=Path, help="a .safetensors file; by default an untrained SqueezeNet")
+    parser.add_argument("--student", type=Path, default=SHIPPED, help="a .safetensors file; by default the one that ships")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     args = parsed(parser, arguments, images=16, rounds=1)
-    student = RetrievalNet(scale=SCALE).eval() if args.student is None else load_network(args.student)
+    student = load_network(args.student)
     images = torch.randint(256, (args.images, 3, 120, 160), generator=torch.Generator().manual_seed(0)).byte()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         written(student, folder)
         figures = {
-            "student": "untrained" if args.student is None else args.student.stem,
+            "student": args.student.stem,
             "photographs": args.images,
             "MB": {name: (folder / file).stat().st_size / 1e6 for name, file in FILES.items()},
             "MiB": {name: measured_apart(folder / file, images) for name, file in FILES.items()},
