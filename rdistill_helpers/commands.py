@@ -397,7 +397,7 @@ def _teacher(
         served = HttpTeacher(which, os.environ.get(KEY, ""))
         return served, served.account()["name"]
     net = describing_network(which, root).to(device)
-    name = f"{which} {teacher_version(which, root)}" if which in TEACHERS else Path(which).name
+    name = teacher_version(which, root) if which in TEACHERS else Path(which).name
     if Path(which).is_file():  # which may hold another network tomorrow
         name += f" {hashlib.sha256(Path(which).read_bytes()).hexdigest()[:8]}"
     return lambda batch: extract(net, batch, scales, progress=False), name

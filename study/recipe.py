@@ -14,6 +14,7 @@ import pandas
 
 from rdistill_helpers.files import written_whole
 from study import students, tables
+from study.tables import teachers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(
@@ -24,7 +25,6 @@ DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "front": tables.front,
     "measurements": tables.measured,
-    "teacher": tables.teacher,
     "default": tables.default,
     "targets": tables.targets,
     "against-labels": tables.against_labels,
@@ -44,6 +44,12 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "conditions": tables.with_teachers,
     "choices": tables.choices,
 }
+OF_TEACHERS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
+    "teacher-scores": teachers.scores,
+    "same-room": teachers.same_room,
+    "teacher-students": teachers.students,
+    "teacher-curves": teachers.curves,
+}
 
 
 def filled(page: str, runs: pandas.DataFrame) -> str:
@@ -60,7 +66,11 @@ def filled(page: str, runs: pandas.DataFrame) -> str:
         KeyError: for a mark that names no table.
     """
     page = DATA.sub(lambda mark: f"{mark[1]}{made_with(runs)}\n{mark[2]}", page)
-    return MARKS.sub(lambda mark: f"{mark[1]}\n{markdown(TABLES[mark[2]](runs))}\n\n{mark[3]}", page)
+    return MARKS.sub(lambda mark: f"{mark[1]}\n{markdown(_table(mark[2], runs))}\n\n{mark[3]}", page)
+
+
+def _table(name: str, runs: pandas.DataFrame) -> pandas.DataFrame:
+    return OF_TEACHERS[name](teachers.read()) if name in OF_TEACHERS else TABLES[name](runs)
 
 
 def made_with(runs: pandas.DataFrame) -> str:

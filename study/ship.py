@@ -41,7 +41,7 @@ CARD = """# Student: SqueezeNet 1.1 with GeM, distilled from {queries} answers o
 | input | RGB in [0, 1], of any size; the network normalises it and enlarges it by {scale:g} |
 | start | ImageNet weights (MIT) |
 | training data | {images} training photographs of the rooms, without labels |
-| teacher | version {teacher}, asked {queries} times |
+| teacher | {teacher}, asked {queries} times |
 | method | {method}: {steps} steps at {lr:g}, the first {frozen} parts frozen (`python -m study ship`) |
 | seed | {seed}, the best of {seeds} on the validation rooms |
 | int8 | static, calibrated on {calibration} training photographs |

@@ -64,7 +64,7 @@ class Rooms:
     @cached_property
     def name(self) -> str:
         """What tells these photographs and this teacher from others, in the store and in the names of kept files: the edition
-        of the rooms, and eight digits each of the archive and of the teacher's file.
+        of the rooms, eight digits of the archive and the version of the teacher.
         """
         archive = (data_root() / "rooms.zip.sha256").read_text(encoding="utf-8")
         return f"edition-{EDITION}-{archive[:8]}-{teacher_version()}"

@@ -323,19 +323,19 @@ def imagenet_teacher() -> RetrievalNet:
 
 
 def teacher_version(name: str = "teacher", root: str | Path | None = None) -> str:
-    """Eight digits that tell this version of a teacher of the course from others: name ledgers and caches by them.
+    """What tells this version of a teacher of the course from others: name ledgers and caches by it.
 
     Args:
         name: as in `load_teacher`.
         root: the data folder (see `data_root`).
 
     Returns:
-        The first eight hexadecimal digits of the file's SHA-256.
+        The name of the teacher and the first eight hexadecimal digits of its file's SHA-256: "teacher-0123abcd".
 
     Raises:
         DataMissing, BadInput: as in `load_teacher`.
     """
-    return hashlib.sha256(_teacher_path(name, root).read_bytes()).hexdigest()[:8]
+    return f"{name}-{hashlib.sha256(_teacher_path(name, root).read_bytes()).hexdigest()[:8]}"
 
 
 def network_of(architecture: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> RetrievalNet:

@@ -17,7 +17,6 @@ from study.tables.scores import (
     plain,
     protocols,
     scores,
-    teacher,
 )
 from study.tables.search import (
     CHOICES,
@@ -69,7 +68,6 @@ __all__ = [
     "regression",
     "scores",
     "targets",
-    "teacher",
     "temperature",
     "temperatures",
     "tried",

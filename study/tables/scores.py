@@ -45,20 +45,6 @@ def levels(runs: pandas.DataFrame) -> dict[str, float]:
     return {METHODS[name].label: float(precision(runs, name, 0)[0].mean()) for name in ("teacher", "untrained")}
 
 
-def teacher(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The teacher beside the students before training, for its model card.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        Columns network, easy, medium, hard in percent.
-    """
-    found = scores(runs, named("levels"))
-    found.insert(0, "network", [METHODS[name].label for name in found["method"]])
-    return found[["network", *PROTOCOLS]]
-
-
 def curves(runs: pandas.DataFrame, names: list[str]) -> dict[str, pandas.DataFrame]:
     """Curves to draw.
 
