@@ -86,11 +86,12 @@ class Networks:
     def __init__(self, also: list[str], private: Path | None) -> None:
         self.private = private
         self.parts = ("train", "validation", "test") if private is None else ("private", "train", "validation", "test")
-        self.nets = {name: load_network(path) for name, path in (one.split("=", 1) for one in also)}
+        self.nets = {}
         for name in ("teacher", "stranger"):
             path = ROOT / "data" / "models" / f"{name}_lite2_gem.safetensors"
             if path.exists():
                 self.nets[name] = load_network(path)
+        self.nets |= {name: load_network(path) for name, path in (one.split("=", 1) for one in also)}
         self.nets |= {name: RetrievalNet(own, scale=SCALE).eval() for name, own in UNTRAINED.items()}
 
     @cache  # noqa: B019 one object lives as long as the process
