@@ -1,4 +1,4 @@
-"""Writes the tables of the study into README.md, docs/measurements.md, docs/recipe.md and the model card of the teacher.
+"""Writes the tables of the study into README.md, docs, the protocol and the model card of the teacher.
 
 A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, and between <!-- data --> and <!-- /data --> the
 sentence that says of which photographs they are. What lies between marks is written here, the rest by hand.
@@ -18,10 +18,31 @@ from study.tables import teachers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(
-    ROOT / name for name in ("README.md", "docs/measurements.md", "docs/recipe.md", "data/models/MODEL_CARD.md")
+    ROOT / name
+    for name in (
+        "README.md",
+        "docs/measurements.md",
+        "docs/recipe.md",
+        "data/models/MODEL_CARD.md",
+        "study/PROTOCOL.md",
+    )
 )
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
+
+
+def under_protocol(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Leave out the runs of the first edition, which were made before the protocol and chose settings on the rooms that score.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        The others.
+    """
+    return runs[~runs["data"].str.startswith("edition-1-").astype(bool)]
+
+
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "front": tables.front,
     "measurements": tables.measured,
@@ -43,6 +64,11 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "lists": tables.lists,
     "conditions": tables.with_teachers,
     "choices": tables.choices,
+    "blocks": tables.blocks,
+    "primary": lambda runs: tables.primary(under_protocol(runs)),
+    "validated": lambda runs: tables.validated(under_protocol(runs)),
+    "explored": lambda runs: tables.explored(under_protocol(runs)),
+    "search-in": lambda runs: tables.search_in(under_protocol(runs)),
 }
 OF_TEACHERS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "teacher-scores": teachers.scores,
@@ -84,11 +110,13 @@ def made_with(runs: pandas.DataFrame) -> str:
     """
     if not len(runs):
         return "No run of the study is in the store yet."
-    data = runs["data"].iloc[0]
+    rooms, data = students.rooms(), runs["data"].iloc[0]
     said = f"All figures of the study were made with edition {data.split('-')[1]} of the rooms and its teacher"
+    asked = {name for name in runs["teacher"] if name}
     return (
         f"{said}."
-        if data == students.rooms().name
+        if data == rooms.name
+        and asked == {f"{name} {rooms.version(name)}" for name in (one.split()[0] for one in asked)}
         else f"{said}, not with those that ship now: they wait to be made anew."
     )
 

@@ -4,8 +4,22 @@ Every table takes the runs of the store, see `runs.read`. Figures are medium mAP
 95 % over seeds and queries; where the precision of queries was not kept, a * says that the interval speaks of seeds alone.
 """
 
-from study.tables.gains import against_labels, assisted, claims, front, mixtures, over_sizes, regression, targets
+from study.tables.gains import (
+    against_labels,
+    assisted,
+    claims,
+    explored,
+    front,
+    mixtures,
+    over_sizes,
+    primary,
+    regression,
+    search_in,
+    targets,
+    validated,
+)
 from study.tables.scores import (
+    blocks,
     by_size,
     course,
     curves,
@@ -41,6 +55,7 @@ __all__ = [
     "CHOICES",
     "against_labels",
     "assisted",
+    "blocks",
     "by_seed",
     "by_size",
     "choices",
@@ -49,6 +64,7 @@ __all__ = [
     "curves",
     "default",
     "dimensions",
+    "explored",
     "front",
     "larger",
     "levels",
@@ -64,13 +80,16 @@ __all__ = [
     "over_sizes",
     "percent",
     "plain",
+    "primary",
     "protocols",
     "regression",
     "scores",
+    "search_in",
     "targets",
     "temperature",
     "temperatures",
     "tried",
     "under_mixtures",
+    "validated",
     "with_teachers",
 ]
