@@ -65,11 +65,12 @@ def test_what_is_measured_is_not_measured_again_unless_the_weights_are_others(to
                 yield shared, ("easy",), lambda key=(name, part), measured=measured: calls.append(key) or measured
 
     monkeypatch.setattr(tool, "tasks", tasks)
+    tool.write([{**LINE, "measure": tool.CURVE, "network": "teacher", "version": ""}], path)
     tool.measure(Fixed(teacher="a", stranger="b"), ["scores"], path)
     tool.measure(Fixed(teacher="a", stranger="c"), ["scores"], path)
     both = [("teacher", "validation"), ("teacher", "test"), ("stranger", "validation"), ("stranger", "test")]
     assert calls == [*both, *both[2:]]
-    assert sorted(line["version"] for line in tool.read(path)) == ["a", "a", "c", "c"]
+    assert sorted(line["version"] for line in tool.read(path)) == ["", "a", "a", "c", "c"]  # a curve is of no version
 
 
 def test_a_measurement_that_was_stopped_keeps_what_it_has(tool, tmp_path, monkeypatch):

@@ -54,6 +54,7 @@ STUDENTS = {  # the cheap student of the study, with 300 photographs and its def
     LABELS: but(of_loss(LABELS.removeprefix("supervised-")), lr=1e-4),
 }
 PAIRS = 10
+CURVE = "curve"  # what a training wrote about itself
 MEASURES = ("scores", "same-room", "students", "near")
 Task = Callable[[], dict[str, dict[str, str]]]
 
@@ -176,7 +177,11 @@ def tasks(networks: Networks, wanted: list[str]) -> Iterator[tuple[dict[str, str
 def measure(networks: Networks, wanted: list[str], path: Path) -> None:
     """Add what is missing to the results, each as soon as it is known; lines of other weights of a name are dropped."""
     versions = {name: networks.version(name) for name in networks.nets}
-    lines = [line for line in read(path) if versions.get(line["network"], line["version"]) == line["version"]]
+    lines = [
+        line
+        for line in read(path)
+        if line["measure"] == CURVE or versions.get(line["network"], line["version"]) == line["version"]
+    ]
     there = {tuple(line[column] for column in COLUMNS[:6]) for line in lines}
     for shared, details, task in tasks(networks, wanted):
         if all(tuple((shared | {"detail": detail})[column] for column in COLUMNS[:6]) in there for detail in details):
@@ -206,12 +211,12 @@ def write(lines: list[dict[str, str]], path: Path) -> None:
 
 def take_over(record: Path, path: Path) -> None:
     """Put the scores that a training wrote about its networks into the results."""
-    lines = [line for line in read(path) if (line["measure"], line["network"]) != ("curve", record.stem)]
+    lines = [line for line in read(path) if (line["measure"], line["network"]) != (CURVE, record.stem)]
     for entry in map(json.loads, record.read_text(encoding="utf-8").splitlines()):
         own = {
             "network": record.stem,
             "version": "",
-            "measure": "curve",
+            "measure": CURVE,
             "part": "validation",
             "seed": str(entry["step"]),
         }
