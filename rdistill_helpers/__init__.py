@@ -13,6 +13,7 @@ from rdistill_helpers.distil import losses as losses
 from rdistill_helpers.distil.baselines import train_on_pairs as train_on_pairs
 from rdistill_helpers.distil.baselines import train_supervised as train_supervised
 from rdistill_helpers.distil.distill import distill as distill
+from rdistill_helpers.distil.distill import project as project
 from rdistill_helpers.distil.history import History as History
 from rdistill_helpers.distil.interpolate import JointSpace as JointSpace
 from rdistill_helpers.distil.interpolate import interpolate as interpolate

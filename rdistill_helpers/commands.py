@@ -21,7 +21,7 @@ from rdistill_helpers.command_images import images_to_describe, score_by_places,
 from rdistill_helpers.data.benchmark import EMBEDDED, REVISITED, Benchmark
 from rdistill_helpers.descriptors import check_descriptors, open_descriptors, warn_if_alike
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.distill import distill, projection_to
+from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.distil.loop import products
 from rdistill_helpers.distil.settings import Mixtures, Training
@@ -164,16 +164,13 @@ def run_train(given: argparse.Namespace) -> None:
             trained(copy.deepcopy(student), teacher_rows=drawn, training=once)
             rows = broadcast(lambda: _asked(given, images, device))
         warn_if_alike(rows, "The teacher's answers about these photographs")
-        projection = projection_to(rows.shape[1], student.dim, given.seed) if given.regression_weight else None
-        _, history = trained(
-            student, teacher_rows=rows, projection=projection, training=training,
-            checkpoint=given.out / "checkpoint.pt", callback=logger,
-        )  # fmt: skip
+        checkpoint = given.out / "checkpoint.pt"
+        _, history = trained(student, teacher_rows=rows, training=training, checkpoint=checkpoint, callback=logger)
         after = broadcast(score)
         if rank() == 0:
             save_network(student, given.out / "student.safetensors", training=history.settings)
-            if projection is not None:
-                save_projection(projection, given.out / "projection.safetensors")
+            if history.projection is not None:
+                save_projection(history.projection, given.out / "projection.safetensors")
             history.save(given.out / "history.json")
             print(f"{given.out / 'student.safetensors'}: {len(history.loss)} steps, last loss {history.loss[-1]:.4f}")
             if held_out is not None:

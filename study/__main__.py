@@ -1,14 +1,14 @@
 """python -m study: make the runs of the study, and write and show what they say.
 
-    python -m study search                      every question, or the ones that are named
-    python -m study run                         every method, on seeds that chose nothing
+    python -m study search                      what chooses settings, on the validation rooms
+    python -m study run                         every method, on seeds that chose nothing and the test rooms
     python -m study run listwise --images 300 --seeds 0 1 --jobs 2
     python -m study tables                      the tables of README.md and docs; --check only looks
     python -m study ship                        train the student that ships, and write its files and its card
     python -m study summary                     how many runs there are, and what they say
 
 Runs that are in the store are not made again, so a study that was stopped goes on where it was. All of it takes hours on two
-cores. `make study` is search, run and tables.
+cores; PROTOCOL.md says how many and which. `make study` is search, run and tables.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import sys
 from pathlib import Path
 
 from rdistill_helpers.errors import RDistillError
-from rdistill_helpers.score.uncertainty import sign_flip_test
-from study import compare, methods, recipe, runs, search, ship, students, tables
+from study import methods, primary, recipe, runs, search, ship, students, tables
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,16 +39,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _search(args: argparse.Namespace) -> None:
-    wanted = search.plan(args.questions or list(search.QUESTIONS))
-    runs.make(wanted, students.work, students.rooms().name, args.jobs, args.store)
+    source = students.rooms().source
+    for block in (
+        lambda _: methods.tuning(),
+        methods.confirming,
+        methods.exploring,
+    ):  # each needs the choices before it
+        found = search.tried(runs.read(args.store)) if args.store.is_file() else {}
+        runs.make(block(found), students.work, source, args.jobs, args.store)
 
 
 def _run(args: argparse.Namespace) -> None:
     if args.seeds and max(args.seeds) >= runs.SEARCHING:
         raise RDistillError(f"Seeds from {runs.SEARCHING} on choose settings: report smaller ones.")
-    tried = search.tried(runs.read(args.store))
-    wanted = methods.plan(tried, args.methods or list(methods.METHODS), args.images, tuple(args.seeds))
-    runs.make(wanted, students.work, students.rooms().name, args.jobs, args.store)
+    found = runs.read(args.store)
+    wanted = methods.plan(
+        search.tried(found), args.methods or list(methods.METHODS), args.images, tuple(args.seeds), primary.cells(found)
+    )
+    runs.make(wanted, students.work, students.rooms().source, args.jobs, args.store)
 
 
 def _tables(args: argparse.Namespace) -> int:
@@ -70,13 +77,8 @@ def _summary(args: argparse.Namespace) -> None:
     found = runs.read(args.store)
     print(f"{len(found)} runs, {int((found['method'] == runs.SEARCH).sum())} of them of the search")
     print("made:", ", ".join(f"{made} {count}" for made, count in found["made"].value_counts().items()))
-    for table in (tables.by_size, tables.course, tables.over_sizes, tables.mixtures):
+    for table in (tables.primary, tables.validated, tables.search_in, tables.by_size, tables.course, tables.mixtures):
         print(f"\n{table(found).to_string(index=False)}")
-    print("\nmixtures: p of a sign-flip test over queries")
-    own = compare.reported(found)
-    for row in compare.gains(own, methods.mixed("losses")).itertuples():
-        p = sign_flip_test(*compare.paired_precision(own, row.method, row.other, row.images)[:2])
-        print(f"{row.images:>6} {methods.METHODS[row.method].label:<50} {p:.3f}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,13 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, call: object, described: str, jobs: bool = False) -> argparse.ArgumentParser:
         own = commands.add_parser(name, help=described)
         own.set_defaults(command=call)
-        own.add_argument("--store", type=Path, default=runs.STORE, help="the CSV of the runs")
+        own.add_argument("--store", type=Path, default=runs.STORE if jobs else None, help="the CSV of the runs")
         if jobs:
             own.add_argument("--jobs", type=int, default=2, help="processes")
         return own
 
-    own = command("search", _search, "try settings", jobs=True)
-    own.add_argument("questions", nargs="*", choices=[[], *search.QUESTIONS], metavar="QUESTION")
+    command("search", _search, "try settings", jobs=True)
     own = command("run", _run, "train and score methods", jobs=True)
     own.add_argument("methods", nargs="*", choices=[[], *methods.METHODS], metavar="METHOD")
     own.add_argument("--images", nargs="+", type=int, help="numbers of photographs; 0 for what is only scored")

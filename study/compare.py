@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas
 import torch
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, bootstrap_test, paired_bootstrap
 from study.runs import SEARCH, SEARCHING
 from study.settings import as_text, but
+
+ASYMMETRIC = "@teacher"  # ends the name of a method whose queries search in the teacher's database
+ALPHA = 0.05  # of all primary comparisons together
+
+
+class Comparison(NamedTuple):
+    """Two methods, and on how many photographs."""
+
+    method: str
+    images: int
+    other: str
+    other_images: int
+
+
+class Tested(NamedTuple):
+    """A comparison among several.
+
+    Attributes:
+        p: of the comparison alone.
+        corrected: p after Holm's correction.
+        interval: of the difference, as wide as the correction asks.
+    """
+
+    p: float
+    corrected: float
+    interval: Interval
 
 
 def reported(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -37,6 +63,68 @@ def searched(runs: pandas.DataFrame) -> pandas.DataFrame:
         Those that try settings.
     """
     return runs[runs["method"] == SEARCH]
+
+
+def asymmetric(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Add what students' queries reach in their teacher's database, as methods of their own.
+
+    Args:
+        runs: the runs.
+
+    Returns:
+        The runs, and below each one with a projection to its teacher's space once more: the name ends in `ASYMMETRIC`, medium
+        and medium_ap are those of the teacher's database.
+    """
+    also = runs[runs["to_teacher"].notna()]
+    also = also.assign(method=also["method"] + ASYMMETRIC, medium=also["to_teacher"], medium_ap=also["to_teacher_ap"])
+    return pandas.concat([runs, also], ignore_index=True)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct p-values of several tests, so that the chance of any false finding stays below what each is compared with.
+
+    Args:
+        p: of each test.
+
+    Returns:
+        The corrected ones, in the same order: the smallest times the number of tests, the next times one less, and so on; none
+        below the one before it and none above 1.
+
+    Source:
+        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
+    """
+    found, largest = [0.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=lambda each: p[each])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        found[place] = largest
+    return found
+
+
+def corrected(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> dict[str, Tested]:
+    """Test several comparisons together, by seed and query.
+
+    Args:
+        runs: of the store. A comparison without a common seed counts among the number of tests, with p = 1, and is left out.
+        pairs: by name.
+
+    Returns:
+        By name. The interval of the comparison of rank k among m has the level 1 - `ALPHA` / (m - k + 1).
+    """
+    own = asymmetric(reported(runs))
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, pair in pairs.items():
+        try:
+            found[name] = paired_precision(own, pair.method, pair.other, pair.images, pair.other_images)[:2]
+        except BadInput:  # not run yet
+            continue
+    p = [bootstrap_test(*found[name]) if name in found else 1.0 for name in pairs]
+    ranks = sorted(range(len(p)), key=lambda place: p[place])
+    rows = {}
+    for place, (name, value, after) in enumerate(zip(pairs, p, holm(p), strict=True)):
+        if name in found:
+            level = 1 - ALPHA / (len(p) - ranks.index(place))
+            rows[name] = Tested(value, after, paired_bootstrap(*found[name], level))
+    return rows
 
 
 def precision(

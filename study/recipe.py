@@ -1,4 +1,4 @@
-"""Writes the tables of the study into README.md, docs/measurements.md, docs/recipe.md and the model card of the teacher.
+"""Writes the tables of the study into README.md, docs, the protocol and the model card of the teacher.
 
 A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, and between <!-- data --> and <!-- /data --> the
 sentence that says of which photographs they are. What lies between marks is written here, the rest by hand.
@@ -17,7 +17,10 @@ from study import students, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(
-    ROOT / name for name in ("README.md", "docs/measurements.md", "docs/recipe.md", "data/models/MODEL_CARD.md")
+    ROOT / name
+    for name in (
+        "README.md", "docs/measurements.md", "docs/recipe.md", "data/models/MODEL_CARD.md", "study/PROTOCOL.md"
+    )  # fmt: skip
 )
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
@@ -43,6 +46,10 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "lists": tables.lists,
     "conditions": tables.with_teachers,
     "choices": tables.choices,
+    "blocks": tables.blocks,
+    "primary": tables.primary,
+    "validated": tables.validated,
+    "search-in": tables.search_in,
 }
 
 
@@ -74,11 +81,13 @@ def made_with(runs: pandas.DataFrame) -> str:
     """
     if not len(runs):
         return "No run of the study is in the store yet."
-    data = runs["data"].iloc[0]
+    rooms, data = students.rooms(), runs["data"].iloc[0]
     said = f"All figures of the study were made with edition {data.split('-')[1]} of the rooms and its teacher"
+    asked = {name for name in runs["teacher"] if name}
     return (
         f"{said}."
-        if data == students.rooms().name
+        if data == rooms.name
+        and asked == {f"{name} {rooms.version(name)}" for name in (one.split()[0] for one in asked)}
         else f"{said}, not with those that ship now: they wait to be made anew."
     )
 

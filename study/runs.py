@@ -1,9 +1,14 @@
 """The store of the study: every run is a line of one CSV, written as soon as the run ends and never changed.
 
-Columns: version (of the settings), made (the day, or the name of an earlier loop), data (photographs and teacher, see
-`students.Rooms.name`; one store holds one data), method, images, teacher_queries, seed, mAP
-of easy / medium / hard as fractions, seconds of training, settings, and medium_ap, the average precision of each query under
-the medium protocol with spaces between (empty where it was not kept).
+Columns: version (of the settings), made (the day, or the name of an earlier loop), data (which photographs, see
+`students.Rooms.source`; one store holds one data), teacher (which was asked, and eight digits of its file; empty where none
+was; one store holds one file of each), method, images, teacher_queries, seed, mAP of easy / medium / hard as fractions, seconds
+of training, settings, medium_ap, the average precision of each query under the medium protocol with spaces between (empty where
+it was not kept), and the same of the student's queries in the teacher's database, to_teacher and to_teacher_ap (empty where the
+student has no projection to the teacher's space).
+
+The study writes runs.csv. Until there is one, pages and notebooks show the runs that were made with the first edition of the
+rooms, edition-1.csv; once there is, that file and `EARLIER` can go.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ import csv
 import io
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
@@ -29,8 +35,10 @@ from rdistill_helpers.score.report import Report
 from study.settings import Settings, as_text, from_text, version
 
 STORE = Path(__file__).parent / "results" / "runs.csv"
-COLUMNS = ["version", "made", "data", "method", "images", "teacher_queries", "seed"]
-COLUMNS += ["easy", "medium", "hard", "seconds", "settings", "medium_ap"]
+EARLIER = STORE.with_name("edition-1.csv")
+COLUMNS = ["version", "made", "data", "teacher", "method", "images", "teacher_queries", "seed"]
+COLUMNS += ["easy", "medium", "hard", "seconds", "settings", "medium_ap", "to_teacher", "to_teacher_ap"]
+Source = tuple[str, str]  # data and teacher of a run, as the store has them
 SEARCH = "search"  # the method of a run that tries settings: its scores are of the validation rooms
 SEARCHING = 1000  # seeds from here on tried or chose settings and are no results
 
@@ -55,23 +63,26 @@ class Run:
         return self.method, as_text(self.settings), self.seed
 
 
-def line(run: Run, report: Report, seconds: float, data: str) -> dict[str, Any]:
+def line(run: Run, report: Report, seconds: float, source: Source, to_teacher: Report | None = None) -> dict[str, Any]:
     """Describe a run that is done.
 
     Args:
         run: the run.
         report: what its student reaches.
         seconds: of its training.
-        data: name of the photographs and the teacher.
+        source: names of the photographs and of the teacher.
+        to_teacher: what its queries reach in the teacher's database; None without a projection.
 
     Returns:
         A value for each of `COLUMNS`.
     """
     own = run.settings
+    asymmetric = None if to_teacher is None else to_teacher.medium
     return {
         "version": version(),
         "made": date.today().isoformat(),
-        "data": data,
+        "data": source[0],
+        "teacher": source[1],
         "method": run.method,
         "images": own.images,
         "teacher_queries": own.queries,
@@ -79,34 +90,46 @@ def line(run: Run, report: Report, seconds: float, data: str) -> dict[str, Any]:
         **{name: f"{getattr(report, name).mAP:.6f}" for name in ("easy", "medium", "hard")},
         "seconds": f"{seconds:.1f}",
         "settings": as_text(own),
-        "medium_ap": " ".join(f"{value:.4f}" for value in report.medium.ap.tolist()),
+        "medium_ap": _numbers(report.medium.ap),
+        "to_teacher": "" if asymmetric is None else f"{asymmetric.mAP:.6f}",
+        "to_teacher_ap": "" if asymmetric is None else _numbers(asymmetric.ap),
     }
 
 
-def read(path: Path = STORE) -> pandas.DataFrame:
+def _numbers(ap: Any) -> str:
+    """Average precision of each query as the store has it."""
+    return " ".join(f"{value:.4f}" for value in ap.tolist())
+
+
+def read(path: Path | None = None) -> pandas.DataFrame:
     """Read all runs of a store, in their order.
 
     Args:
-        path: the store. A last line that is still being written, or was cut off, is left out.
+        path: the store; None for the one that pages show: the study's own, before it is begun the earlier one. A last line that
+            is still being written, or was cut off, is left out.
 
     Returns:
-        A frame with the columns of the store; settings are `Settings`, medium_ap is a float tensor [Q] or None.
+        A frame with the columns of the store; settings are `Settings`, medium_ap and to_teacher_ap float tensors [Q] or None.
 
     Raises:
         DataMissing: when there is no such file.
-        BadInput: for another file, and for a store with runs of another version of the settings, or of two data.
+        BadInput: for another file, and for a store with runs of another version of the settings, of two data, or of two
+            files of a teacher.
     """
+    path = path or (STORE if STORE.is_file() else EARLIER)
     if not path.is_file():
         raise DataMissing(f"There is no store of runs at {path}: make it with `make study`.")
     rows = _lines(path, path.read_text(encoding="utf-8"))
     try:
         runs = pandas.DataFrame(rows, columns=COLUMNS)
         runs = runs.astype(dict.fromkeys(["images", "teacher_queries", "seed"], int))
-        runs = runs.astype(dict.fromkeys(["easy", "medium", "hard", "seconds"], float))
+        runs["to_teacher"] = [text or "nan" for text in runs["to_teacher"]]
+        runs = runs.astype(dict.fromkeys(["easy", "medium", "hard", "seconds", "to_teacher"], float))
         known = {text: from_text(text) for text in set(runs["settings"])}
         runs["settings"] = pandas.Series([known[text] for text in runs["settings"]], dtype=object, index=runs.index)
-        kept = [torch.tensor([float(value) for value in text.split()]) if text else None for text in runs["medium_ap"]]
-        runs["medium_ap"] = pandas.Series(kept, dtype=object, index=runs.index)
+        for column in ("medium_ap", "to_teacher_ap"):
+            kept = [torch.tensor([float(value) for value in text.split()]) if text else None for text in runs[column]]
+            runs[column] = pandas.Series(kept, dtype=object, index=runs.index)
     except (TypeError, ValueError) as error:
         raise _no_store(path, error) from error
     return runs
@@ -151,7 +174,7 @@ def append(done: dict[str, Any], path: Path = STORE) -> bool:
         with path.open("r+", newline="", encoding="utf-8") as file:
             whole, newline, _ = file.read().rpartition("\n")
             there = _lines(path, whole + newline)
-            _check_data(path, (row["data"] for row in there), done["data"])
+            _check_sources(path, [*map(_source, there), _source(done)])
             if any(all(row[name] == str(done[name]) for name in ("method", "settings", "seed")) for row in there):
                 return False
             file.seek(len((whole + newline).encode()))
@@ -166,14 +189,18 @@ def append(done: dict[str, Any], path: Path = STORE) -> bool:
 
 
 def make(
-    wanted: Iterable[Run], work: Callable[[Run], dict[str, Any]], data: str, jobs: int = 1, path: Path = STORE
+    wanted: Iterable[Run],
+    work: Callable[[Run], dict[str, Any]],
+    source: Callable[[Settings], Source],
+    jobs: int = 1,
+    path: Path = STORE,
 ) -> int:
     """Make the runs that are missing in a store; what was stopped goes on where it was.
 
     Args:
         wanted: the runs, in their order.
         work: trains and scores a run, and gives its `line`. With more than one job it is called in other processes.
-        data: name of the photographs and the teacher that it takes.
+        source: gives the names of the photographs and of the teacher that settings take.
         jobs: how many processes.
         path: the store.
 
@@ -181,10 +208,12 @@ def make(
         How many runs were added.
 
     Raises:
-        BadInput: for a store that cannot be used, or that holds runs of other data: nothing is trained then.
+        BadInput: for a store that cannot be used, or that holds runs of other data or of another file of a teacher: nothing
+            is trained then.
     """
-    _check_data(path, read(path)["data"] if path.is_file() else (), data)
-    there = keys(path)
+    wanted, there = list(wanted), keys(path)
+    made = list(zip(*(read(path)[name] for name in ("data", "teacher")), strict=True)) if there else []
+    _check_sources(path, [*made, *(source(run.settings) for run in wanted)])
     missing = list({run.key: run for run in wanted if run.key not in there}.values())
     with tqdm(total=len(missing), desc="study", unit="run", disable=not missing) as bar:
         added = 0
@@ -200,9 +229,22 @@ def _done(missing: list[Run], work: Callable[[Run], dict[str, Any]], jobs: int) 
         yield from map(work, missing)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _alone) as pool:
         for future in as_completed([pool.submit(work, run) for run in missing]):
             yield future.result()
+
+
+def _alone() -> None:
+    """Of a process that makes runs: one thread for the numbers, and no life after the study that started it was killed."""
+    torch.set_num_threads(1)
+    study = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if study is not None:
+            study.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _lines(path: Path, text: str) -> list[dict[str, str]]:
@@ -217,7 +259,7 @@ def _lines(path: Path, text: str) -> list[dict[str, str]]:
             raise ValueError("a line has another number of values")
     except (ValueError, csv.Error) as error:
         raise _no_store(path, error) from error
-    _check_data(path, (row["data"] for row in rows), rows[0]["data"] if rows else "")
+    _check_sources(path, map(_source, rows))
     others = {row["version"] for row in rows} - {version()}
     if others:
         raise BadInput(
@@ -227,14 +269,24 @@ def _lines(path: Path, text: str) -> list[dict[str, str]]:
     return rows
 
 
-def _check_data(path: Path, there: Iterable[str], data: str) -> None:
-    """BadInput for a store with runs of other photographs, or of another teacher."""
-    others = sorted(set(there) - {data})
-    if others:
-        raise BadInput(
-            f"{path} holds runs of other photographs or of another teacher ({', '.join(others)} beside {data}): move it away "
-            "and make the runs again with `make study`, or go back to the data that they were made with."
-        )
+def _source(row: Mapping[str, Any]) -> Source:
+    """The photographs and the teacher of a line."""
+    return row["data"], row["teacher"]
+
+
+def _check_sources(path: Path, sources: Iterable[Source]) -> None:
+    """BadInput for runs of two sets of photographs, or of two files of one teacher."""
+    found: dict[str, dict[str, None]] = {}
+    for data, teacher in sources:
+        found.setdefault("photographs", {})[data] = None
+        if teacher:
+            found.setdefault(f"the {teacher.split()[0]}", {})[teacher] = None
+    for what, names in found.items():
+        if len(names) > 1:
+            raise BadInput(
+                f"{path} holds runs of other data: for {what} there are {', '.join(names)}. Move it away and make the runs "
+                "again with `make study`, or go back to the data that they were made with."
+            )
 
 
 def _no_store(path: Path, error: Exception) -> BadInput:

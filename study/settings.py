@@ -16,8 +16,13 @@ from rdistill_helpers.errors import BadInput, shown
 SMALL, LARGER, TEACHER = "squeezenet1_1", "tf_efficientnet_lite0", "teacher"
 PARTS = {SMALL: 13, LARGER: 20}  # of each student's convolutions
 VIEWS = 6  # of each photograph whose maps are kept
-WITH_LABELS = ("contrastive", "multi_similarity")  # losses of `train_supervised`
+WITH_LABELS = ("contrastive", "multi_similarity", "proxy_anchor")  # losses of `train_supervised`
 CHOICES = ("rooms", "random", "k-centre", "clusters")
+TEACHERS = ("teacher", "stranger")
+HARDER = r"rounded \d+|noisy \d+(?:\.\d+)?|truncated [1-9]\d*|order|top [1-9]\d*|[1-9]\d* directions"
+MADE = ("mixed", "crops")  # photographs made of the paid ones
+STARTS = ("random", "ridge", "probe")  # of the projection
+BESIDES = ("consistency", "columns")  # see `study.mixing`
 BESIDE = ("seed", "device", "autocast", "progress")  # of Training: the seed of a run, and how a machine computes it
 
 
@@ -36,14 +41,23 @@ class Settings:
         choice: "rooms" takes `per_room` photographs of each room that is drawn; "random", "k-centre" and "clusters" choose
             among all photographs without a label.
         per_room: photographs of each room.
-        teacher: "fine-tuned", or "64 numbers" and the like, a weaker one that has lost all but its first directions.
+        made: photographs made of those, which the teacher is asked about too.
+        made_by: how: "mixed" of two photographs, or "crops" of one.
+        teacher: "teacher" or "stranger", see `load_teacher`; or a harder version of one, as in "stranger (rounded 2)": rounded,
+            noisy, truncated, order and top of `rdistill_helpers.embed.harder`, and directions, the first principal ones.
+        whitened: learn from the answers after whitening, fitted on the answers themselves.
         assistant: who describes the photographs in the teacher's place, itself a run on fewer of them; None for the teacher.
         loss: a function of `losses`; "contrastive" or "multi_similarity", which need labels; None for no training.
         loss_settings: arguments of the loss.
         anchors: of a batch.
         neighbours: of each anchor.
         regression_weight: of regression beside the loss.
+        projection: how the projection of the regression starts: "random", from "ridge" regression of the answers on the
+            untrained student's descriptors, or after a linear "probe", in which it is trained alone.
         mixtures: of each batch; None for none.
+        beside: a further loss, "consistency" or "columns" of `study.mixing`; None for none.
+        beside_settings: its arguments.
+        averaged: the last part of the steps whose weights are averaged; 0 takes the weights of the last step.
         training: steps, learning rate, augmentation, start weight. Its seed stands beside the settings, in the run.
 
     Raises:
@@ -58,14 +72,21 @@ class Settings:
     images: int = 300
     choice: str = "rooms"
     per_room: int = 10
-    teacher: str = "fine-tuned"
+    made: int = 0
+    made_by: str = "mixed"
+    teacher: str = "teacher"
+    whitened: bool = False
     assistant: Settings | None = None
     loss: str | None = "listwise"
     loss_settings: Mapping[str, float] = field(default_factory=dict)
     anchors: int = 8
     neighbours: int = 5
     regression_weight: float = 2.0
+    projection: str = "random"
     mixtures: Mixtures | None = None
+    beside: str | None = None
+    beside_settings: Mapping[str, float] = field(default_factory=dict)
+    averaged: float = 0.0
     training: Training = Training()
 
     def __post_init__(self) -> None:
@@ -77,7 +98,18 @@ class Settings:
         """How many photographs the teacher is asked about."""
         if self.loss is None or self.loss in WITH_LABELS:
             return 0
-        return self.images if self.assistant is None else self.assistant.queries
+        return self.images + self.made if self.assistant is None else self.assistant.queries
+
+    @property
+    def asked(self) -> str | None:
+        """Which teacher is asked, one of `TEACHERS`, or None."""
+        asks = self.queries or self.student == TEACHER
+        return (self.assistant or self).teacher.split(" (")[0] if asks else None
+
+    @property
+    def harder(self) -> str | None:
+        """What makes the teacher harder, as in "noisy 0.5", or None."""
+        return self.teacher.partition(" (")[2].rstrip(")") or None
 
 
 def _of_the_student(own: Settings) -> list[str]:
@@ -101,8 +133,8 @@ def _of_the_student(own: Settings) -> list[str]:
             f"whitening={own.whitening!r} with dim={own.dim} starts no layer: give 'random', or 'components' and a dim."
         )
     if own.mixtures is not None and own.mixtures.mix_at is not None:
-        parts = PARTS.get(own.student, 0)
-        if not own.frozen <= own.mixtures.mix_at < parts:
+        parts, depths = PARTS.get(own.student, 0), own.mixtures.depths
+        if not own.frozen <= min(depths) <= max(depths) < parts:
             wrong.append(
                 f"mix_at={own.mixtures.mix_at} lies outside of the trained part of {own.student}: give {own.frozen} to "
                 f"{parts - 1}, or None to mix descriptors."
@@ -117,8 +149,15 @@ def _of_the_photographs(own: Settings) -> list[str]:
         wrong.append(f"The choice {own.choice!r} of photographs is not known: give one of {', '.join(CHOICES)}.")
     if own.per_room < 1 or (own.choice != "rooms" and own.per_room != Settings.per_room):
         wrong.append(f"per_room={own.per_room} means nothing with choice={own.choice!r}: leave it out.")
-    if not re.fullmatch(r"fine-tuned|[1-9]\d* numbers", own.teacher):
-        wrong.append(f"The teacher {own.teacher!r} is not known: give 'fine-tuned' or a number, as in '64 numbers'.")
+    if not re.fullmatch(rf"({'|'.join(TEACHERS)})( \(({HARDER})\))?", own.teacher):
+        wrong.append(
+            f"The teacher {own.teacher!r} is not known: give {' or '.join(map(repr, TEACHERS))}, or one made harder, as in "
+            "'stranger (noisy 0.5)'."
+        )
+    if own.made_by not in MADE or own.made < 0 or (own.made_by != MADE[0] and not own.made):
+        wrong.append(f"made={own.made} made_by={own.made_by!r} are not known: give a number and {' or '.join(MADE)}.")
+    if own.made and (own.views is None or own.assistant is not None or not own.training.augment):
+        wrong.append(f"made={own.made} photographs need kept views with augmentation and no assistant.")
     if (own.images < 1) != (own.loss is None) or own.images < 0:
         wrong.append(
             f"images={own.images} with loss={own.loss!r} trains nothing: give photographs and a loss, or 0 and None."
@@ -146,11 +185,19 @@ def _of_the_loss(own: Settings) -> list[str]:
         wrong.append(
             f"regression_weight={own.regression_weight} has no list to stand beside with loss={own.loss!r}: give 0."
         )
+    if own.projection not in STARTS or (own.projection != STARTS[0] and not _projects(own)):
+        wrong.append(f"projection={own.projection!r} starts nothing: give one of {', '.join(STARTS)}, with regression.")
+    if own.beside not in (None, *BESIDES) or (own.beside_settings and own.beside is None):
+        wrong.append(f"beside={own.beside!r} is not known: give one of {', '.join(BESIDES)}, or None and no settings.")
+    if own.beside is not None and (own.mixtures is not None or own.views is None or not own.regression_weight):
+        wrong.append(f"beside={own.beside!r} needs kept views and regression, and stands without mixtures.")
+    if not 0 <= own.averaged < 1:
+        wrong.append(f"averaged={own.averaged} is no part of the steps: give from 0 to below 1.")
     if not 0 <= own.regression_weight < float("inf"):
         wrong.append(f"regression_weight={own.regression_weight} is not usable: give 0 or a positive number.")
     if own.loss is None or own.loss in WITH_LABELS:
         plain = Settings()
-        asks = ["mixtures", "assistant", "loss_settings", "anchors", "neighbours"]
+        asks = ["made", "whitened", "mixtures", "assistant", "loss_settings", "anchors", "neighbours"]
         for name in asks if own.student == TEACHER else [*asks, "teacher"]:
             if getattr(own, name) != getattr(plain, name):
                 wrong.append(
@@ -160,6 +207,11 @@ def _of_the_loss(own: Settings) -> list[str]:
         if getattr(own.training, name) != getattr(Training(), name):
             wrong.append(f"training.{name} does not say what a run is: give it to the run, and leave it out here.")
     return wrong
+
+
+def _projects(own: Settings) -> bool:
+    """Whether a run trains a projection."""
+    return bool(own.regression_weight) or own.loss == "regression"
 
 
 def but(own: Settings, **changes: Any) -> Settings:
@@ -264,11 +316,13 @@ def _plain(own: Any) -> Any:
 
 def _settings(plain: dict[str, Any]) -> Settings:
     """The settings that `_plain` gave."""
-    kinds: dict[str, Any] = {
-        "assistant": _settings,
-        "training": lambda own: Training(**own),
-        "mixtures": lambda own: Mixtures(**own),
-    }
+    kinds: dict[str, Any] = {"assistant": _settings, "training": lambda own: Training(**own), "mixtures": _mixtures}
     return Settings(
         **{name: kinds[name](value) if name in kinds and value is not None else value for name, value in plain.items()}
     )
+
+
+def _mixtures(plain: dict[str, Any]) -> Mixtures:
+    """JSON has lists for tuples."""
+    own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    return Mixtures(**own)

@@ -91,7 +91,7 @@ def make(own: Settings, label: str, seeds: list[int], data: Rooms, folder: Path 
     folder = folder or data_root() / "models"
     trained = {}
     for seed in seeds:
-        net, _ = student_of(own, seed, data)
+        net = student_of(own, seed, data).net
         net.scale = SCALE
         trained[seed] = (scores(net, data.benchmarks["validation"])[1], net)
         print(f"seed {seed}: medium mAP on the validation rooms {100 * trained[seed][0]:.1f}", flush=True)

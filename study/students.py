@@ -4,7 +4,8 @@ All of them learn from the photographs as they are and are scored on photographs
 better on larger images than it was trained on (Touvron et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019),
 and training stays cheap. Students with kept views have their frozen part computed once. An assistant describes all
 photographs in the teacher's place, having learned from a few of its answers (Mirzadeh et al., "Improved Knowledge Distillation
-via Teacher Assistant", AAAI 2020).
+via Teacher Assistant", AAAI 2020). A student with a projection to its teacher's space is scored a second time, with its queries
+in the teacher's database.
 
 What several runs need is kept under runs/study: whoever changes how students are trained deletes that folder.
 """
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,7 @@ from rdistill_helpers import (
     load_teacher,
     losses,
     pca_whitening,
+    project,
     teacher_version,
     train_supervised,
 )
@@ -44,13 +46,20 @@ from rdistill_helpers.data.paths import data_root
 from rdistill_helpers.data.rooms import EDITION
 from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.choose import cluster_centres, k_centre
+from rdistill_helpers.distil.distill import projection_to
 from rdistill_helpers.distil.views import KeptMaps
+from rdistill_helpers.embed import harder
+from rdistill_helpers.embed.black_box import Embed
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
-from study.runs import SEARCH, Run, line
+from study.mixing import Columns, Consistency, made_of
+from study.runs import SEARCH, Run, Source, line
 from study.settings import LARGER, SMALL, TEACHER, VIEWS, WITH_LABELS, Settings, as_text, version
+from study.starts import AverageAlong, start_projection
 
 SCALE = 1.6  # enlargement of a student's input when it is scored or describes for another, the same as the teacher's
+CATALOGUE = 256  # photographs that a teacher ranks which gives an order
+WHITENING = 0.25  # power: with 0.5 some hundred answers would all be equally far from each other
 BATCH = 48  # photographs, with labels as without
 # Type of the products in training. Where a processor only imitates bfloat16 it is far slower; float32 gives the same figures
 # within their spread. The depthwise convolutions of the larger student are slower in bfloat16.
@@ -63,11 +72,32 @@ class Rooms:
 
     @cached_property
     def name(self) -> str:
-        """What tells these photographs and this teacher from others, in the store and in the names of kept files: the edition
-        of the rooms, and eight digits each of the archive and of the teacher's file.
+        """What tells these photographs from others, in the store and in the names of kept files: the edition of the rooms, and
+        eight digits of the archive.
         """
         archive = (data_root() / "rooms.zip.sha256").read_text(encoding="utf-8")
-        return f"edition-{EDITION}-{archive[:8]}-{teacher_version()}"
+        return f"edition-{EDITION}-{archive[:8]}"
+
+    def network(self, teacher: str) -> nn.Module:
+        """A teacher, as `load_teacher` gives it."""
+        return load_teacher(teacher)
+
+    def version(self, teacher: str) -> str:
+        """What tells the file of a teacher from others."""
+        return teacher_version(teacher)
+
+    def source(self, own: Settings) -> Source:
+        """The names of the photographs and of the teacher of a run, as the store has them."""
+        return self.name, f"{own.asked} {self.version(own.asked)}" if own.asked else ""
+
+    def images(self, part: str) -> Any:
+        """The photographs of a part: "training", or "validation" and "test" with the queries first."""
+        return self.pixels if part == "training" else self.scored[part]
+
+    def rows(self, teacher: str, part: str) -> Tensor:
+        """What a teacher that nothing makes harder answers for a part, [N, Dt]."""
+        name = f"{teacher}_{self.version(teacher)}_{part}"
+        return _kept(self, name, lambda: extract(self.network(teacher), self.images(part), progress=False))
 
     @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
@@ -88,11 +118,6 @@ class Rooms:
     def labels(self) -> Tensor:
         """The room of every training photograph, int64 [N]."""
         return TrainingImages.load("rooms").labels()
-
-    @cached_property
-    def teacher_rows(self) -> Tensor:
-        """The teacher's descriptors of all training photographs, [N, Dt]."""
-        return _kept(self, "teacher", lambda: extract(load_teacher(), self.pixels, progress=False))
 
 
 @cache
@@ -130,12 +155,28 @@ def done(run: Run, data: Rooms) -> dict[str, Any]:
     Raises:
         BadInput: for settings that do not fit the data.
     """
-    net, seconds = student_of(run.settings, run.seed, data)
+    own = run.settings
+    made = student_of(own, run.seed, data)
     part = "validation" if run.method == SEARCH else "test"
-    return line(run, score(net, run.settings, data, part), seconds, data.name)
+    report, to_teacher = score(made, own, data, part)
+    return line(run, report, made.seconds, data.source(own), to_teacher)
 
 
-def student_of(own: Settings, seed: int, data: Rooms) -> tuple[RetrievalNet, float]:
+class Student(NamedTuple):
+    """A student of a run.
+
+    Attributes:
+        net: the network.
+        seconds: of its training.
+        projection: to its teacher's space; None where none was trained.
+    """
+
+    net: Any
+    seconds: float = 0.0
+    projection: nn.Linear | None = None
+
+
+def student_of(own: Settings, seed: int, data: Rooms) -> Student:
     """The student of a run.
 
     Args:
@@ -144,47 +185,55 @@ def student_of(own: Settings, seed: int, data: Rooms) -> tuple[RetrievalNet, flo
         data: the photographs.
 
     Returns:
-        The student and the seconds of its training. A larger one, which may be an assistant as well, is trained once and kept.
+        The student. A larger one, which may be an assistant as well, is trained once and kept.
 
     Raises:
         BadInput: for settings that do not fit the data.
     """
     if own.student == TEACHER:
-        return load_teacher(), 0.0
+        assert own.asked is not None
+        return Student(data.network(own.asked))
     if own.loss is None:
-        return _untrained(own, seed, data), 0.0
+        return Student(_untrained(own, seed, data))
     if own.student == SMALL:
         return _trained(own, seed, data)
 
     def made() -> dict[str, Any]:
-        net, seconds = _trained(own, seed, data)
-        return {"state": net.state_dict(), "seconds": seconds}
+        trained = _trained(own, seed, data)
+        projection = None if trained.projection is None else trained.projection.state_dict()
+        return {"state": trained.net.state_dict(), "seconds": trained.seconds, "projection": projection}
 
-    name = hashlib.sha256((version() + as_text(own)).encode()).hexdigest()[:12]
+    name = hashlib.sha256(f"{version()}{as_text(own)}{data.source(own)}".encode()).hexdigest()[:12]
     found = _kept(data, f"student_{name}_{seed}", made)
-    net = RetrievalNet(own.student, dim=own.dim, weights=None)
+    net, projection = RetrievalNet(own.student, dim=own.dim, weights=None), None
     net.load_state_dict(found["state"])
-    return net.eval(), found["seconds"]
+    if found["projection"] is not None:
+        projection = projection_to(*found["projection"]["weight"].shape)
+        projection.load_state_dict(found["projection"])
+    return Student(net.eval(), found["seconds"], projection)
 
 
-def score(net: RetrievalNet, own: Settings, data: Rooms, part: str) -> Report:
-    """What a network reaches.
+def score(made: Student, own: Settings, data: Rooms, part: str) -> tuple[Report, Report | None]:
+    """What a student reaches.
 
     Args:
-        net: the network.
+        made: the student.
         own: its settings.
         data: the photographs.
         part: "validation" or "test".
 
     Returns:
-        The scores under all three protocols.
+        The scores under all three protocols: of the student's queries in its own database, and in the teacher's. The latter is
+        None without a projection, and for a student of an assistant, whose projection leads to the assistant's space.
     """
-    rows = described(net, own, data, part)
-    if own.student == TEACHER:
-        rows = weaker(own.teacher, rows, data)
+    rows = answers_for(own, part, data) if own.student == TEACHER else described(made.net, own, data, part)
     benchmark = data.benchmarks[part]
     queries = len(benchmark.query_names)
-    return evaluate(rows[:queries], rows[queries:], benchmark)
+    report = evaluate(rows[:queries], rows[queries:], benchmark)
+    if made.projection is None or own.assistant is not None or own.whitened:
+        return report, None
+    database = answers_for(own, part, data)[queries:]
+    return report, evaluate(project(rows[:queries], made.projection), database, benchmark)
 
 
 def described(net: RetrievalNet, own: Settings, data: Rooms, what: str) -> Tensor:
@@ -199,10 +248,9 @@ def described(net: RetrievalNet, own: Settings, data: Rooms, what: str) -> Tenso
     Returns:
         Descriptors [N, D].
     """
-    if own.views is None or own.student == TEACHER:
-        if own.student != TEACHER:
-            net.scale = SCALE
-        return extract(net, data.pixels if what == "training" else data.scored[what], progress=False)
+    if own.views is None:
+        net.scale = SCALE
+        return extract(net, data.images(what), progress=False)
     maps = maps_of(own, data)[what]
     rows = torch.empty(len(maps), net.dim)
     places: dict[tuple[int, ...], list[int]] = {}
@@ -228,26 +276,61 @@ def answers(own: Settings, seed: int, data: Rooms) -> Tensor:
         Descriptors [N, Dt] of all training photographs.
     """
     if own.assistant is None:
-        return weaker(own.teacher, data.teacher_rows, data)
-    assistant, _ = student_of(own.assistant, seed, data)
-    return described(assistant, own.assistant, data, "training")
+        return answers_for(own, "training", data)
+    assistant = student_of(own.assistant, seed, data)
+    return described(assistant.net, own.assistant, data, "training")
 
 
-def weaker(teacher: str, rows: Tensor, data: Rooms) -> Tensor:
-    """What a teacher answers where the fine-tuned one answers `rows`.
+def answers_for(own: Settings, part: str, data: Rooms) -> Tensor:
+    """What the teacher of a run answers for a part.
 
     Args:
-        teacher: "fine-tuned", or "16 numbers" for one that has lost all but the first directions of the training photographs.
-        rows: [N, Dt].
+        own: the settings; their teacher counts.
+        part: see `Rooms.images`.
         data: the photographs.
 
     Returns:
-        Descriptors [N, Dt], or fewer numbers.
+        Descriptors [N, Dt].
     """
-    if teacher == "fine-tuned":
-        return rows
-    directions = torch.linalg.svd(data.teacher_rows, full_matrices=False).Vh[: int(teacher.split()[0])]
-    return F.normalize(rows @ directions.T, dim=1)
+    return harder_answers(own, data.images(part), data.rows(_name(own), part), data)
+
+
+def harder_answers(own: Settings, images: Any, rows: Tensor, data: Rooms) -> Tensor:
+    """What the teacher of a run answers where the one that nothing makes harder answers `rows`.
+
+    Args:
+        own: the settings; their teacher counts.
+        images: the N photographs.
+        rows: [N, Dt].
+        data: the photographs that a catalogue and principal directions are made of: those of training.
+
+    Returns:
+        Descriptors [N, Dt], or of another number of dimensions.
+    """
+    kind, _, value = (own.harder or "").partition(" ")
+    if kind.isdigit():
+        directions = torch.linalg.svd(data.rows(_name(own), "training"), full_matrices=False).Vh[: int(kind)]
+        return F.normalize(rows @ directions.T, dim=1)
+    makes: dict[str, Callable[[Embed], Embed]] = {
+        "": lambda embed: embed,
+        "rounded": lambda embed: harder.rounded(embed, int(value)),
+        "noisy": lambda embed: harder.noisy(embed, float(value)),
+        "truncated": lambda embed: harder.truncated(embed, int(value)),
+        "order": lambda embed: harder.order_only(embed, _catalogue(own, data)),
+        "top": lambda embed: harder.top_only(embed, _catalogue(own, data), int(value)),
+    }
+    return makes[kind](lambda _: rows)(images)
+
+
+def _name(own: Settings) -> str:
+    """The teacher of a run, without what makes it harder."""
+    return own.teacher.split(" (")[0]
+
+
+def _catalogue(own: Settings, data: Rooms) -> Tensor:
+    """What a teacher that gives an order ranks: training photographs, evenly spread."""
+    rows = data.rows(_name(own), "training")
+    return rows[:: max(1, len(rows) // CATALOGUE)][:CATALOGUE]
 
 
 def drawn(own: Settings, seed: int, data: Rooms) -> Tensor:
@@ -302,14 +385,10 @@ def maps_of(own: Settings, data: Rooms) -> dict[str, Any]:
     def made() -> dict[str, Any]:
         net = _network(own.student)
         generator = torch.Generator().manual_seed(0)
-
-        def view(block: Tensor) -> Tensor:
-            return net.maps(augmented(block, generator), own.frozen).half()
-
-        views = [torch.cat([view(block) for block in data.pixels.split(64)]) for _ in range(VIEWS)]
+        views = _views(net, data.pixels, own.frozen, VIEWS, generator)
         net.scale = SCALE
         return {
-            "views": torch.stack(views, 1),
+            "views": views,
             "training": torch.cat(
                 [net.maps(block.float() / 255, own.frozen).half() for block in data.pixels.split(32)]
             ),
@@ -322,34 +401,65 @@ def maps_of(own: Settings, data: Rooms) -> dict[str, Any]:
     return _kept(data, f"maps_{own.student}_{own.frozen}", made)
 
 
-def _trained(own: Settings, seed: int, data: Rooms) -> tuple[RetrievalNet, float]:
-    """The student of a run and the seconds of its training."""
+def _trained(own: Settings, seed: int, data: Rooms) -> Student:
+    """The student of a run."""
     index = drawn(own, seed, data)
     images, net = _views_of(own, index, data), _untrained(own, seed, data).freeze(own.frozen)
-    training = replace(own.training, seed=seed, progress=False, autocast=AUTOCAST[own.student])
+    start_weight = 0.0 if own.averaged else own.training.start_weight  # an average along the run comes before the start
+    training = replace(
+        own.training, seed=seed, progress=False, autocast=AUTOCAST[own.student], start_weight=start_weight
+    )
+    average = AverageAlong(net, own.training.steps, own.averaged) if own.averaged else None
+    projection = None
     if own.loss in WITH_LABELS:
         labels = data.labels[index]
         places = min(12, len(labels.unique()))  # few places: more photographs of each
         each = max(4, BATCH // places)
         began = time.perf_counter()
-        train_supervised(net, images, labels, own.loss, classes=places, per_class=each, training=training)
+        train_supervised(
+            net, images, labels, own.loss, classes=places, per_class=each, training=training, callback=average
+        )
     else:
-        loss, target = partial(getattr(losses, str(own.loss)), **own.loss_settings), answers(own, seed, data)[index]
+        target = answers(own, seed, data)[index]
+        if own.made:
+            assert isinstance(images, KeptMaps)
+            images, target = _with_made(own, seed, data, index, images, target)
+        if own.whitened:
+            target = pca_whitening(target, power=WHITENING)(target)
+        loss: Callable[..., Tensor] = partial(getattr(losses, str(own.loss)), **own.loss_settings)
         began = time.perf_counter()
-        distill(
-            net, images, target, loss, own.anchors, own.neighbours, own.regression_weight, _projection(own, net, target, seed),
-            own.mixtures, training,
+        if own.loss == "regression" or own.projection != "random" or own.beside == "consistency":
+            projection = projection_to(target.shape[1], net.dim, seed)
+        if own.projection != "random":
+            start_projection(projection, own.projection, _described(net, images), target)
+        generator = torch.Generator().manual_seed(seed)
+        if own.beside == "columns":
+            loss = Columns(loss, generator, **own.beside_settings)
+        elif own.beside == "consistency":
+            loss = Consistency(
+                loss, net, projection, own.frozen, maps_of(own, data)["views"], index, target[: len(index)],
+                own.training.steps, generator, AUTOCAST[own.student], **own.beside_settings,
+            )  # fmt: skip
+        _, history = distill(
+            net, images, target, loss, own.anchors, own.neighbours, own.regression_weight, projection, own.mixtures, training,
+            callback=average,
         )  # fmt: skip
-    return net, time.perf_counter() - began
+        projection = history.projection
+    if average is not None:
+        average.finish(own.training.start_weight)
+    return Student(net, time.perf_counter() - began, projection)
 
 
-def _projection(own: Settings, net: RetrievalNet, target: Tensor, seed: int) -> nn.Linear | None:
-    """What a loss of regression alone needs; beside another loss `distill` makes its own."""
-    if own.loss != "regression":
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Linear(net.dim, target.shape[1])
+def _with_made(
+    own: Settings, seed: int, data: Rooms, index: Tensor, images: KeptMaps, target: Tensor
+) -> tuple[KeptMaps, Tensor]:
+    """The photographs of a run and their answers, followed by photographs made of them and what the teacher says of those."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = made_of(data.pixels[index], own.made, own.made_by, generator)
+    rows = extract(data.network(_name(own)), pixels, progress=False)
+    maps = _views(_network(own.student), pixels, own.frozen, own.views or 1, generator)
+    more = harder_answers(own, pixels, rows, data)
+    return KeptMaps(torch.cat([images.maps, maps]), own.frozen), torch.cat([target, more])
 
 
 @torch.no_grad()
@@ -364,6 +474,24 @@ def _views_of(own: Settings, index: Tensor, data: Rooms) -> Tensor | KeptMaps:
     return KeptMaps(torch.cat(as_they_are)[:, None], own.frozen)
 
 
+@torch.no_grad()
+def _views(net: RetrievalNet, pixels: Tensor, parts: int, views: int, generator: torch.Generator) -> Tensor:
+    """Maps float16 [N, V, C, h, w] of augmented views of photographs."""
+
+    def view() -> Tensor:
+        return torch.cat([net.maps(augmented(block, generator), parts).half() for block in pixels.split(64)])
+
+    return torch.stack([view() for _ in range(views)], 1)
+
+
+@torch.no_grad()
+def _described(net: RetrievalNet, images: Tensor | KeptMaps) -> Tensor:
+    """Descriptors [N, D] of photographs, or of a view of each."""
+    if isinstance(images, Tensor):
+        return extract(net, images, progress=False)
+    return torch.cat([net.describe_maps(block.float(), images.parts) for block in images.maps[:, 0].split(64)])
+
+
 def _untrained(own: Settings, seed: int, data: Rooms) -> RetrievalNet:
     """The student of a run before any training."""
     with torch.random.fork_rng(devices=[]):
@@ -376,9 +504,7 @@ def _untrained(own: Settings, seed: int, data: Rooms) -> RetrievalNet:
 
 def _untrained_rows(own: Settings, data: Rooms) -> Tensor:
     """Descriptors [N, D] of a view of every training photograph by the student before any training, without a last layer."""
-    net, maps = _network(own.student), maps_of(own, data)["views"][:, 0]
-    with torch.no_grad():
-        return torch.cat([net.describe_maps(block.float(), own.frozen) for block in maps.split(64)])
+    return _described(_network(own.student), KeptMaps(maps_of(own, data)["views"][:, :1], own.frozen))
 
 
 def _network(student: str, dim: int | None = None) -> RetrievalNet:

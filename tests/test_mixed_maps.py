@@ -1,5 +1,6 @@
 """Mixtures of the student's feature maps: by their definition, in the loop, resumed, and refused where they cannot be."""
 
+import copy
 import gc
 import importlib
 
@@ -11,7 +12,7 @@ from rdistill_helpers import Mixtures, RetrievalNet, Training
 from rdistill_helpers.distil import checkpoint, losses
 from rdistill_helpers.distil.batches import tuple_batches
 from rdistill_helpers.distil.distill import distill
-from rdistill_helpers.distil.interpolate import interpolate, mix, mix_maps
+from rdistill_helpers.distil.interpolate import draw_mixtures, interpolate, mix, mix_maps
 from rdistill_helpers.distil.views import KeptMaps, Photographs
 from rdistill_helpers.errors import BadInput
 
@@ -77,6 +78,48 @@ def test_the_first_loss_is_that_of_the_real_rows_and_of_the_joint_space_with_des
         expected = losses.listwise(real, rows[batch])
         expected = expected + 0.7 * losses.listwise(all_rows, joint.teacher, comparable=joint.comparable)
     assert history.loss[0] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_regression_of_mixtures_is_that_of_their_described_maps():
+    """By hand, with the projection as it starts."""
+    images, rows = data()
+    projection = nn.Linear(512, 6)
+    start = copy.deepcopy(projection)
+    mixtures = Mixtures(count=5, mix_at=PARTS, joint_weight=0.0, regression_weight=0.7)
+    settings = {"training": {"steps": 1, "seed": 3}, "regression_weight": 2.0, "projection": projection}
+    _, history = short(mixtures=mixtures, **settings)
+    net = RetrievalNet().train()
+    generator = torch.Generator().manual_seed(3)
+    batch = next(tuple_batches(rows, 2, 3, 1, generator))
+    with torch.no_grad():
+        maps = net.maps(images[batch].float() / 255, PARTS)
+        real = net.describe_maps(maps, PARTS)
+        pairs, weight = draw_mixtures(rows[batch], 5, generator=generator)
+        expected = losses.listwise(real, rows[batch]) + 2 * losses.regression(real, rows[batch], projection=start)
+        for (a, b), w in zip(pairs.tolist(), weight, strict=True):
+            mixed = start(net.describe_maps((w * maps[a] + (1 - w) * maps[b])[None], PARTS))[0]
+            target = w * rows[batch][a] + (1 - w) * rows[batch][b]
+            expected += 0.7 / 5 * (1 - nn.functional.cosine_similarity(mixed, target, dim=0))
+    assert history.loss[0] == pytest.approx(expected.item(), rel=1e-4)
+    with pytest.raises(BadInput, match="shares the projection of the real rows"):
+        short(mixtures=mixtures)
+
+
+def test_each_step_draws_one_of_several_depths(monkeypatch):
+    seen = []
+    plain = RetrievalNet.describe_maps
+    monkeypatch.setattr(RetrievalNet, "describe_maps", lambda self, maps, at: seen.append(at) or plain(self, maps, at))
+    mixtures = Mixtures(count=4, mix_at=(9, 10, 12), alpha=2.0)
+    _, history = short(mixtures=mixtures, training={"steps": 12})
+    real, mixed = seen[0::2], seen[1::2]
+    assert real == mixed and set(mixed) == {9, 10, 12}
+    assert short(mixtures=mixtures, training={"steps": 12})[1].loss == history.loss
+    with pytest.raises(BadInput, match="mix_at=13 names no maps"):
+        short(mixtures=Mixtures(count=4, mix_at=(9, 13)))
+
+
+def test_a_single_depth_in_a_tuple_is_that_depth():
+    assert short(mixtures=Mixtures(count=5, mix_at=(PARTS,)))[1].loss == short()[1].loss
 
 
 def test_a_mixture_of_maps_is_no_mixture_of_descriptors():

@@ -19,15 +19,16 @@ PAGE = ROOT / "notebooks" / "06_how_little_is_enough.ipynb"
 @pytest.mark.slow
 def test_it_runs_with_one_seed_of_three_methods(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "study", tmp_path / "study", ignore=shutil.ignore_patterns("__pycache__"))
-    store = tmp_path / "study" / "results" / "runs.csv"
-    searched = [line for line in store.read_text(encoding="utf-8").splitlines() if f",{runs.SEARCH}," in line]
+    store = tmp_path / "study" / "results" / runs.STORE.name
+    shown = runs.STORE if runs.STORE.is_file() else runs.EARLIER
+    searched = [line for line in shown.read_text(encoding="utf-8").splitlines() if f",{runs.SEARCH}," in line]
     store.write_text("\n".join([",".join(runs.COLUMNS), *searched]) + "\n", encoding="utf-8")
     ap = " ".join(f"{value / 100:.4f}" for value in range(70))
     for name in ("teacher", "untrained", "listwise", "listwise+regression", "listwise+mixtures"):
         own = METHODS[name].settings
         own = but(own, images=50) if own.images else own
-        begin = [runs.version(), "today", runs.read()["data"].iloc[0], name]
-        values = [*begin, own.images, own.queries, 0, 0.4, 0.345, 0.1, 9.0, as_text(own), ap]
+        begin = [runs.version(), "today", *runs.read()[["data", "teacher"]].iloc[0], name]
+        values = [*begin, own.images, own.queries, 0, 0.4, 0.345, 0.1, 9.0, as_text(own), ap, "", ""]
         runs.append(dict(zip(runs.COLUMNS, values, strict=True)), store)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     notebook = nbformat.read(PAGE, as_version=4)

@@ -3,11 +3,26 @@
 import pandas
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rdistill_helpers.distil.settings import Mixtures
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
-from study.compare import curve, gains, gains_over_sizes, matched, paired_precision, precision, reported, searched
+from study.compare import (
+    Comparison,
+    asymmetric,
+    corrected,
+    curve,
+    gains,
+    gains_over_sizes,
+    holm,
+    matched,
+    paired_precision,
+    precision,
+    reported,
+    searched,
+)
 from study.runs import COLUMNS, SEARCH, read
 from study.settings import Settings, but
 
@@ -23,7 +38,7 @@ def ap_of(method, images, seed, queries=6):
 def run(method, images, seed, settings=None, ap=None):
     ap = ap_of(method, images, seed) if ap is None else ap
     own = [method, images, images, seed, 0.5, float(ap.nanmean()), 0.1, 12.5, settings or Settings(images=images), ap]
-    return dict(zip(COLUMNS, ["version", "today", "data", *own], strict=True))
+    return dict(zip(COLUMNS, ["version", "today", "data", "teacher 0", *own, float("nan"), None], strict=True))
 
 
 ROWS = [
@@ -145,3 +160,47 @@ def test_a_changed_run_is_matched_with_the_plain_run_of_its_seed_and_its_other_s
     other = matched(pandas.DataFrame(rows), {"views": 6, "steps": 500})
     assert other["change"].tolist() == [{"views": 1}, {"steps": 3}]
     assert other["gain"].tolist() == pytest.approx([-0.01, 0.08], abs=1e-6)
+
+
+def slow_holm(p):
+    """Step down by hand: a test is as sure as the least sure of those before it, each times the tests that are left."""
+    found = []
+    for value in p:
+        before = [other for other in p if other <= value]
+        steps = [min(1.0, (len(p) - sum(other < each for other in p)) * each) for each in before]
+        found.append(max(steps))
+    return found
+
+
+@given(st.lists(st.floats(0.0001, 1.0), min_size=1, max_size=9, unique=True))
+def test_holms_correction_equals_the_steps_by_hand(p):
+    assert holm(p) == pytest.approx(slow_holm(p))
+
+
+def test_holms_correction_of_a_known_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.02, 0.02]) == [0.04, 0.04] and holm([]) == []
+
+
+def test_comparisons_are_tested_together_and_those_that_are_missing_count():
+    noise = torch.randn(6, generator=torch.Generator().manual_seed(1)) * 0.02
+    rows = [run(name, 300, seed, ap=ap_of("listwise", 300, seed) + add) for seed in range(5) for name, add in
+            (("a", 0.0), ("sure", 0.05 + noise / 10), ("unsure", 0.002 + noise))]  # fmt: skip
+    pairs = {name: Comparison(name, 300, "a", 300) for name in ("unsure", "sure", "missing")}
+    found = corrected(pandas.DataFrame(rows), pairs)
+    assert list(found) == ["unsure", "sure"]
+    assert found["sure"].corrected == pytest.approx(3 * found["sure"].p)
+    assert found["unsure"].corrected == pytest.approx(min(1.0, 2 * found["unsure"].p))
+    first, other, _ = paired_precision(pandas.DataFrame(rows), "sure", "a", 300)
+    assert found["sure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 3)
+    first, other, _ = paired_precision(pandas.DataFrame(rows), "unsure", "a", 300)
+    assert found["unsure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 2)
+    assert found["sure"].interval.side == "above"
+
+
+def test_queries_in_the_teachers_database_are_a_method_of_their_own():
+    both = [{**run("listwise", 300, 0), "to_teacher": 0.7, "to_teacher_ap": torch.full((6,), 0.7)}, run("pkt", 300, 0)]
+    found = asymmetric(pandas.DataFrame(both))
+    assert found["method"].tolist() == ["listwise", "pkt", "listwise@teacher"]
+    assert precision(found, "listwise@teacher", 300)[0].tolist() == [pytest.approx([0.7] * 6)]
+    assert found["medium"].iloc[2] == 0.7 and len(asymmetric(pandas.DataFrame(ROWS))) == len(ROWS)

@@ -9,7 +9,7 @@ import torch
 
 from rdistill_helpers.distil.settings import Mixtures
 from study import __main__ as command
-from study import recipe, tables
+from study import methods, primary, recipe, tables
 from study.methods import METHODS
 from study.runs import COLUMNS, SEARCH, read
 from study.search import COURSE, MANY, of_loss
@@ -31,7 +31,8 @@ def row(method, own, seed, medium, ap=None):
     values = [
         "version",
         "today",
-        "edition-1-0-0",
+        "edition-1-0",
+        "teacher 0" if own.asked else "",
         method,
         own.images,
         own.queries,
@@ -42,6 +43,8 @@ def row(method, own, seed, medium, ap=None):
         9.0,
         own,
         kept,
+        float("nan"),
+        None,
     ]
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -75,11 +78,21 @@ def test_pages_with_tables_say_in_one_sentence_of_which_photographs_they_are(sto
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         page = notebook.read_text(encoding="utf-8")
         assert page.count("print(made_with(") == page.count("from study.runs import read"), notebook.name
-    there = store["data"].iloc[0]
-    monkeypatch.setattr(recipe.students, "rooms", lambda: type("Rooms", (), {"name": there}))
+    there, known = store["data"].iloc[0], store["teacher"].iloc[0].split()[1]
+    monkeypatch.setattr(
+        recipe.students, "rooms", lambda: type("Rooms", (), {"name": there, "version": lambda self, name: known})()
+    )
     of_now = recipe.made_with(store)
-    monkeypatch.setattr(recipe.students, "rooms", lambda: type("Rooms", (), {"name": "edition-9-0-0"}))
+    monkeypatch.setattr(
+        recipe.students,
+        "rooms",
+        lambda: type("Rooms", (), {"name": "edition-9-0", "version": lambda self, name: known})(),
+    )
     of_then = recipe.made_with(store)
+    monkeypatch.setattr(
+        recipe.students, "rooms", lambda: type("Rooms", (), {"name": there, "version": lambda self, name: "0"})()
+    )
+    assert recipe.made_with(store) == of_then  # the same photographs, another teacher
     assert f"edition {there.split('-')[1]} of the rooms" in of_now and of_now.count(".") == of_then.count(".") == 1
     assert "not with those that ship now" in of_then and "not" not in of_now
     assert recipe.filled("<!-- data -->\n?\n<!-- /data -->", store) == f"<!-- data -->\n{of_then}\n<!-- /data -->"
@@ -196,16 +209,16 @@ def test_mixtures_of_maps_stand_beside_a_larger_batch():
 
 
 def test_conditions_stand_beside_the_usual_one_and_a_teacher_beside_its_student():
-    weak = Settings(student="teacher", teacher="16 numbers", loss=None, images=0, regression_weight=0.0)
+    weak = Settings(student="teacher", teacher="teacher (16 directions)", loss=None, images=0, regression_weight=0.0)
     runs = frame(
         tried(0.30), tried(0.28, views=1), tried(0.27, views=1, augment=False), tried(0.2, views=1, mixtures=Mixtures()),
-        tried(0.2, teacher="16 numbers"), row(SEARCH, weak, 1000, 0.25), tried(0.22, anchors=2),
+        tried(0.2, teacher="teacher (16 directions)"), row(SEARCH, weak, 1000, 0.25), tried(0.22, anchors=2),
         tried(0.23, anchors=2, views=1),
     )  # fmt: skip
     assert lines(tables.with_teachers(runs)) == [
         "kept views 1 | -2.0 | -2.0 |",
         "no augmentation | -3.0 | -3.0 |",
-        "teacher of 16 numbers | -10.0 | -10.0 | 25.0",
+        "teacher (16 directions) | -10.0 | -10.0 | 25.0",
         "kept views 1 (anchors 2) | +1.0 | +1.0 |",
     ]
 
@@ -293,7 +306,7 @@ def test_a_claim_is_compared_with_the_better_of_two_baselines():
     assert claims["claim"].tolist() == ["3: few samples"]
 
 
-@pytest.mark.parametrize("name", [name for name in recipe.TABLES if name not in ("default", "targets")])
+@pytest.mark.parametrize("name", [name for name in recipe.TABLES if name not in ("default", "targets", "blocks")])
 def test_a_table_without_runs_says_so(name):
     assert recipe.markdown(recipe.TABLES[name](frame())) == "*No run of this kind is in the store yet.*"
 
@@ -325,3 +338,74 @@ def test_the_command_shows_what_is_there_and_refuses_seeds_that_choose(capsys, t
     assert "choose settings" in capsys.readouterr().err
     assert command.main(["summary", "--store", str(tmp_path / "none.csv")]) == 1
     assert "make study" in capsys.readouterr().err
+
+
+@pytest.fixture
+def new(monkeypatch):
+    """A store in which everything was tried, confirmed and run, with invented scores."""
+    untold = methods.Untold()
+    rows = [row(SEARCH, run.settings, run.seed, 0.2) for run in methods.tuning()]
+    rows += [row(SEARCH, run.settings, run.seed, 0.2) for run in methods.confirming(untold)]
+    return rows
+
+
+def better(rows, name, images, medium):
+    """Raise the first try of a method, which is chosen where all are equal."""
+    own = methods.settings_of(name, images, methods.Untold())
+    return [{**each, "medium": medium} if each["settings"] == own else each for each in rows]
+
+
+def test_validation_chooses_what_the_primary_comparisons_compare(new):
+    rows = better(new, "supervised-proxy-anchor", 300, 0.3)
+    rows = better(rows, "supervised-multi-similarity", MANY, 0.4)
+    rows = better(rows, "columns-mixed", 300, 0.35)
+    found = primary.comparisons(frame(*better(rows, "averaged", 300, 0.36)))
+    assert len(found) == 8
+    ours, mixed = ("listwise+regression", 300), ("listwise+regression+mixtures", 300)
+    assert found["no labels"] == (*ours, "supervised-proxy-anchor", 300)
+    assert found["no labels, 300 queries"] == ("assisted-300", MANY, "supervised-multi-similarity", MANY)
+    assert found["the best other mixtures"] == ("columns-mixed", 300, *ours)
+    assert found["the best start"] == ("averaged", 300, *ours)
+    assert found["descriptor mixtures"] == (*mixed, *ours)
+    assert found["descriptor mixtures, stranger"] == ("stranger+mixtures", 300, "stranger", 300)
+    assert found["queries in the teacher's database"] == ("listwise+regression@teacher", 300, *ours)
+    cells = primary.cells(frame(*rows))
+    assert mixed in cells and ours in cells and all("@" not in name for name, _ in cells) and len(cells) <= 12
+    paid = primary.comparisons(frame(*better(new, "paid-mixed", 100, 0.5)))
+    assert paid["the best other mixtures"] == ("paid-mixed", 100, *ours)
+
+
+def test_candidates_stand_on_validation_beside_the_recipe_and_their_controls(new):
+    rows = better(better(new, "unpaid-mixed", 300, 0.24), "unpaid", 300, 0.23)
+    found = {line.split(" | ")[0]: line for line in lines(tables.validated(frame(*rows)))}
+    assert found["consistency, unpaid mixed with paid"].endswith("24.0 | +4.0 | +1.0")
+    assert found["listwise + regression"] == "listwise + regression | 20.0 |  |"
+
+
+def asked_in(own, medium, to_teacher):
+    """A run of the store whose queries were searched in the teacher's database too."""
+    return {**own, "to_teacher": to_teacher, "to_teacher_ap": torch.tensor(PER_QUERY) + to_teacher - medium}
+
+
+def test_primary_comparisons_are_corrected_together(new):
+    rows = [asked_in(reached("listwise+regression", 300, seed, 0.1, PER_QUERY), 0.1, 0.15) for seed in range(8)]
+    noise = [0.003 * (-1) ** k for k in range(20)]
+    mixed = [value + 0.0005 + off for value, off in zip(PER_QUERY, noise, strict=True)]
+    rows += [reached("listwise+regression+mixtures", 300, seed, 0.1, mixed) for seed in range(8)]
+    table = tables.primary(frame(*new, *rows)).set_index("question")
+    assert list(table.index) == ["descriptor mixtures", "queries in the teacher's database"]
+    sure, unsure = table.loc["queries in the teacher's database"], table.loc["descriptor mixtures"]
+    assert sure["so it is"] == "higher" and sure["difference in points (95 %)"] == "5.0 (5.0 to 5.0)"
+    assert float(sure["corrected p"]) == pytest.approx(8 * float(sure["p"]), abs=1e-3)
+    assert unsure["so it is"] == "not told apart" and float(unsure["corrected p"]) == pytest.approx(
+        min(1, 7 * float(unsure["p"])), abs=1e-3
+    )
+    assert "in the database of its teacher" in sure["comparison"]
+
+
+def test_queries_are_told_by_whose_database_they_search():
+    rows = [reached("teacher", 0, 0, 0.4)]
+    rows += [asked_in(reached("listwise+regression", 300, seed, 0.1, [0.1] * 20), 0.1, 0.15) for seed in range(5)]
+    (line,) = lines(tables.search_in(frame(*rows)))
+    own = sum(PER_QUERY) / 20
+    assert line.startswith(f"listwise + regression | 300 | 10.0 | {100 * (own + 0.05):.1f} | 40.0 |")

@@ -32,6 +32,19 @@ NOT_TRAINED = {"loss": None, "images": 0, **NO_REGRESSION}
         ({"choice": "dear"}, "choice 'dear'"),
         ({"choice": "random", "per_room": 3}, "per_room=3"),
         ({"teacher": "weak"}, "teacher 'weak'"),
+        ({"teacher": "stranger (blurred 2)"}, "stranger \\(noisy 0.5\\)"),
+        ({"made": -1}, "made=-1"),
+        ({"made_by": "crops"}, "made=0"),
+        ({"made": 3, "made_by": "magic"}, "mixed or crops"),
+        ({"made": 3, "views": None, "frozen": 6}, "kept views"),
+        ({"projection": "zero"}, "projection='zero'"),
+        ({"projection": "ridge", "loss": "rkd", **NO_REGRESSION}, "with regression"),
+        ({"beside": "charm"}, "beside='charm'"),
+        ({"beside_settings": {"count": 3}}, "no settings"),
+        ({"beside": "columns", "mixtures": Mixtures()}, "without mixtures"),
+        ({"averaged": 1.0}, "averaged=1.0"),
+        ({"mixtures": Mixtures(mix_at=(9, 13))}, "give 9 to 12"),
+        ({**LABELS, "whitened": True}, "whitened=True asks"),
         ({"images": 0}, "images=0"),
         ({"loss": None, **NO_REGRESSION}, "images=300 with loss=None"),
         ({"images": 100, "assistant": Settings()}, "more queries than the 100 images"),
@@ -43,7 +56,7 @@ NOT_TRAINED = {"loss": None, "images": 0, **NO_REGRESSION}
         ({**LABELS, "mixtures": Mixtures()}, "mixtures=.*asks a teacher"),
         ({**LABELS, "assistant": Settings()}, "assistant=.*asks a teacher"),
         ({**LABELS, "anchors": 4}, "anchors=4"),
-        ({**LABELS, "teacher": "64 numbers"}, "teacher='64 numbers'"),
+        ({**LABELS, "teacher": "stranger"}, "teacher='stranger'"),
         ({"training": Training(seed=3)}, "training.seed"),
         ({"training": Training(progress=False)}, "training.progress"),
         ({"steps": 0}, "0 steps"),
@@ -72,7 +85,27 @@ def test_a_run_knows_what_it_asks_the_teacher(own, queries):
 
 
 def test_a_weaker_teacher_can_be_scored_itself():
-    assert Settings(student=TEACHER, teacher="64 numbers", **NOT_TRAINED).queries == 0
+    own = Settings(student=TEACHER, teacher="stranger (noisy 0.5)", **NOT_TRAINED)
+    assert (own.queries, own.asked, own.harder) == (0, "stranger", "noisy 0.5")
+
+
+@pytest.mark.parametrize(
+    ("own", "asked"),
+    [
+        (Settings(), "teacher"),
+        (Settings(teacher="stranger (top 10)"), "stranger"),
+        (Settings(**LABELS), None),
+        (Settings(**NOT_TRAINED), None),
+        (Settings(images=MANY, assistant=Settings(teacher="stranger")), "stranger"),
+        (Settings(images=MANY, assistant=Settings(**LABELS)), None),
+    ],
+)
+def test_a_run_knows_whom_it_asks(own, asked):
+    assert own.asked == asked
+
+
+def test_photographs_that_are_made_are_paid_for():
+    assert Settings(images=100, made=200).queries == 300
 
 
 def test_changes_go_where_they_belong_and_leave_the_rest():
@@ -94,7 +127,8 @@ SOME = st.builds(
         training=Training(steps=steps, lr=lr),
     ),
     st.integers(1, MANY), st.integers(1, 1000), st.floats(1e-6, 1.0), st.floats(0, 10), st.none() | st.integers(1, 200),
-    st.none() | st.integers(9, 12), st.dictionaries(st.sampled_from(["temperature", "scale"]), st.floats(0.01, 9)),
+    st.none() | st.integers(9, 12) | st.just((9, 11)),
+    st.dictionaries(st.sampled_from(["temperature", "scale"]), st.floats(0.01, 9)),
     st.booleans(),
 )  # fmt: skip
 

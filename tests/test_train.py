@@ -15,7 +15,7 @@ from torch import nn
 from rdistill_helpers.distil import baselines, checkpoint, loop, losses
 from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.baselines import Pairs, train_on_pairs, train_supervised
-from rdistill_helpers.distil.distill import distill, projection_to
+from rdistill_helpers.distil.distill import distill, project, projection_to
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.loop import fit
 from rdistill_helpers.distil.settings import Mixtures, Training
@@ -306,6 +306,22 @@ def test_a_projection_that_is_kept_changes_no_training_and_ends_where_its_descri
             for layer in (kept, projection_to(6, 8, 0))
         ]
     assert met[0] > met[1] + 0.1
+    assert history.projection is kept and torch.equal(expected.projection.weight, kept.weight)
+
+
+def test_the_projection_of_a_history_takes_descriptors_to_the_teachers_space_and_stays_out_of_its_file(tmp_path):
+    student, history = short(steps=3)
+    with torch.no_grad():
+        rows = student(data()[0] / 255)
+    slow = [
+        [float(w @ row + b) for w, b in zip(history.projection.weight, history.projection.bias, strict=True)]
+        for row in rows
+    ]
+    slow = [[value / math.hypot(*row) for value in row] for row in slow]
+    assert project(rows, history.projection).tolist() == [pytest.approx(row, abs=1e-5) for row in slow]
+    history.save(tmp_path / "history.json")
+    assert History.load(tmp_path / "history.json") == history and "projection" not in history.content()
+    assert short(steps=1, regression_weight=0)[1].projection is None
 
 
 def test_a_projection_that_learns_from_nothing_is_refused():
@@ -641,13 +657,48 @@ def test_a_list_of_images_is_no_tensor_of_them():
             training(TinyStudent(), list(images), given)
 
 
+def test_proxy_anchor_is_the_loss_of_its_paper_and_its_proxies_learn():
+    """Kim et al., CVPR 2020, equation 4, in plain loops."""
+    images, _, labels = data()
+    seen = []
+
+    def watched(history):
+        seen.append(history.loss[-1])
+
+    places, margin, alpha = int(labels.max()) + 1, 0.1, 32
+    loss = baselines._metric_loss("proxy_anchor", (places, 8), 0)
+    rows = nn.functional.normalize(torch.randn(10, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    own = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(2))[:10]]
+    proxies = nn.functional.normalize(loss.proxies, dim=1)
+    positive = negative = 0.0
+    for proxy in range(places):
+        cosines = [float(rows[i] @ proxies[proxy]) for i in range(10)]
+        with_it = [c for c, label in zip(cosines, own.tolist(), strict=True) if label == proxy]
+        without = [c for c, label in zip(cosines, own.tolist(), strict=True) if label != proxy]
+        positive += math.log(1 + sum(math.exp(-alpha * (c - margin)) for c in with_it))
+        negative += math.log(1 + sum(math.exp(alpha * (c + margin)) for c in without))
+    expected = positive / len(set(own.tolist())) + negative / places
+    assert float(loss(rows, own)) == pytest.approx(expected, rel=1e-4)
+    settings = {
+        "loss": "proxy_anchor",
+        "classes": 4,
+        "training": Training(**QUICK | {"steps": 60}),
+        "callback": watched,
+    }
+    train_supervised(TinyStudent(), images, labels, **settings)
+    assert sum(seen[-10:]) < sum(seen[:10])
+    first = list(seen)
+    train_supervised(TinyStudent(), images, labels, **settings)
+    assert seen[60:] == first
+
+
 def test_labels_that_do_not_fit_are_refused():
     images, _, labels = data()
     with pytest.raises(BadInput, match="40 images and 39 labels"):
         train_supervised(TinyStudent(), images, labels[1:])
     with pytest.raises(BadInput, match="one integer"):
         train_supervised(TinyStudent(), images, labels.float())
-    with pytest.raises(BadInput, match="'contrastive', 'multi_similarity'"):
+    with pytest.raises(BadInput, match="'contrastive', 'multi_similarity', 'proxy_anchor'"):
         train_supervised(TinyStudent(), images, labels, loss="triplet", classes=4)
 
 

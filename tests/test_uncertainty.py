@@ -1,6 +1,5 @@
 """Intervals and tests of average precision, against scipy's and against counting by hand."""
 
-import itertools
 import math
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from scipy import stats
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap, sign_flip_test
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, bootstrap_test, paired_bootstrap
 
 
 def random_ap(seeds=5, queries=40, seed=0, mean=0.4):
@@ -48,19 +47,26 @@ def test_what_both_methods_share_cancels_in_the_paired_interval():
     assert alone.high - alone.low > 0.05
 
 
-def test_the_sign_flip_test_counts_all_signs_where_they_are_few():
-    first, second = random_ap(seeds=2, queries=9, seed=1), random_ap(seeds=2, queries=9, seed=2)
-    difference = (first - second).double().mean(0).numpy()
-    sums = [abs(np.dot(signs, difference)) for signs in itertools.product((-1, 1), repeat=9)]
-    exact = np.mean(np.array(sums) >= abs(difference.sum()) - 1e-12)
-    assert sign_flip_test(first, second, draws=40_000) == pytest.approx(exact, abs=0.02)
+def test_the_p_value_is_that_of_the_widest_interval_without_zero():
+    """The slow version: draw seeds and queries, and count on which side of 0 the means fall."""
+    first, second = random_ap(seeds=3, queries=30, seed=1), random_ap(seeds=3, queries=30, seed=2)
+    second = second + (first - second).mean() - 0.012  # a small difference
+    difference, rng = (first - second).double().numpy(), np.random.default_rng(0)
+    means = np.array(
+        [difference[np.ix_(rng.integers(3, size=3), rng.integers(30, size=30))].mean() for _ in range(20_000)]
+    )
+    expected = 2 * min((means <= 0).mean(), (means >= 0).mean())
+    p = bootstrap_test(first, second, draws=20_000)
+    assert p == pytest.approx(expected, abs=0.02) and 0.001 < p < 0.9
+    assert paired_bootstrap(first, second, level=1 - 1.1 * p, draws=20_000).side == "above"
+    assert paired_bootstrap(first, second, level=1 - 0.9 * p, draws=20_000).side == "not told apart"
 
 
 def test_equal_methods_are_not_told_apart_and_unequal_ones_are():
     first = random_ap(queries=70)
     noise = 0.02 * torch.randn(first.shape, generator=torch.Generator().manual_seed(3))
-    assert sign_flip_test(first, first) == 1.0
-    assert sign_flip_test(first + 0.05 + noise, first) < 0.01
+    assert bootstrap_test(first, first) == 1.0
+    assert bootstrap_test(first + 0.05 + noise, first) < 0.01
     assert paired_bootstrap(first + noise - noise.mean(), first).low < 0
 
 
@@ -68,7 +74,7 @@ def test_queries_without_positives_stay_out():
     ap = random_ap()
     with_nan = torch.cat([ap, torch.full((5, 2), torch.nan)], 1)
     assert bootstrap(with_nan) == bootstrap(ap)
-    assert sign_flip_test(with_nan, with_nan * 0.5) == sign_flip_test(ap, ap * 0.5)
+    assert bootstrap_test(with_nan, with_nan * 0.5) == bootstrap_test(ap, ap * 0.5)
 
 
 def test_the_seed_decides_the_draws():
@@ -108,4 +114,4 @@ def test_a_protocol_without_positives_has_neither_a_mean_nor_a_difference():
     for interval in (bootstrap(nothing), paired_bootstrap(nothing, nothing)):
         assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
         assert str(interval) == "-" and interval.side == "not told apart"
-    assert math.isnan(sign_flip_test(nothing, nothing))
+    assert math.isnan(bootstrap_test(nothing, nothing))

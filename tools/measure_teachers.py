@@ -150,7 +150,7 @@ def student(networks: Networks, name: str, method: str, seed: int) -> dict[str, 
     data.benchmarks = {"validation": networks.part("validation").benchmark}
     data.name = of_tensor(networks.part("train").photographs)[:8]
     if method != LABELS:
-        data.teacher_rows = networks.rows(name, "train")
+        data.network, data.version = lambda _: networks.nets[name], lambda _: networks.version(name)
     line = done(Run(SEARCH, STUDENTS[method], seed), data)  # which is scored on validation
     return {method: interval(torch.tensor([float(value) for value in str(line["medium_ap"]).split()]))}
 

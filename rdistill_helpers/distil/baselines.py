@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rdistill_helpers.distil.batches import class_batches, hard_negatives, numbered
-from rdistill_helpers.distil.distill import forward_from
+from rdistill_helpers.distil.distill import dimension_of, forward_from
 from rdistill_helpers.distil.fingerprint import of_function, of_tensor
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.loop import device_of, fit
@@ -41,7 +41,8 @@ def train_supervised(
         images: uint8 [N, 3, H, W], or maps of them that the student's frozen parts gave.
         labels: [N] integers or texts, the place of each image.
         loss: "contrastive" (distance of positive pairs plus what negative pairs lack to the margin 0.85 in Euclidean
-            distance), "multi_similarity", both from pytorch-metric-learning, or a function of (descriptors, labels).
+            distance), "multi_similarity" or "proxy_anchor", which trains a descriptor of each place along, all of them from
+            pytorch-metric-learning; or a function of (descriptors, labels).
         classes: places in each batch.
         per_class: images of each place in a batch.
         training: how to train.
@@ -55,7 +56,7 @@ def train_supervised(
         BadInput: for labels, images, settings or a checkpoint that do not fit.
 
     Source:
-        multi_similarity: Wang et al., CVPR 2019.
+        multi_similarity: Wang et al., CVPR 2019. proxy_anchor: Kim et al., CVPR 2020.
     """
     device = device_of(student, training.device)
     labels = numbered(labels, "labels")
@@ -64,13 +65,16 @@ def train_supervised(
         "loss": loss if isinstance(loss, str) else of_function(loss), "classes": classes, "per_class": per_class,
         "images": views.fingerprint(), "labels": of_tensor(labels),
     }  # fmt: skip
-    metric_loss = _metric_loss(loss) if isinstance(loss, str) else loss
+    proxies = None
+    if isinstance(loss, str):
+        sizes = (int(labels.max()) + 1, dimension_of(student, views)) if loss == "proxy_anchor" else ()
+        loss = proxies = _metric_loss(loss, sizes, training.seed)
     generator = torch.Generator().manual_seed(training.seed)
     batches = class_batches(labels, classes, per_class, training.steps, generator)
     labels = labels.to(device)
     history = fit(
-        student, views.read, batches, lambda rows, _, index: metric_loss(rows, labels[index]), generator, training,
-        forward_from(student, views.parts), settings=own, checkpoint=checkpoint, callback=callback,
+        student, views.read, batches, lambda rows, _, index: loss(rows, labels[index]), generator, training,
+        forward_from(student, views.parts), proxies, settings=own, checkpoint=checkpoint, callback=callback,
     )  # fmt: skip
     return student, history
 
@@ -175,12 +179,18 @@ def _described(student: nn.Module, images: Tensor, index: Tensor) -> Tensor:
     return gather(extract(student, images[index[share.start : share.stop]], progress=False), len(index))
 
 
-def _metric_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of pytorch-metric-learning with this name."""
+def _metric_loss(name: str, sizes: tuple[int, ...], seed: int) -> nn.Module:
+    """The loss of pytorch-metric-learning with this name; sizes: places and dimension, where it learns proxies."""
     from pytorch_metric_learning import losses as metric_losses
 
     if name == "contrastive":
         return metric_losses.ContrastiveLoss(pos_margin=0.0, neg_margin=0.85)
     if name == "multi_similarity":
         return metric_losses.MultiSimilarityLoss()
-    raise BadInput(f"The supervised loss {name!r} is not known: give 'contrastive', 'multi_similarity' or a function.")
+    if name == "proxy_anchor":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return metric_losses.ProxyAnchorLoss(*sizes)
+    raise BadInput(
+        f"The supervised loss {name!r} is not known: give 'contrastive', 'multi_similarity', 'proxy_anchor' or a function."
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdistill_helpers.descriptors import check_descriptors
@@ -57,8 +58,8 @@ def distill(
             others stand, regression where the row itself stands. 0 for the bare loss. Where the loss is
             `losses.regression` itself it is not added again, and the history records 0.
         projection: from the student's dimension to the teacher's, trained together with the student: by regression, and by a
-            loss that takes a `projection`. With it `export` writes a student that searches among the teacher's descriptors.
-            Without one, regression_weight makes its own.
+            loss that takes a `projection`. Without one, regression_weight makes its own; the history holds either.
+            `project` and `export` take it, so that a student searches among the teacher's descriptors.
         mixtures: which mixtures each batch gets; None for none. Mixtures of maps take a RetrievalNet, and one process.
         training: how to train.
         checkpoint: a file to go on from when it is there, written as the training goes; a resumed run equals an
@@ -78,7 +79,9 @@ def distill(
         raise BadInput(f"regression_weight={regression_weight} is not usable: give 0 or a positive number.")
     if _bare(loss) is losses.regression:
         regression_weight = 0.0
-    forward = forward_from(student, views.parts, None if mixtures is None else mixtures.mix_at)
+    depths = () if mixtures is None else mixtures.depths
+    for depth in depths:
+        forward_from(student, views.parts, depth)  # refuses what cannot be mixed before anything is trained
     settings = {
         "loss": of_function(loss), "anchors": anchors, "neighbours": neighbours, "regression_weight": regression_weight,
         "mixtures": None if mixtures is None else asdict(mixtures), "images": views.fingerprint(),
@@ -87,6 +90,11 @@ def distill(
     generator = torch.Generator().manual_seed(training.seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, training.steps, generator)
     teacher_rows = teacher_rows.to(device)
+    if mixtures is not None and mixtures.regression_weight and not regression_weight:
+        raise BadInput(
+            "Regression of mixtures shares the projection of the real rows: give a regression_weight above 0, and another loss "
+            "than regression."
+        )
     takes = "projection" in signature(getattr(_bare(loss), "forward", _bare(loss))).parameters
     if projection is not None and not takes and not regression_weight:
         raise BadInput(
@@ -94,12 +102,20 @@ def distill(
         )
     for_loss = {"projection": projection} if projection is not None and takes else {}
     if regression_weight and projection is None:
-        projection = projection_to(teacher_rows.shape[1], _dimension(student, views), training.seed)
+        projection = projection_to(teacher_rows.shape[1], dimension_of(student, views), training.seed)
+
+    at = depths[0] if depths else None  # where the maps of this step are mixed
+
+    def forward(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        nonlocal at
+        if len(depths) > 1:
+            at = depths[int(torch.randint(len(depths), (), generator=generator))]
+        return forward_from(student, views.parts, at)(inputs)
 
     def described(maps: Tensor) -> Tensor:
-        assert isinstance(student, RetrievalNet) and mixtures is not None and mixtures.mix_at is not None
+        assert isinstance(student, RetrievalNet) and at is not None
         with products(device, training.autocast):
-            return student.describe_maps(maps, mixtures.mix_at).float()
+            return student.describe_maps(maps, at).float()
 
     def batch_loss(rows: Tensor, maps: Tensor | None, index: Tensor) -> Tensor:
         target = teacher_rows[index]
@@ -108,13 +124,18 @@ def distill(
             value = value + regression_weight * losses.regression(rows, target, projection=projection)
         if mixtures is not None:
             joint = _joint_space(target, rows, maps, mixtures, described, generator)
-            joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **for_loss)
-            value = value + mixtures.joint_weight * joint_loss
+            if mixtures.joint_weight:
+                joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **for_loss)
+                value = value + mixtures.joint_weight * joint_loss
+            if mixtures.regression_weight:
+                mixed, wanted = joint.student[len(index) :], joint.teacher[len(index) :]
+                value = value + mixtures.regression_weight * losses.regression(mixed, wanted, projection=projection)
         return value
 
     history = fit(
         student, views.read, batches, batch_loss, generator, training, forward, projection, settings, checkpoint, callback
     )  # fmt: skip
+    history.projection = projection
     return student, history
 
 
@@ -168,8 +189,16 @@ def _joint_space(
     return joint_space(teacher, student, mixed, pairs, weight)
 
 
-def _dimension(student: nn.Module, views: Photographs | KeptMaps) -> int:
-    """The size of the student's descriptors."""
+def dimension_of(student: nn.Module, views: Photographs | KeptMaps) -> int:
+    """The size of a student's descriptors.
+
+    Args:
+        student: the network.
+        views: what it is trained on.
+
+    Returns:
+        Ds.
+    """
     if isinstance(student, RetrievalNet):
         return student.dim
     assert isinstance(views, Photographs)  # or `forward_from` had refused
@@ -190,6 +219,20 @@ def projection_to(teacher_dim: int, dim: int, seed: int = 0) -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Linear(dim, teacher_dim)
+
+
+def project(rows: Tensor, projection: nn.Linear) -> Tensor:
+    """Take a student's descriptors to the teacher's space, for a search among the teacher's descriptors.
+
+    Args:
+        rows: [N, Ds].
+        projection: as `distill` trained it.
+
+    Returns:
+        [N, Dt], L2-normalised.
+    """
+    with torch.no_grad():
+        return F.normalize(projection(rows.to(projection.weight)), dim=1).cpu()
 
 
 def _bare(loss: Callable[..., Any]) -> Callable[..., Any]:

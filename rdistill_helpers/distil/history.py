@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from rdistill_helpers.errors import BadInput, DataMissing
 from rdistill_helpers.files import written_whole
@@ -21,6 +23,8 @@ class History:
         lr: learning rate of each step.
         seconds: since the start of the training, without the time between an interruption and its resume.
         settings: names and plain values of what the training was made of, as checkpoints compare them.
+        projection: from the student's space to the teacher's, as `distill` trained it; None without one. It is a layer, and
+            stays out of the file: see `save_projection`.
     """
 
     step: list[int] = field(default_factory=list)
@@ -28,6 +32,11 @@ class History:
     lr: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    projection: nn.Linear | None = field(default=None, init=False, repr=False, compare=False)
+
+    def content(self) -> dict[str, Any]:
+        """The fields that a file holds, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     def save(self, path: str | Path) -> None:
         """Write everything as JSON, whole or not at all.
@@ -36,7 +45,7 @@ class History:
             path: the file to write.
         """
         with written_whole(Path(path)) as unfinished:
-            unfinished.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+            unfinished.write_text(json.dumps(self.content(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> History:
@@ -64,7 +73,7 @@ class History:
         """Make a history of its fields by name, once they are those of a history.
 
         Args:
-            content: what `dataclasses.asdict` gives for a history.
+            content: what `content` gives.
 
         Returns:
             The history.

@@ -93,7 +93,10 @@ class Mixtures:
         alpha: the distribution of lambda: "uniform" on [0, 1], or a number a > 0 for Beta(a, a).
         joint_weight: weight of the loss of the joint space beside that of the real rows.
         mix_at: None mixes the student's descriptors. A number k mixes the maps that the first k of its `parts` give, and the
-            student describes what it has not seen. The teacher's descriptors are mixed in both cases.
+            student describes what it has not seen; of several numbers each step draws one. The teacher's descriptors are mixed
+            in all cases.
+        regression_weight: weight of `losses.regression` of the mixtures: the student's mixture should be the teacher's. It says
+            more of mixtures of maps than of descriptors, for a projection is nearly linear.
 
     Raises:
         BadInput: for an unknown setting, or a value that mixes nothing.
@@ -103,7 +106,8 @@ class Mixtures:
     pairs: str = "random"
     alpha: str | float = "uniform"
     joint_weight: float = 1.0
-    mix_at: int | None = None
+    mix_at: int | tuple[int, ...] | None = None
+    regression_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -112,9 +116,17 @@ class Mixtures:
             raise BadInput(f"The pairs {self.pairs!r} are not known: give {' or '.join(map(repr, PAIRS))}.")
         if self.alpha != "uniform" and (isinstance(self.alpha, str) or not 0 < self.alpha < math.inf):
             raise BadInput(f"alpha={self.alpha!r} is not usable: give 'uniform' or a positive number for Beta.")
-        if not 0 <= self.joint_weight < math.inf:
-            raise BadInput(f"joint_weight={self.joint_weight} is not usable: give 0 or a positive number.")
-        if self.mix_at is not None and self.mix_at < 1:
+        for name in ("joint_weight", "regression_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadInput(f"{name}={getattr(self, name)} is not usable: give 0 or a positive number.")
+        if self.mix_at is not None and min(self.depths, default=0) < 1:
             raise BadInput(
                 f"mix_at={self.mix_at} names no maps: give a part of the student but the last, or None to mix descriptors."
             )
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The numbers of `mix_at`, of which each step draws one; none for descriptors."""
+        if self.mix_at is None:
+            return ()
+        return self.mix_at if isinstance(self.mix_at, tuple) else (self.mix_at,)

@@ -4,8 +4,21 @@ Every table takes the runs of the store, see `runs.read`. Figures are medium mAP
 95 % over seeds and queries; where the precision of queries was not kept, a * says that the interval speaks of seeds alone.
 """
 
-from study.tables.gains import against_labels, assisted, claims, front, mixtures, over_sizes, regression, targets
+from study.tables.gains import (
+    against_labels,
+    assisted,
+    claims,
+    front,
+    mixtures,
+    over_sizes,
+    primary,
+    regression,
+    search_in,
+    targets,
+    validated,
+)
 from study.tables.scores import (
+    blocks,
     by_size,
     course,
     curves,
@@ -42,6 +55,7 @@ __all__ = [
     "CHOICES",
     "against_labels",
     "assisted",
+    "blocks",
     "by_seed",
     "by_size",
     "choices",
@@ -65,14 +79,17 @@ __all__ = [
     "over_sizes",
     "percent",
     "plain",
+    "primary",
     "protocols",
     "regression",
     "scores",
+    "search_in",
     "targets",
     "teacher",
     "temperature",
     "temperatures",
     "tried",
     "under_mixtures",
+    "validated",
     "with_teachers",
 ]

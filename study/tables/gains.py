@@ -9,23 +9,25 @@ import pandas
 
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
-from study.compare import curve, gains, gains_over_sizes, paired_precision, precision, reported
+from study.compare import (
+    Comparison,
+    asymmetric,
+    corrected,
+    curve,
+    gains,
+    gains_over_sizes,
+    paired_precision,
+    precision,
+    reported,
+)
 from study.methods import BY_MAPS, METHODS, SIZES, mixed
+from study.primary import comparisons, explored
 from study.search import MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
 from study.tables.search import by_seed, of_regression
 
 HELPS = {"above": "helps", "below": "hurts", "not told apart": "not told apart"}
 HIGHER = {"above": "higher", "below": "lower", "not told apart": "not told apart"}
-
-
-class Comparison(NamedTuple):
-    """Two methods, and on how many photographs."""
-
-    method: str
-    images: int
-    other: str
-    other_images: int
 
 
 def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | None:
@@ -39,7 +41,9 @@ def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | Non
         Values of the columns of a table; None where a method has no run.
     """
     try:
-        ap, other, seeds = paired_precision(reported(runs), pair.method, pair.other, pair.images, pair.other_images)
+        ap, other, seeds = paired_precision(
+            asymmetric(reported(runs)), pair.method, pair.other, pair.images, pair.other_images
+        )
     except BadInput:
         return None
     interval = paired_bootstrap(ap, other)
@@ -298,3 +302,93 @@ def _added(row: Any) -> list[str]:
 
 def _helps(row: Any) -> str:
     return HELPS[Interval(row.mean, row.low, row.high).side]
+
+
+def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The primary comparisons of the protocol.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        Columns question, comparison, difference in points (95 %), corrected interval, p, corrected p, so it is.
+    """
+    pairs = comparisons(runs)
+    rows = []
+    for question, own in corrected(runs, pairs).items():
+        pair, found = pairs[question], difference(runs, pairs[question])
+        assert found is not None
+        rows.append(
+            {
+                "question": question,
+                "comparison": f"{told_of(pair.method, pair.images)} against {told_of(pair.other, pair.other_images)}",
+                "difference in points (95 %)": found["difference in points (95 %)"],
+                "corrected interval": f"{100 * own.interval.low:.1f} to {100 * own.interval.high:.1f}",
+                "p": f"{own.p:.4f}",
+                "corrected p": f"{own.corrected:.4f}",
+                "so it is": HIGHER[own.interval.side],
+            }
+        )
+    return pandas.DataFrame(rows)
+
+
+def told_of(method: str, images: int) -> str:
+    """A method as a reader says it.
+
+    Args:
+        method: its name, with or without `ASYMMETRIC`.
+        images: how many photographs.
+
+    Returns:
+        Its label, the number of photographs, and where its queries search.
+    """
+    name, _, to_teacher = method.partition("@")
+    return f"{METHODS[name].label}, {images:,}{' in the database of its teacher' if to_teacher else ''}"
+
+
+def search_in(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Whose descriptors the queries and the database have: student and student, student and teacher, teacher and teacher.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        Columns method, photographs, and medium mAP in % of the three, and the paired difference of the first two.
+    """
+    own = reported(runs)
+    level = {
+        name: f"{100 * row.mean:.1f}"
+        for name in ("teacher", "stranger-itself")
+        for row in curve(own, name).itertuples()
+    }
+    rows = []
+    for name, method in METHODS.items():
+        there = own[(own["method"] == name) & own["to_teacher"].notna()]
+        for images in sorted(there["images"].unique().tolist()):
+            both = asymmetric(there[there["images"] == images])
+            found = difference(both, Comparison(f"{name}@teacher", images, name, images))
+            assert found is not None
+            means = [
+                f"{100 * float(precision(both, each, images)[0].mean()):.1f}" for each in (name, f"{name}@teacher")
+            ]
+            teacher = level.get("stranger-itself" if method.settings.teacher == "stranger" else "teacher", "")
+            rows.append([method.label, f"{images:,}", *means, teacher, found["difference in points (95 %)"]])
+    head = [
+        "student in student",
+        "student in teacher",
+        "teacher in teacher",
+        "difference of the first two in points (95 %)",
+    ]
+    return pandas.DataFrame(rows, columns=["method", "photographs", *head])
+
+
+def validated(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Candidates and starts on the validation rooms, mean of the two seeds of the search: what chose the primary comparisons.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        Columns method, medium mAP in %, gain over the recipe in points, gain over its control in points.
+    """
+    return pandas.DataFrame(explored(runs))

@@ -12,10 +12,13 @@ from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.settings import Training
 from rdistill_helpers.score.uncertainty import Interval
 from study.compare import curve, precision, reported
-from study.methods import METHODS, SEEDS, SIZES, STUDENTS, mixed, named
+from study.methods import METHODS, PRIMARY_SEEDS, SEEDS, SIZES, STUDENTS, mixed, named
+from study.methods import blocks as all_blocks
 from study.search import MANY, TUNED_ON
+from study.settings import LARGER, SMALL, Settings
 
 PROTOCOLS = ["easy", "medium", "hard"]
+SECONDS = {SMALL: 60.0, LARGER: 360.0, "course": 170.0}  # of 500 steps on one of two busy cores
 OURS = "listwise+regression"
 COURSE_OURS, COURSE_LABELS = "course-listwise+regression", "course-supervised-contrastive"
 
@@ -83,6 +86,36 @@ def plain(group: str = "losses") -> list[str]:
         Their names.
     """
     return [name for name in named(group) if name not in mixed(group)]
+
+
+def blocks(_: pandas.DataFrame) -> pandas.DataFrame:
+    """How many runs the study has, and about how long they take.
+
+    Returns:
+        Columns block, scored on, runs, hours: on two cores, a run on each, by what runs took with the first edition.
+    """
+    rows = []
+    for name, wanted in [*all_blocks().items(), ("further seeds", None)]:
+        part = "test" if name in ("results", "further seeds") else "validation"
+        if wanted is None:  # of the cheap student, and of the eight runs one side with an assistant
+            count = (len(PRIMARY_SEEDS) - len(SEEDS)) * 12
+            seconds = count * SECONDS[SMALL]
+        else:
+            count, seconds = len(wanted), sum(map(_seconds, (run.settings for run in wanted)))
+        rows.append([name, part, count, seconds / 2 / 3600])
+    rows.append(["all", "", sum(row[2] for row in rows), sum(row[3] for row in rows)])
+    return pandas.DataFrame(
+        [[name, part, f"{count}", f"{hours:.1f}"] for name, part, count, hours in rows],
+        columns=["block", "scored on", "runs", "hours"],
+    )
+
+
+def _seconds(own: Settings) -> float:
+    """About how long a run takes on one core."""
+    if own.loss is None:
+        return 0.0
+    each = SECONDS["course"] if own.views is None else SECONDS[own.student]
+    return each * own.training.steps / 500
 
 
 def default(runs: pandas.DataFrame) -> pandas.DataFrame:

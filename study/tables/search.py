@@ -108,7 +108,7 @@ def of_conditions(runs: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         As `of_mixtures`.
     """
-    found = _matched(runs, views=6, augment=True, teacher="fine-tuned")
+    found = _matched(runs, views=6, augment=True, teacher="teacher")
     return _named(found[numpy.array([other.mixtures is None for other in found["other"]], bool)])
 
 

@@ -1,0 +1,122 @@
+"""The primary comparisons of the protocol: which they are, and what the validation rooms choose among."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas
+
+from rdistill_helpers.errors import BadInput
+from study.compare import ASYMMETRIC, Comparison
+from study.methods import BY_DESCRIPTORS, BY_MAPS, CANDIDATES, CONTROLS, LABELS, METHODS, STARTS, settings_of
+from study.search import FEW_PAID, MANY, TUNED_ON, best, confirmed, tried, tries
+from study.settings import as_text
+
+RECIPE, ASSISTED, STRANGER = "listwise+regression", "assisted-300", "stranger"
+
+
+def validation(runs: pandas.DataFrame, names: tuple[str, ...]) -> dict[str, float]:
+    """What methods reach on the validation rooms with 300 queries, or labels of 300 photographs.
+
+    Args:
+        runs: of the store.
+        names: of the methods; those that were not confirmed yet are left out.
+
+    Returns:
+        Mean medium mAP of the two seeds of the search, by method.
+    """
+    chosen, found = tried(runs), confirmed(runs)
+    reached = {}
+    for name in names:
+        try:
+            own = as_text(settings_of(name, _photographs(name), chosen))
+        except BadInput:  # not tried yet
+            continue
+        if own in found:
+            reached[name] = found[own]
+    return reached
+
+
+def comparisons(runs: pandas.DataFrame) -> dict[str, Comparison]:
+    """The primary comparisons, by their question; those that wait for a choice on validation are left out.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        At most eight.
+    """
+    three, all_ = TUNED_ON, MANY
+    found = {
+        "descriptor mixtures": Comparison(RECIPE + BY_DESCRIPTORS, three, RECIPE, three),
+        "map mixtures": Comparison(RECIPE + BY_MAPS, three, RECIPE, three),
+        "descriptor mixtures, stranger": Comparison(STRANGER + BY_DESCRIPTORS, three, STRANGER, three),
+        "queries in the teacher's database": Comparison(RECIPE + ASYMMETRIC, three, RECIPE, three),
+    }
+    leading = {names: _best(validation(runs, names)) for names in (LABELS, CANDIDATES, STARTS)}
+    if labels := leading[LABELS]:
+        found["no labels"] = Comparison(RECIPE, three, labels, three)
+    if labels := _best(_on_all(runs)):
+        found["no labels, 300 queries"] = Comparison(ASSISTED, all_, labels, all_)
+    for question, names in (("the best other mixtures", CANDIDATES), ("the best start", STARTS)):
+        if name := leading[names]:
+            found[question] = Comparison(name, _photographs(name), RECIPE, three)
+    return found
+
+
+def cells(runs: pandas.DataFrame) -> set[tuple[str, int]]:
+    """Methods and numbers of photographs that the primary comparisons need.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        Pairs of a method and a number.
+    """
+    sides = [side for own in comparisons(runs).values() for side in (own[:2], own[2:])]
+    return {(str(name).removesuffix(ASYMMETRIC), int(images)) for name, images in sides}
+
+
+def explored(runs: pandas.DataFrame) -> list[dict[str, Any]]:
+    """Candidates and starts on the validation rooms.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        A row for each that was confirmed, see `study.tables.validated`.
+    """
+    names = (RECIPE, RECIPE + BY_DESCRIPTORS, *CANDIDATES, *CONTROLS.values(), *STARTS)
+    reached = validation(runs, tuple(dict.fromkeys(names)))
+
+    def gain(name: str, other: str | None) -> str:
+        return f"{100 * (reached[name] - reached[other]):+.1f}" if other in reached and other != name else ""
+
+    return [
+        {
+            "method": METHODS[name].label,
+            "medium mAP in %": f"{100 * value:.1f}",
+            "gain over the recipe in points": gain(name, RECIPE),
+            "gain over its control in points": gain(name, CONTROLS.get(name)),
+        }
+        for name, value in reached.items()
+    ]
+
+
+def _on_all(runs: pandas.DataFrame) -> dict[str, float]:
+    """What training with labels of all photographs reaches on the validation rooms, on the seed that chooses."""
+    chosen, reached = tried(runs), {}
+    for name in LABELS:
+        found = best(tries(METHODS[name].settings, MANY), chosen)
+        if found is not None:
+            reached[name] = chosen[as_text(found)]
+    return reached
+
+
+def _photographs(name: str) -> int:
+    """How many photographs a method has where it has 300 queries."""
+    return FEW_PAID if METHODS[name].settings.made else TUNED_ON
+
+
+def _best(reached: dict[str, float]) -> str | None:
+    return max(reached, key=lambda name: reached[name], default=None)
