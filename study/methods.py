@@ -255,6 +255,8 @@ CONTROLS = {  # what a candidate's mixtures are compared with, apart from the re
 }  # fmt: skip
 STARTS = ("ridge", "probe", "whitened", "averaged")
 HARDER = ("rounded 2", "noisy 1", "truncated 64", "order", "top 10", "16 directions")
+EXPLORED = ("teacher", *(f"teacher ({kind})" for kind in HARDER), "stranger")
+KINDS = ("listwise+regression", f"listwise+regression{BY_DESCRIPTORS}", f"listwise+regression{BY_MAPS}")
 BESIDE_MIXTURES = ("listwise", "regression", "rkd-distance-angle", "darkrank", "similarity-preserving", "pkt", "order")
 
 
@@ -409,10 +411,9 @@ def exploring(tried: Mapping[str, float]) -> Iterator[Run]:
     Yields:
         Runs on the validation rooms.
     """
-    kinds = ("listwise+regression", *mixed("losses", of="listwise+regression"))
-    recipe = [settings_of(name, TUNED_ON, tried) for name in kinds]
+    recipe = [settings_of(name, TUNED_ON, tried) for name in KINDS]
     seeds = (TUNING_SEED, CONFIRMING_SEED)
-    for name in ("teacher", *(f"teacher ({kind})" for kind in HARDER), "stranger"):
+    for name in EXPLORED:
         yield Run(SEARCH, untrained(TEACHER, name), TUNING_SEED)
         yield from (Run(SEARCH, but(own, teacher=name), seed) for seed in seeds for own in recipe)
     mixtures = [own.mixtures for own in recipe]

@@ -7,10 +7,23 @@ from typing import Any
 import pandas
 
 from rdistill_helpers.errors import BadInput
-from study.compare import ASYMMETRIC, Comparison
-from study.methods import BY_DESCRIPTORS, BY_MAPS, CANDIDATES, CONTROLS, LABELS, METHODS, STARTS, settings_of
-from study.search import FEW_PAID, MANY, TUNED_ON, best, confirmed, tried, tries
-from study.settings import as_text
+from study.compare import ASYMMETRIC, Comparison, searched
+from study.methods import (
+    BESIDE_MIXTURES,
+    BY_DESCRIPTORS,
+    BY_MAPS,
+    CANDIDATES,
+    CONTROLS,
+    EXPLORED,
+    KINDS,
+    LABELS,
+    METHODS,
+    STARTS,
+    settings_of,
+    untrained,
+)
+from study.search import CONFIRMING_SEED, FEW_PAID, MANY, TUNED_ON, TUNING_SEED, best, confirmed, tried, tries
+from study.settings import TEACHER, as_text, but
 
 RECIPE, ASSISTED, STRANGER = "listwise+regression", "assisted-300", "stranger"
 
@@ -77,7 +90,7 @@ def cells(runs: pandas.DataFrame) -> set[tuple[str, int]]:
     return {(str(name).removesuffix(ASYMMETRIC), int(images)) for name, images in sides}
 
 
-def explored(runs: pandas.DataFrame) -> list[dict[str, Any]]:
+def validated(runs: pandas.DataFrame) -> list[dict[str, Any]]:
     """Candidates and starts on the validation rooms.
 
     Args:
@@ -101,6 +114,52 @@ def explored(runs: pandas.DataFrame) -> list[dict[str, Any]]:
         }
         for name, value in reached.items()
     ]
+
+
+def by_teacher(runs: pandas.DataFrame) -> list[dict[str, Any]]:
+    """Where mixtures help: the recipe under each teacher, and other losses under both.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        A row for each that was tried, see `study.tables.explored`.
+    """
+    chosen = tried(runs)
+    try:
+        recipe = [settings_of(name, TUNED_ON, chosen) for name in KINDS]
+        losses = {name: settings_of(name, TUNED_ON, chosen) for name in BESIDE_MIXTURES}
+    except BadInput:  # nothing was chosen yet
+        return []
+    lines = [(teacher, METHODS[RECIPE].label, [but(own, teacher=teacher) for own in recipe]) for teacher in EXPLORED]
+    lines += [
+        (teacher, METHODS[name].label, [but(own, teacher=teacher, mixtures=each.mixtures) for each in recipe])
+        for name, own in losses.items()
+        for teacher in ("teacher", "stranger")
+    ]
+    own = searched(runs)
+    found = {(as_text(row.settings), row.seed): row.medium for row in own.itertuples()}
+    rows = []
+    for teacher, said, three in lines:
+        reached = [[found.get((as_text(own), seed)) for seed in (TUNING_SEED, CONFIRMING_SEED)] for own in three]
+        seeds = [place for place in (0, 1) if all(each[place] is not None for each in reached)]
+        if seeds:
+            plain, *mixed = (sum(each[place] for place in seeds) / len(seeds) for each in reached)
+            itself = found.get((as_text(untrained(TEACHER, teacher)), TUNING_SEED))
+            rows.append(
+                {
+                    "teacher": teacher,
+                    "itself": "" if itself is None else f"{100 * itself:.1f}",
+                    "loss": said,
+                    "student": f"{100 * plain:.1f}",
+                    **{
+                        what: f"{100 * (value - plain):+.1f}"
+                        for what, value in zip(("gain by descriptors", "gain by maps"), mixed, strict=True)
+                    },
+                    "seeds": str(len(seeds)),
+                }
+            )
+    return rows
 
 
 def _on_all(runs: pandas.DataFrame) -> dict[str, float]:

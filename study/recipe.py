@@ -49,6 +49,7 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "blocks": tables.blocks,
     "primary": tables.primary,
     "validated": tables.validated,
+    "explored": tables.explored,
     "search-in": tables.search_in,
 }
 

@@ -82,6 +82,7 @@ class Rooms:
         """A teacher, as `load_teacher` gives it."""
         return load_teacher(teacher)
 
+    @cache  # noqa: B019 one object lives as long as the process
     def version(self, teacher: str) -> str:
         """What tells the file of a teacher from others."""
         return teacher_version(teacher)

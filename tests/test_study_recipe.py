@@ -382,6 +382,18 @@ def test_candidates_stand_on_validation_beside_the_recipe_and_their_controls(new
     assert found["listwise + regression"] == "listwise + regression | 20.0 |  |"
 
 
+def test_mixtures_are_told_by_teacher_and_loss(new):
+    exploring = [row(SEARCH, run.settings, run.seed, 0.2) for run in methods.exploring(methods.Untold())]
+    for each in exploring:
+        own = each["settings"]
+        if own.teacher == "teacher (noisy 1)" and own.images:
+            each["medium"] = 0.1 if own.mixtures is None else 0.13 if own.mixtures.mix_at is None else 0.14
+    found = lines(tables.explored(frame(*new, *exploring)))
+    assert "teacher (noisy 1) | 20.0 | listwise + regression | 10.0 | +3.0 | +4.0 | 2" in found
+    assert "stranger | 20.0 | PKT | 20.0 | +0.0 | +0.0 | 1" in found
+    assert len(found) == len(set(found)) == 8 + 2 * 7
+
+
 def asked_in(own, medium, to_teacher):
     """A run of the store whose queries were searched in the teacher's database too."""
     return {**own, "to_teacher": to_teacher, "to_teacher_ap": torch.tensor(PER_QUERY) + to_teacher - medium}
