@@ -194,7 +194,7 @@ METHODS: dict[str, Method] = _with_mixtures(
         # Other ways to mix. Who asks the student to be straight between photographs says nothing of lists.
         "straight": Method(
             "maps, mixtures by regression alone", "candidates",
-            but(_LISTS, mixtures=Mixtures(count=16, mix_at=_LEARNED, joint_weight=0.0, regression_weight=2.0)), _SOME,
+            but(_LISTS, mixtures=Mixtures(count=16, mix_at=_LEARNED, joint_weight=0.0, row_weight=2.0)), _SOME,
         ),
         "random-depth": Method(
             "maps, random depth, Beta(2, 2)", "candidates",

@@ -138,10 +138,12 @@ def by_teacher(runs: pandas.DataFrame) -> list[dict[str, Any]]:
         for teacher in ("teacher", "stranger")
     ]
     own = searched(runs)
-    found = {(as_text(row.settings), row.seed): row.medium for row in own.itertuples()}
+    found: dict[tuple[str, int], Any] = {(as_text(row.settings), row.seed): row.medium for row in own.itertuples()}
     rows = []
     for teacher, said, three in lines:
-        reached = [[found.get((as_text(own), seed)) for seed in (TUNING_SEED, CONFIRMING_SEED)] for own in three]
+        reached: list[list[Any]] = [
+            [found.get((as_text(own), seed)) for seed in (TUNING_SEED, CONFIRMING_SEED)] for own in three
+        ]
         seeds = [place for place in (0, 1) if all(each[place] is not None for each in reached)]
         if seeds:
             plain, *mixed = (sum(each[place] for place in seeds) / len(seeds) for each in reached)

@@ -19,8 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(
     ROOT / name
     for name in (
-        "README.md", "docs/measurements.md", "docs/recipe.md", "data/models/MODEL_CARD.md", "study/PROTOCOL.md"
-    )  # fmt: skip
+        "README.md",
+        "docs/measurements.md",
+        "docs/recipe.md",
+        "data/models/MODEL_CARD.md",
+        "study/PROTOCOL.md",
+    )
 )
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)

@@ -81,7 +81,8 @@ def tries(own: Settings, images: int) -> list[Settings]:
 
 def _changes(own: Settings) -> list[dict[str, Any]]:
     """What is tried on 300 photographs: three rates, each with two values of what matters most beside it."""
-    rates, also = RATES, _also(own)
+    rates: tuple[float, ...] = RATES
+    also = _also(own)
     if own.views is None:
         rates = (1e-4, 3e-4)
         if own.loss in WITH_LABELS:

@@ -85,7 +85,7 @@ def test_regression_of_mixtures_is_that_of_their_described_maps():
     images, rows = data()
     projection = nn.Linear(512, 6)
     start = copy.deepcopy(projection)
-    mixtures = Mixtures(count=5, mix_at=PARTS, joint_weight=0.0, regression_weight=0.7)
+    mixtures = Mixtures(count=5, mix_at=PARTS, joint_weight=0.0, row_weight=0.7)
     settings = {"training": {"steps": 1, "seed": 3}, "regression_weight": 2.0, "projection": projection}
     _, history = short(mixtures=mixtures, **settings)
     net = RetrievalNet().train()

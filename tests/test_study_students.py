@@ -63,7 +63,7 @@ def data(tmp_path_factory):
         but(TINY, images=20, per_room=4, assistant=TINY),
         but(TINY, teacher="stranger (noisy 0.5)"),
         but(TINY, mixtures=Mixtures(count=4, mix_at=(9, 10, 11, 12), alpha=2.0)),
-        but(TINY, mixtures=Mixtures(count=4, mix_at=9, joint_weight=0.0, regression_weight=2.0)),
+        but(TINY, mixtures=Mixtures(count=4, mix_at=9, joint_weight=0.0, row_weight=2.0)),
         but(TINY, made=6),
         but(TINY, made=6, made_by="crops"),
         but(TINY, beside="consistency", beside_settings={"count": 4}),

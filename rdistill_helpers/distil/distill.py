@@ -90,7 +90,7 @@ def distill(
     generator = torch.Generator().manual_seed(training.seed)
     batches = tuple_batches(teacher_rows, anchors, neighbours, training.steps, generator)
     teacher_rows = teacher_rows.to(device)
-    if mixtures is not None and mixtures.regression_weight and not regression_weight:
+    if mixtures is not None and mixtures.row_weight and not regression_weight:
         raise BadInput(
             "Regression of mixtures shares the projection of the real rows: give a regression_weight above 0, and another loss "
             "than regression."
@@ -127,9 +127,9 @@ def distill(
             if mixtures.joint_weight:
                 joint_loss = loss(joint.student, joint.teacher, comparable=joint.comparable, **for_loss)
                 value = value + mixtures.joint_weight * joint_loss
-            if mixtures.regression_weight:
+            if mixtures.row_weight:
                 mixed, wanted = joint.student[len(index) :], joint.teacher[len(index) :]
-                value = value + mixtures.regression_weight * losses.regression(mixed, wanted, projection=projection)
+                value = value + mixtures.row_weight * losses.regression(mixed, wanted, projection=projection)
         return value
 
     history = fit(

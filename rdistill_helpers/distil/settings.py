@@ -95,7 +95,7 @@ class Mixtures:
         mix_at: None mixes the student's descriptors. A number k mixes the maps that the first k of its `parts` give, and the
             student describes what it has not seen; of several numbers each step draws one. The teacher's descriptors are mixed
             in all cases.
-        regression_weight: weight of `losses.regression` of the mixtures: the student's mixture should be the teacher's. It says
+        row_weight: weight of `losses.regression` of the mixtures: the student's mixture should be the teacher's. It says
             more of mixtures of maps than of descriptors, for a projection is nearly linear.
 
     Raises:
@@ -107,7 +107,7 @@ class Mixtures:
     alpha: str | float = "uniform"
     joint_weight: float = 1.0
     mix_at: int | tuple[int, ...] | None = None
-    regression_weight: float = 0.0
+    row_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -116,7 +116,7 @@ class Mixtures:
             raise BadInput(f"The pairs {self.pairs!r} are not known: give {' or '.join(map(repr, PAIRS))}.")
         if self.alpha != "uniform" and (isinstance(self.alpha, str) or not 0 < self.alpha < math.inf):
             raise BadInput(f"alpha={self.alpha!r} is not usable: give 'uniform' or a positive number for Beta.")
-        for name in ("joint_weight", "regression_weight"):
+        for name in ("joint_weight", "row_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BadInput(f"{name}={getattr(self, name)} is not usable: give 0 or a positive number.")
         if self.mix_at is not None and min(self.depths, default=0) < 1:
