@@ -28,6 +28,20 @@ PAGES = tuple(
 )
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
+
+
+def under_protocol(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Leave out the runs of the first edition, which were made before the protocol and chose settings on the rooms that score.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        The others.
+    """
+    return runs[~runs["data"].str.startswith("edition-1-").astype(bool)]
+
+
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "front": tables.front,
     "measurements": tables.measured,
@@ -51,10 +65,10 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "conditions": tables.with_teachers,
     "choices": tables.choices,
     "blocks": tables.blocks,
-    "primary": tables.primary,
-    "validated": tables.validated,
-    "explored": tables.explored,
-    "search-in": tables.search_in,
+    "primary": lambda runs: tables.primary(under_protocol(runs)),
+    "validated": lambda runs: tables.validated(under_protocol(runs)),
+    "explored": lambda runs: tables.explored(under_protocol(runs)),
+    "search-in": lambda runs: tables.search_in(under_protocol(runs)),
 }
 
 

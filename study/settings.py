@@ -185,7 +185,7 @@ def _of_the_loss(own: Settings) -> list[str]:
         wrong.append(
             f"regression_weight={own.regression_weight} has no list to stand beside with loss={own.loss!r}: give 0."
         )
-    if own.projection not in STARTS or (own.projection != STARTS[0] and not _projects(own)):
+    if own.projection not in STARTS or (own.projection != STARTS[0] and not projects(own)):
         wrong.append(f"projection={own.projection!r} starts nothing: give one of {', '.join(STARTS)}, with regression.")
     if own.beside not in (None, *BESIDES) or (own.beside_settings and own.beside is None):
         wrong.append(f"beside={own.beside!r} is not known: give one of {', '.join(BESIDES)}, or None and no settings.")
@@ -209,8 +209,15 @@ def _of_the_loss(own: Settings) -> list[str]:
     return wrong
 
 
-def _projects(own: Settings) -> bool:
-    """Whether a run trains a projection."""
+def projects(own: Settings) -> bool:
+    """Tell whether a run trains a projection to its teacher's space.
+
+    Args:
+        own: the settings.
+
+    Returns:
+        Whether there is regression in it.
+    """
     return bool(own.regression_weight) or own.loss == "regression"
 
 

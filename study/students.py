@@ -54,7 +54,7 @@ from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
 from study.mixing import Columns, Consistency, made_of
 from study.runs import SEARCH, Run, Source, line
-from study.settings import LARGER, SMALL, TEACHER, VIEWS, WITH_LABELS, Settings, as_text, version
+from study.settings import LARGER, SMALL, TEACHER, VIEWS, WITH_LABELS, Settings, as_text, projects, version
 from study.starts import AverageAlong, start_projection
 
 SCALE = 1.6  # enlargement of a student's input when it is scored or describes for another, the same as the teacher's
@@ -429,21 +429,20 @@ def _trained(own: Settings, seed: int, data: Rooms) -> Student:
             target = pca_whitening(target, power=WHITENING)(target)
         loss: Callable[..., Tensor] = partial(getattr(losses, str(own.loss)), **own.loss_settings)
         began = time.perf_counter()
-        if own.loss == "regression" or own.projection != "random" or own.beside == "consistency":
-            projection = projection_to(target.shape[1], net.dim, seed)
+        start = projection_to(target.shape[1], net.dim, seed)
         if own.projection != "random":
-            start_projection(projection, own.projection, _described(net, images), target)
+            start_projection(start, own.projection, _described(net, images), target)
         generator = torch.Generator().manual_seed(seed)
         if own.beside == "columns":
             loss = Columns(loss, generator, **own.beside_settings)
         elif own.beside == "consistency":
             loss = Consistency(
-                loss, net, projection, own.frozen, maps_of(own, data)["views"], index, target[: len(index)],
+                loss, net, start, own.frozen, maps_of(own, data)["views"], index, target[: len(index)],
                 own.training.steps, generator, AUTOCAST[own.student], **own.beside_settings,
             )  # fmt: skip
         _, history = distill(
-            net, images, target, loss, own.anchors, own.neighbours, own.regression_weight, projection, own.mixtures, training,
-            callback=average,
+            net, images, target, loss, own.anchors, own.neighbours, own.regression_weight, start if projects(own) else None,
+            own.mixtures, training, callback=average,
         )  # fmt: skip
         projection = history.projection
     if average is not None:

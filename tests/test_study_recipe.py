@@ -311,6 +311,15 @@ def test_a_table_without_runs_says_so(name):
     assert recipe.markdown(recipe.TABLES[name](frame())) == "*No run of this kind is in the store yet.*"
 
 
+@pytest.mark.parametrize("name", ["primary", "validated", "search-in"])
+def test_runs_from_before_the_protocol_answer_none_of_its_questions(new, name):
+    rows = [asked_in(reached("listwise+regression", 300, seed, 0.1, PER_QUERY), 0.1, 0.15) for seed in range(5)]
+    before = frame(*new, *rows)
+    now = before.assign(data="edition-2-0")
+    assert "listwise + regression" in recipe.markdown(recipe.TABLES[name](now))
+    assert recipe.markdown(recipe.TABLES[name](before)) == "*No run of this kind is in the store yet.*"
+
+
 def test_a_mark_of_no_table_is_an_error():
     with pytest.raises(KeyError):
         recipe.filled("<!-- table: nothing -->\n<!-- /table -->", frame())

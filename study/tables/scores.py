@@ -94,18 +94,15 @@ def blocks(_: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         Columns block, scored on, runs, hours: on two cores, a run on each, by what runs took with the first edition.
     """
-    rows = []
-    for name, wanted in [*all_blocks().items(), ("further seeds", None)]:
-        part = "test" if name in ("results", "further seeds") else "validation"
-        if wanted is None:  # of the cheap student, and of the eight runs one side with an assistant
-            count = (len(PRIMARY_SEEDS) - len(SEEDS)) * 12
-            seconds = count * SECONDS[SMALL]
-        else:
-            count, seconds = len(wanted), sum(map(_seconds, (run.settings for run in wanted)))
-        rows.append([name, part, count, seconds / 2 / 3600])
-    rows.append(["all", "", sum(row[2] for row in rows), sum(row[3] for row in rows)])
+    more = (len(PRIMARY_SEEDS) - len(SEEDS)) * 12  # seeds of at most twelve methods, most of the cheap student
+    rows: list[tuple[str, str, int, float]] = []
+    for name, wanted in all_blocks().items():
+        part = "test" if name == "results" else "validation"
+        rows.append((name, part, len(wanted), sum(_seconds(run.settings) for run in wanted)))
+    rows.append(("further seeds", "test", more, more * SECONDS[SMALL]))
+    rows.append(("all", "", sum(row[2] for row in rows), sum(row[3] for row in rows)))
     return pandas.DataFrame(
-        [[name, part, f"{count}", f"{hours:.1f}"] for name, part, count, hours in rows],
+        [[name, part, f"{count}", f"{seconds / 2 / 3600:.1f}"] for name, part, count, seconds in rows],
         columns=["block", "scored on", "runs", "hours"],
     )
 
