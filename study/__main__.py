@@ -17,8 +17,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from rdistill_helpers.errors import RDistillError
+from rdistill_helpers.errors import BadInput, RDistillError
 from study import methods, primary, recipe, runs, search, ship, students, tables
+from study.settings import but
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +70,10 @@ def _tables(args: argparse.Namespace) -> int:
 
 
 def _ship(args: argparse.Namespace) -> None:
-    own = methods.settings_of(args.method, args.images, search.tried(runs.read(args.store)))
+    try:
+        own = methods.settings_of(args.method, args.images, search.tried(runs.read(args.store)))
+    except BadInput:  # no search under the protocol yet: the defaults
+        own = but(methods.METHODS[args.method].settings, images=args.images)
     print(ship.make(own, methods.METHODS[args.method].label, args.seeds, students.rooms(), args.folder))
 
 

@@ -11,7 +11,7 @@ from rdistill_helpers.distil.settings import Mixtures
 from study import __main__ as command
 from study import methods, primary, recipe, tables
 from study.methods import METHODS
-from study.runs import COLUMNS, SEARCH, read
+from study.runs import COLUMNS, EARLIER, SEARCH, read
 from study.search import COURSE, MANY, of_loss
 from study.settings import Settings, but
 
@@ -323,6 +323,13 @@ def test_runs_from_before_the_protocol_answer_none_of_its_questions(new, name):
 def test_a_mark_of_no_table_is_an_error():
     with pytest.raises(KeyError):
         recipe.filled("<!-- table: nothing -->\n<!-- /table -->", frame())
+
+
+def test_a_student_ships_with_the_default_settings_where_nothing_was_searched_yet(monkeypatch, capsys):
+    monkeypatch.setattr(command.students, "rooms", lambda: None)
+    monkeypatch.setattr(command.ship, "make", lambda own, *others: own)
+    assert command.main(["ship", "--store", str(EARLIER), "--images", "100"]) == 0
+    assert capsys.readouterr().out.strip() == str(but(COURSE, images=100))
 
 
 def test_an_outdated_page_is_found_and_mended(tmp_path, monkeypatch, capsys):
