@@ -212,8 +212,10 @@ def make(
             is trained then.
     """
     wanted, there = list(wanted), keys(path)
-    made = list(zip(*(read(path)[name] for name in ("data", "teacher")), strict=True)) if there else []
-    _check_sources(path, [*made, *(source(run.settings) for run in wanted)])
+    sources = [source(run.settings) for run in wanted]
+    _check_sources(path, sources)
+    if path.is_file():  # what is added meanwhile is checked by `append`
+        _check_sources(path, [*map(_source, _lines(path, path.read_text(encoding="utf-8"))), *sources])
     missing = list({run.key: run for run in wanted if run.key not in there}.values())
     with tqdm(total=len(missing), desc="study", unit="run", disable=not missing) as bar:
         added = 0

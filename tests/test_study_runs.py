@@ -87,6 +87,20 @@ def test_two_studies_on_one_store_write_every_run_once(tmp_path):
     assert sorted(seeds(tmp_path / "runs.csv")) == sorted((own.settings.images, own.seed) for own in WANTED)
 
 
+def test_a_store_that_grows_while_a_study_begins_is_no_error(tmp_path, monkeypatch):
+    path, plain = tmp_path / "runs.csv", runs.keys
+    make(WANTED[:2], work, source, path=path)
+
+    def and_then_another_adds(path):
+        there = plain(path)
+        append(work(WANTED[5]), path)
+        return there
+
+    monkeypatch.setattr(runs, "keys", and_then_another_adds)
+    assert make(WANTED, work, source, path=path) == len(WANTED) - 3
+    assert sorted(seeds(path)) == sorted((own.settings.images, own.seed) for own in WANTED)
+
+
 @pytest.mark.parametrize("left", ["", "ab", "version,made,meth"])
 def test_a_store_that_was_killed_in_its_first_line_begins_again(tmp_path, left):
     path = tmp_path / "runs.csv"
