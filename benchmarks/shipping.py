@@ -142,7 +142,9 @@ def kept(folder: Path, images: Tensor) -> dict[str, dict[str, float]]:
 def main(arguments: list[str] | None = None) -> None:
     """Prints and keeps size, memory, speed and scores; fails beyond a limit."""
     parser = options(__doc__)
-    parser.add_argument("--student", type=Path, default=SHIPPED, help="a .safetensors file; by default the one that ships")
+    parser.add_argument(
+        "--student", type=Path, default=SHIPPED, help="a .safetensors file; by default the one that ships"
+    )
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     args = parsed(parser, arguments, images=16, rounds=1)
