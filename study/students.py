@@ -79,24 +79,60 @@ class Rooms:
         return f"edition-{EDITION}-{archive[:8]}"
 
     def network(self, teacher: str) -> nn.Module:
-        """A teacher, as `load_teacher` gives it."""
+        """A teacher, as `load_teacher` gives it.
+
+        Args:
+            teacher: its name.
+
+        Returns:
+            The network.
+        """
         return load_teacher(teacher)
 
     @cache  # noqa: B019 one object lives as long as the process
     def version(self, teacher: str) -> str:
-        """What tells the file of a teacher from others: eight digits."""
+        """What tells the file of a teacher from others.
+
+        Args:
+            teacher: its name.
+
+        Returns:
+            The eight digits of `teacher_version`.
+        """
         return teacher_version(teacher).removeprefix(f"{teacher}-")
 
     def source(self, own: Settings) -> Source:
-        """The names of the photographs and of the teacher of a run, as the store has them."""
+        """The names of the photographs and of the teacher of a run, as the store has them.
+
+        Args:
+            own: the settings of the run.
+
+        Returns:
+            Both names; the teacher's is empty where none is asked.
+        """
         return self.name, f"{own.asked} {self.version(own.asked)}" if own.asked else ""
 
     def images(self, part: str) -> Any:
-        """The photographs of a part: "training", or "validation" and "test" with the queries first."""
+        """The photographs of a part.
+
+        Args:
+            part: "training", "validation" or "test".
+
+        Returns:
+            uint8 [N, 3, H, W] for training; else a list of pictures, the queries first.
+        """
         return self.pixels if part == "training" else self.scored[part]
 
     def rows(self, teacher: str, part: str) -> Tensor:
-        """What a teacher that nothing makes harder answers for a part, [N, Dt]."""
+        """What a teacher that nothing makes harder answers for a part.
+
+        Args:
+            teacher: its name.
+            part: see `images`.
+
+        Returns:
+            Descriptors [N, Dt].
+        """
         name = f"{teacher}_{self.version(teacher)}_{part}"
         return _kept(self, name, lambda: extract(self.network(teacher), self.images(part), progress=False))
 

@@ -349,7 +349,7 @@ def test_an_outdated_page_is_found_and_mended(tmp_path, monkeypatch, capsys):
 def test_the_command_shows_what_is_there_and_refuses_seeds_that_choose(capsys, tmp_path):
     assert command.main(["summary"]) == 0
     shown = capsys.readouterr().out
-    assert "listwise + regression" in shown and "sign-flip" in shown
+    assert "listwise + regression" in shown and "not told apart" in shown
     assert command.main(["run", "listwise", "--seeds", "1000"]) == 1
     assert "choose settings" in capsys.readouterr().err
     assert command.main(["summary", "--store", str(tmp_path / "none.csv")]) == 1

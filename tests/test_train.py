@@ -10,11 +10,13 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from pytorch_metric_learning import losses as metric_losses
 from torch import nn
 
 from rdistill_helpers.distil import baselines, checkpoint, loop, losses
 from rdistill_helpers.distil.augment import augmented
 from rdistill_helpers.distil.baselines import Pairs, train_on_pairs, train_supervised
+from rdistill_helpers.distil.batches import class_batches
 from rdistill_helpers.distil.distill import distill, project, projection_to
 from rdistill_helpers.distil.history import History
 from rdistill_helpers.distil.loop import fit
@@ -660,36 +662,25 @@ def test_a_list_of_images_is_no_tensor_of_them():
 def test_proxy_anchor_is_the_loss_of_its_paper_and_its_proxies_learn():
     """Kim et al., CVPR 2020, equation 4, in plain loops."""
     images, _, labels = data()
-    seen = []
-
-    def watched(history):
-        seen.append(history.loss[-1])
-
     places, margin, alpha = int(labels.max()) + 1, 0.1, 32
-    loss = baselines._metric_loss("proxy_anchor", (places, 8), 0)
-    rows = nn.functional.normalize(torch.randn(10, 8, generator=torch.Generator().manual_seed(1)), dim=1)
-    own = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(2))[:10]]
-    proxies = nn.functional.normalize(loss.proxies, dim=1)
-    positive = negative = 0.0
+    settings = {"loss": "proxy_anchor", "classes": 4, "per_class": 3}
+    training = Training(**QUICK | {"steps": 60, "augment": False})
+    history = train_supervised(TinyStudent(), images, labels, **settings, training=training)[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        proxies = nn.functional.normalize(metric_losses.ProxyAnchorLoss(places, 8).proxies.detach(), dim=1)
+    batch = next(class_batches(labels, 4, 3, 1, torch.Generator().manual_seed(training.seed)))
+    with torch.no_grad():
+        rows = TinyStudent().eval()(images[batch].float() / 255)
+    own, positive, negative = labels[batch].tolist(), 0.0, 0.0
     for proxy in range(places):
-        cosines = [float(rows[i] @ proxies[proxy]) for i in range(10)]
-        with_it = [c for c, label in zip(cosines, own.tolist(), strict=True) if label == proxy]
-        without = [c for c, label in zip(cosines, own.tolist(), strict=True) if label != proxy]
-        positive += math.log(1 + sum(math.exp(-alpha * (c - margin)) for c in with_it))
-        negative += math.log(1 + sum(math.exp(alpha * (c + margin)) for c in without))
-    expected = positive / len(set(own.tolist())) + negative / places
-    assert float(loss(rows, own)) == pytest.approx(expected, rel=1e-4)
-    settings = {
-        "loss": "proxy_anchor",
-        "classes": 4,
-        "training": Training(**QUICK | {"steps": 60}),
-        "callback": watched,
-    }
-    train_supervised(TinyStudent(), images, labels, **settings)
-    assert sum(seen[-10:]) < sum(seen[:10])
-    first = list(seen)
-    train_supervised(TinyStudent(), images, labels, **settings)
-    assert seen[60:] == first
+        cosines = [(float(row @ proxies[proxy]), label == proxy) for row, label in zip(rows, own, strict=True)]
+        positive += math.log(1 + sum(math.exp(-alpha * (cosine - margin)) for cosine, its in cosines if its))
+        negative += math.log(1 + sum(math.exp(alpha * (cosine + margin)) for cosine, its in cosines if not its))
+    assert history.loss[0] == pytest.approx(positive / len(set(own)) + negative / places, rel=1e-4)
+    assert sum(history.loss[-10:]) < sum(history.loss[:10])
+    again = train_supervised(TinyStudent(), images, labels, **settings, training=training)[1]
+    assert again.loss == history.loss
 
 
 def test_labels_that_do_not_fit_are_refused():

@@ -74,8 +74,11 @@ def plain(group: str = "losses") -> list[str]:
     return [name for name in named(group) if name not in mixed(group)]
 
 
-def blocks(_: pandas.DataFrame) -> pandas.DataFrame:
+def blocks(runs: pandas.DataFrame) -> pandas.DataFrame:
     """How many runs the study has, and about how long they take.
+
+    Args:
+        runs: of the store; they change nothing.
 
     Returns:
         Columns block, scored on, runs, hours: on two cores, a run on each, by what runs took with the first edition.
