@@ -97,9 +97,7 @@ def written(student: RetrievalNet, folder: Path) -> None:
     pixels = TrainingImages.load("rooms").pixels(range(CALIBRATION))
     save_network(teacher, folder / "teacher.safetensors", half=True)
     save_network(student, folder / "student.safetensors", half=True)
-    student = load_network(
-        folder / "student.safetensors"
-    )  # all ways have the weights of the file, rounded to half precision
+    student = load_network(folder / "student.safetensors")  # as all ways have it, in half precision
     export(teacher, folder / "teacher.onnx")
     export(student, folder / "student.onnx")
     export(student, folder / "int8.onnx", int8=pixels, progress=False)

@@ -95,9 +95,5 @@ class AverageAlong:
         Args:
             start_weight: see `Training`.
         """
-        average_weights(self.net, self.mean | self._other(), 1.0)
+        average_weights(self.net, self.mean, 1.0)
         average_weights(self.net, self.start, start_weight)
-
-    def _other(self) -> dict[str, Tensor]:
-        """What is no floating-point number."""
-        return {name: value for name, value in self.net.state_dict().items() if name not in self.mean}

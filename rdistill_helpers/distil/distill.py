@@ -80,8 +80,7 @@ def distill(
     if _bare(loss) is losses.regression:
         regression_weight = 0.0
     depths = () if mixtures is None else mixtures.depths
-    for depth in depths:
-        forward_from(student, views.parts, depth)  # refuses what cannot be mixed before anything is trained
+    forwards = {depth: forward_from(student, views.parts, depth) for depth in depths or (None,)}
     settings = {
         "loss": of_function(loss), "anchors": anchors, "neighbours": neighbours, "regression_weight": regression_weight,
         "mixtures": None if mixtures is None else asdict(mixtures), "images": views.fingerprint(),
@@ -104,13 +103,13 @@ def distill(
     if regression_weight and projection is None:
         projection = projection_to(teacher_rows.shape[1], dimension_of(student, views), training.seed)
 
-    at = depths[0] if depths else None  # where the maps of this step are mixed
+    at = next(iter(forwards))  # where the maps of this step are mixed
 
     def forward(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         nonlocal at
         if len(depths) > 1:
             at = depths[int(torch.randint(len(depths), (), generator=generator))]
-        return forward_from(student, views.parts, at)(inputs)
+        return forwards[at](inputs)
 
     def described(maps: Tensor) -> Tensor:
         assert isinstance(student, RetrievalNet) and at is not None

@@ -211,7 +211,7 @@ def front(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns finding, gain in points of medium mAP (95 %), so it is.
+        Columns comparison, gain in points of medium mAP (95 %), so it is.
     """
     found = compared(
         runs,
