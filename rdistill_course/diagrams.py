@@ -36,7 +36,7 @@ def course_map() -> "Figure":
         ("joint space:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
         ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4"),
         ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),
-        ("search\nanywhere", 4.7, 0.3, ARMS["distilled"].colour, "notebook 7"),
+        ("search\nanywhere", 4.7, 0.3, ARMS["distilled"].colour, "notebook 8"),
     ]
     _boxes(ax, [(text, x, y, colour) for text, x, y, colour, _ in stages], size=10)
     for _, x, y, _, notebooks in stages:

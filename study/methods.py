@@ -52,13 +52,14 @@ class Method:
     Attributes:
         label: how figures and tables print it.
         group: "losses" on the cheap student; "choices" of photographs; "candidates" for mixing and "starts", with what they are
-            compared with; "assistants" and larger students; "course" for the student of the course; "stranger" for the other
-            teacher; "levels" for what is only scored.
+            compared with; "assistants" and larger students; "course" for the student of the course, "lesson" for the one that
+            notebook 4 trains; "stranger" for the other teacher; "levels" for what is only scored.
         settings: what is fixed; the training and what is tried beside it are chosen, see `settings_of`.
         sizes: numbers of photographs that it is run with; none for a method whose runs are of the first edition alone.
         assistant: the method that describes all photographs.
         assistant_images: how many of them it has learned from.
         like: the method whose choice of settings it takes; None for one of its own.
+        chosen: whether the search chooses settings; else they are all fixed.
     """
 
     label: str
@@ -68,6 +69,7 @@ class Method:
     assistant: str | None = None
     assistant_images: int = TUNED_ON
     like: str | None = None
+    chosen: bool = True
 
 
 def untrained(student: str, teacher: str = "teacher") -> Settings:
@@ -129,6 +131,7 @@ def _with_mixtures(methods: dict[str, Method]) -> dict[str, Method]:
         "long": {BY_MAPS: _SOME},
         "stranger": {BY_DESCRIPTORS: _SOME, BY_MAPS: _SOME},
         "course-listwise": {BY_DESCRIPTORS: none},
+        "lesson": {BY_DESCRIPTORS: _SOME},
         "course-listwise+regression": {BY_MAPS: none},
     }
     found = {}
@@ -140,7 +143,7 @@ def _with_mixtures(methods: dict[str, Method]) -> dict[str, Method]:
             label = f"{method.label}, mixtures of {'descriptors' if where is None else 'maps'}"
             like = None if method.like is None else f"{method.like}{ending}"
             own = but(method.settings, mixtures=mixtures)
-            found[name + ending] = Method(label, method.group, own, sizes, like=like)
+            found[name + ending] = Method(label, method.group, own, sizes, like=like, chosen=method.chosen)
     return found
 
 
@@ -234,6 +237,7 @@ METHODS: dict[str, Method] = _with_mixtures(
         "course-supervised-contrastive": _of("contrastive", COURSE, "course", _BOTH),
         "course-listwise": _of("listwise", COURSE, "course", ()),
         "course-listwise+regression": Method("listwise + regression", "course", COURSE, _BOTH),
+        "lesson": Method("student of notebook 4", "lesson", but(COURSE, steps=100), _SOME, chosen=False),
         "course-assisted-300": Method(
             "the larger assistant", "course", COURSE, _ALL, "larger", like="course-listwise+regression"
         ),
@@ -306,7 +310,7 @@ def settings_of(name: str, images: int, tried: Mapping[str, float]) -> Settings:
         BadInput: when nothing was tried yet.
     """
     method = METHODS[name]
-    if method.settings.loss is None:
+    if method.settings.loss is None or not method.chosen:
         return method.settings
     chosen = _chosen(name, images, tried)
     more: dict[str, Any] = {}
@@ -345,7 +349,7 @@ def tuning() -> Iterator[Run]:
         Runs on the validation rooms; methods may share some.
     """
     for name, method in METHODS.items():
-        if method.settings.loss is None or method.like is not None:
+        if method.settings.loss is None or method.like is not None or not method.chosen:
             continue
         sizes = {_where(images) for images in method.sizes}
         if name in mixed():

@@ -1,7 +1,8 @@
-"""Writes the tables of the study into README.md, docs, the protocol and the model card of the teacher.
+"""Writes the tables and the findings of the study into README.md, docs, the protocol, the model card and the notebooks.
 
-A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, and between <!-- data --> and <!-- /data --> the
-sentence that says of which photographs they are. What lies between marks is written here, the rest by hand.
+A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, its findings between <!-- finding: NAME --> and
+<!-- /finding -->, and between <!-- data --> and <!-- /data --> the sentence that says of which photographs they are. What lies
+between marks is written here, the rest by hand.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pandas
 
 from rdistill_helpers.files import written_whole
-from study import students, tables
+from study import findings, students, tables
 from study.tables import teachers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,8 +28,9 @@ PAGES = tuple(
         "data/models/MODEL_CARD.md",
         "study/PROTOCOL.md",
     )
-)
+) + tuple(sorted((ROOT / "notebooks").glob("*.ipynb")))
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+SENTENCES = re.compile(r"(<!-- finding: ([\w-]+) -->\n).*?(<!-- /finding -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
 
 
@@ -79,7 +82,7 @@ OF_TEACHERS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
 
 
 def filled(page: str, runs: pandas.DataFrame) -> str:
-    """Make the tables of a page anew, and the sentence about their data.
+    """Make the tables and findings of a page anew, and the sentence about their data.
 
     Args:
         page: its text.
@@ -89,8 +92,9 @@ def filled(page: str, runs: pandas.DataFrame) -> str:
         The text with what belongs between its marks.
 
     Raises:
-        KeyError: for a mark that names no table.
+        KeyError: for a mark that names no table, or no finding.
     """
+    page = SENTENCES.sub(lambda mark: f"{mark[1]}{findings.told(mark[2], runs)}\n{mark[3]}", page)
     page = DATA.sub(lambda mark: f"{mark[1]}{made_with(runs)}\n{mark[2]}", page)
     return MARKS.sub(lambda mark: f"{mark[1]}\n{markdown(_table(mark[2], runs))}\n\n{mark[3]}", page)
 
@@ -136,7 +140,7 @@ def markdown(table: pandas.DataFrame) -> str:
 
 
 def fill(runs: pandas.DataFrame, check: bool = False) -> list[Path]:
-    """Bring the tables of the pages up to date.
+    """Bring the tables and findings of the pages up to date.
 
     Args:
         runs: of the store.
@@ -148,10 +152,29 @@ def fill(runs: pandas.DataFrame, check: bool = False) -> list[Path]:
     outdated = []
     for path in PAGES:
         page = path.read_text(encoding="utf-8")
-        new = filled(page, runs)
+        new = filled_notebook(page, runs) if path.suffix == ".ipynb" else filled(page, runs)
         if new != page:
             outdated.append(path)
             if not check:
                 with written_whole(path) as unfinished:
                     unfinished.write_text(new, encoding="utf-8")
     return outdated
+
+
+def filled_notebook(page: str, runs: pandas.DataFrame) -> str:
+    """Make the findings of a notebook anew.
+
+    Args:
+        page: the notebook's JSON.
+        runs: of the store.
+
+    Returns:
+        The JSON with what belongs between the marks in its Markdown cells.
+    """
+    if "<!-- finding" not in page:
+        return page
+    notebook = nbformat.reads(page, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = filled(cell.source, runs)
+    return nbformat.writes(notebook).rstrip("\n") + "\n"

@@ -1,4 +1,4 @@
-"""Exercises of notebook 7: each typical mistake gets its own hint, other right answers pass."""
+"""Exercises of notebook 8: each typical mistake gets its own hint, other right answers pass."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rdistill_course import check
 from rdistill_helpers import search
 
-# --- 7.1: a layer in whole numbers
+# --- 8.1: a layer in whole numbers
 
 LARGEST = "weight.abs().amax(dim=(1, 2, 3))"
 STEP = "torch.where(largest > 0, largest / 127, 1.0)"
@@ -46,7 +46,7 @@ BOUND = "torch.where(largest > 0, weight[0].numel() * step / 2, 0.0)"
     ],
 )  # fmt: skip
 def test_quantised_layers_tell_mistakes_apart(replacements, words):
-    assert words in hint_of(check.quantised_layer, changed(7, "7.1")(*replacements))
+    assert words in hint_of(check.quantised_layer, changed(8, "8.1")(*replacements))
 
 
 def test_loops_in_numpy_and_integers_pass(capsys):
@@ -70,14 +70,14 @@ def test_no_result_of_the_solutions_layer_is_off_by_more_than_its_bound(seed, si
     generator = torch.Generator().manual_seed(seed)
     weight = size * torch.randn(5, 3, 3, 3, generator=generator, dtype=torch.float64)
     images = 2 * torch.rand(2, 3, 6, 6, generator=generator, dtype=torch.float64) - 1
-    whole, step, bound = solution(7, "7.1")(weight)
+    whole, step, bound = solution(8, "8.1")(weight)
     restored = whole * step[:, None, None, None]
     off = torch.nn.functional.conv2d(images, weight) - torch.nn.functional.conv2d(images, restored)
     assert (off.abs().amax(dim=(0, 2, 3)) <= bound * (1 + 1e-9)).all()
     assert whole.abs().max() == 127
 
 
-# --- 7.2: the agreement of two rankings
+# --- 8.2: the agreement of two rankings
 
 COMMON = "len({*first[:d]} & {*second[:d]}) / d"
 
@@ -99,7 +99,7 @@ COMMON = "len({*first[:d]} & {*second[:d]}) / d"
     ],
 )  # fmt: skip
 def test_agreements_tell_mistakes_apart(replacements, words):
-    assert words in hint_of(check.agreement, changed(7, "7.2")(*replacements))
+    assert words in hint_of(check.agreement, changed(8, "8.2")(*replacements))
 
 
 def test_agreements_take_numpy(capsys):
@@ -111,7 +111,7 @@ def test_agreements_take_numpy(capsys):
     assert capsys.readouterr().out.startswith("[OK] ")
 
 
-# --- 7.3: a student's queries among a teacher's answers
+# --- 8.3: a student's queries among a teacher's answers
 
 MOVED = "normalize(queries @ weight.T + bias, dim=1)"
 
@@ -138,7 +138,7 @@ MOVED = "normalize(queries @ weight.T + bias, dim=1)"
     ],
 )  # fmt: skip
 def test_asymmetric_searches_tell_mistakes_apart(replacements, words):
-    assert words in hint_of(check.asymmetric_search, changed(7, "7.3")(*replacements))
+    assert words in hint_of(check.asymmetric_search, changed(8, "8.3")(*replacements))
 
 
 def test_asymmetric_searches_take_a_linear_layer_and_the_search_of_the_package(capsys):

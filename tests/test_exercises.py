@@ -10,7 +10,7 @@ from exercise_cells import solution as own_answer
 
 from rdistill_course import check
 from rdistill_course.checks.steps import EXERCISES
-from rdistill_course.quizzes import parsed, quiz_of
+from rdistill_course.quizzes import quiz_of
 
 WITHOUT_EXERCISES = {"00_start_here"}
 
@@ -124,16 +124,12 @@ def test_no_cell_is_graded_by_hand(path):
 
 @each_notebook
 def test_it_asks_the_quiz_of_its_number(path):
-    """Either as text with folded answers, or by quiz(number) in the next cell; the questions stand in one place."""
+    """By quiz(number) in the cell below the heading; the questions stand in their file alone."""
     number, page = int(path.name[:2]), cells(path)
     (place,) = [place for place, cell in enumerate(page) if "quiz" in cell.metadata.get("rdistill", {})]
     assert page[place].source.startswith("## Quiz\n")
     assert page[0].source.startswith(f"# {number}. {quiz_of(number).title}\n")
-    if "<details>" in page[place].source:
-        unfolded = re.sub(r"<details><summary>Answer</summary>\n\n|\n</details>", "", page[place].source)
-        assert parsed(unfolded).questions == quiz_of(number).questions
-    else:
-        assert page[place + 1].source.strip() == f"quiz({number})"
+    assert page[place + 1].source.strip() == f"quiz({number})"
 
 
 @each_notebook

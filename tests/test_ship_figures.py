@@ -1,4 +1,4 @@
-"""Figures of notebook 7, and what it says of the processor."""
+"""Figures of notebook 8, and what it says of the processor."""
 
 import re
 

@@ -69,7 +69,8 @@ def frame(*rows):
 @pytest.mark.parametrize("page", recipe.PAGES, ids=lambda page: page.name)
 def test_a_page_is_in_step_with_the_store(store, page):
     text = page.read_text(encoding="utf-8")
-    assert recipe.filled(text, store) == text, "run python -m study tables"
+    filled = recipe.filled_notebook if page.suffix == ".ipynb" else recipe.filled
+    assert filled(text, store) == text, "run python -m study tables"
 
 
 def test_pages_with_tables_say_in_one_sentence_of_which_photographs_they_are(store, monkeypatch):

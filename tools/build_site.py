@@ -23,8 +23,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rdistill_course.quizzes import ABOUT as ABOUT_QUIZ  # noqa: E402
-from rdistill_course.quizzes import as_html, quiz_of  # noqa: E402
 
 CONF = ROOT / "tools" / "site"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -91,11 +89,7 @@ def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     words = glossary()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            if "quiz" in cell.metadata.get("rdistill", {}) and "<details>" in cell.source:
-                number = int(re.match(r"# (\d+)\. ", notebook.cells[0].source)[1])
-                cell.source = f"## Quiz\n\n{ABOUT_QUIZ}\n\n{as_html(number, quiz_of(number))}"
-            else:
-                cell.source = with_open_details(with_glossary(cell.source, words))
+            cell.source = with_open_details(with_glossary(cell.source, words))
             continue
         if cell.cell_type != "code":
             continue

@@ -30,7 +30,7 @@ LINES = 14  # longer code is for the notebook, but for what is written by hand, 
 PART = 20  # lines of code on a slide
 ROWS = 12  # of a table on a slide
 SHOWN = ("image/png", "image/jpeg", "text/html", "text/markdown")
-LEFT_OUT = ("## Prerequisites", "## References")
+LEFT_OUT = ("## Prerequisites", "## Quiz", "## References")
 WHOLE = ("## Objectives", "## Recap")
 CAPTION = re.compile(r"\*What to see: [^*]*\*")  # in italics, below a figure and about nothing else
 
@@ -83,8 +83,6 @@ def _text_slides(part: str, section: str, exercise: bool) -> list[NotebookNode]:
         return _blocks(part, section)
     if part.startswith(LEFT_OUT):
         return []
-    if part.startswith("## Quiz"):
-        return _quiz_slides(part)
     return [_slide(part, "slide")] if part.startswith(WHOLE) else _section_slides(part)
 
 

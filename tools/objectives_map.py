@@ -21,13 +21,12 @@ INTRODUCTION = """\
 # What each notebook teaches, and where you practise it
 
 An objective is taught in a section, and practised in an exercise whose check answers at once, or in a quiz question. Quiz
-questions count because some objectives ask you to explain something, and no program can check that: the answer is folded below
-the question, and says of every wrong option why it is wrong. Notebook 0 has no exercises.
+questions count because some objectives ask you to explain something, and no program can check that: the quiz
+answers at once, and says of every wrong option why it is wrong. Notebook 0 has no exercises.
 
 This page is made from the notebooks by `python tools/objectives_map.py`; change the notebooks, not the page. A test fails where an
 objective lacks its section, or has neither exercise nor question.
 """
-QUESTION = re.compile(r"^\*\*(\d+)\.\*\*", re.MULTILINE)
 
 
 @dataclass
@@ -141,8 +140,7 @@ def gaps(notebook: NotebookNode, number: int) -> list[str]:
         if not any(objective in named for place, named in places.items() if not place.startswith("section")):
             found.append(f"objective {objective} has neither exercise nor quiz question")
     found += _gaps_of_exercises(notebook, number, exercises)
-    shown = [question for cell in notebook.cells if "quiz" in marks(cell) for question in QUESTION.findall(cell.source)]
-    shown = shown or [str(question.number) for question in all_quizzes()[number].questions]
+    shown = [str(question.number) for question in all_quizzes()[number].questions]
     if list(quiz) != shown or not quiz:
         found.append(f"the quiz shows the questions {shown}, and its metadata has {list(quiz)}")
     return found

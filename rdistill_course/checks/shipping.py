@@ -1,4 +1,4 @@
-"""Checks of notebook 7: a layer in whole numbers, the agreement of two rankings, a student's query in a teacher's database."""
+"""Checks of notebook 8: a layer in whole numbers, the agreement of two rankings, a student's query in a teacher's database."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LARGEST = 127
 
 
 @exercise(
-    "7.1",
+    "8.1",
     "The step of a channel is its largest weight, without sign, divided by 127. What do you divide by where all "
     "weights are 0?",
     "Rounding moves a weight by at most half a step. A result adds up as many weights as a channel has, each "
@@ -23,7 +23,7 @@ LARGEST = 127
     "channel times half its step; 0 for a channel of zeros.",
 )
 def quantised_layer(answer: Answer) -> None:
-    """Exercise 7.1: weights as whole numbers, the step of each channel, and how far the layer's results can be off.
+    """Exercise 8.1: weights as whole numbers, the step of each channel, and how far the layer's results can be off.
 
     Args:
         answer: (weight [O, I, h, w]) -> (whole [O, I, h, w] between -127 and 127, step [O], bound [O]): the bound holds for
@@ -87,13 +87,13 @@ def quantised_layer(answer: Answer) -> None:
 
 
 @exercise(
-    "7.2",
+    "8.2",
     "For one depth d: how many of the first d of one list are among the first d of the other?",
     "Do this for every depth from 1 to k, and divide by d each time.",
     "Two sets of the first d numbers, the size of what they share divided by d, and the mean of this over d = 1 to k.",
 )
 def agreement(answer: Answer) -> None:
-    """Exercise 7.2: how far two rankings agree, their heads more than their tails.
+    """Exercise 8.2: how far two rankings agree, their heads more than their tails.
 
     Args:
         answer: (first [n], second [n]: photograph numbers, best first; k) -> mean over d = 1 to k of the share that the first d
@@ -142,13 +142,13 @@ def agreement(answer: Answer) -> None:
 
 
 @exercise(
-    "7.3",
+    "8.3",
     "A `Linear` multiplies with the transpose of its weight and adds its bias.",
     "A projected query has no length of one any more; a cosine needs it.",
     "Project, bring each row to length 1, multiply with the answers, and take topk.",
 )
 def asymmetric_search(answer: Answer) -> None:
-    """Exercise 7.3: a student's queries among a teacher's answers.
+    """Exercise 8.3: a student's queries among a teacher's answers.
 
     Args:
         answer: (queries [Q, S], answers [N, T], weight [T, S], bias [T], k) -> (similarities [Q, k], positions [Q, k]), best

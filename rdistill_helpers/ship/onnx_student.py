@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +42,8 @@ class OnnxStudent(nn.Module):
         DataMissing: there is no such file.
         BadInput: the file is damaged, of another network, has no projection, or needs a newer onnxruntime.
     """
+
+    takes_bytes = True  # `extract` hands over pixels as they are: PyTorch's threads would get in the way of onnxruntime's
 
     def __init__(self, path: str | Path, threads: int | None = None, projected: bool = False) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class OnnxStudent(nn.Module):
         """The descriptors of a batch of images.
 
         Args:
-            images: float images [B, 3, H, W] in [0, 1].
+            images: float images [B, 3, H, W] in [0, 1], or uint8 pixels from 0 to 255.
 
         Returns:
             L2-normalised descriptors [B, dim].
@@ -94,10 +97,13 @@ class OnnxStudent(nn.Module):
         Raises:
             BadInput: images of another shape or type, or of a size that the network makes no descriptor of.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        as_bytes = images.dtype == torch.uint8
+        if images.ndim != 4 or images.shape[1] != 3 or not (as_bytes or images.is_floating_point()):
             got = f"{images.dtype} {list(images.shape)}"
-            raise BadInput(f"A network takes float images [B, 3, H, W] in [0, 1], not {got}: divide uint8 by 255.")
-        pixels = images.detach().float().cpu().contiguous().numpy()
+            raise BadInput(f"A network takes float images [B, 3, H, W] in [0, 1], or uint8, not {got}: convert them.")
+        pixels = (images if as_bytes else images.float()).detach().cpu().contiguous().numpy()
+        if as_bytes:
+            pixels = np.divide(pixels, 255, dtype=np.float32)
         try:
             return torch.from_numpy(self._session.run([self._output], {INPUT: pixels})[0])
         except Exception as error:  # of onnxruntime, which has no class for it

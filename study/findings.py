@@ -1,0 +1,197 @@
+"""What the study found, in sentences with their numbers, for the pages and the first lines of the notebooks.
+
+Each finding takes the runs of the store and reads what else it needs from the results beside it. Differences are paired by
+seed and query, with intervals of 95 %.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
+from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
+from study.methods import BY_DESCRIPTORS, BY_MAPS, LABELS, METHODS
+from study.search import MANY, TUNED_ON
+from study.tables import teachers
+from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
+
+SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
+NOT_YET = "*The study has no runs for this sentence yet.*"
+SIDES = {
+    "above": "more than chance explains",
+    "below": "less than chance explains",
+    "not told apart": "no difference that these seeds and queries can tell",
+}
+LOSSES = ("listwise", "rkd-distance-angle", "similarity-preserving", "pkt", "darkrank", "regression", "order")
+
+
+def start(runs: pandas.DataFrame) -> str:
+    """What the student of the course reaches, between the untrained student and the teacher."""
+    level = levels(runs)
+    ours, labels = (_mean(runs, name, TUNED_ON) for name in (COURSE_OURS, COURSE_LABELS))
+    return (
+        f"With {TUNED_ON} photographs, {TUNED_ON} answers of the teacher and no label, a SqueezeNet goes from "
+        f"{_percent(level['untrained student'])} to {_percent(ours)} medium mAP on rooms that it has "
+        "never seen. With the labels of "
+        f"the same photographs it reaches {_percent(labels)}; the teacher itself reaches {_percent(level['teacher'])}."
+    )
+
+
+def teacher(runs: pandas.DataFrame) -> str:
+    """What the teacher knows, and what one that learned by heart forgets on new rooms."""
+    measured = teachers.read()
+
+    def of(network: str, measure: str, part: str, detail: str) -> str:
+        rows = measured[(measured[["network", "measure", "part", "detail"]] == [network, measure, part, detail]).all(1)]
+        return f"{rows['mean'].iloc[0]:.1f} %"
+
+    return (
+        f"On the test rooms the teacher reaches {of('teacher', 'scores', 'test', 'medium')} medium "
+        "mAP, the untrained student "
+        f"{of('untrained student', 'scores', 'test', 'medium')}. Where each photograph asks for the "
+        "other views of its room, a network "
+        f"that learned the student's rooms by heart has {of('memoriser', 'same-room', 'train', '')} "
+        "mAP on these rooms and "
+        f"{of('memoriser', 'same-room', 'test', '')} on new ones; the teacher has "
+        f"{of('teacher', 'same-room', 'train', '')} and "
+        f"{of('teacher', 'same-room', 'test', '')}."
+    )
+
+
+def losses(runs: pandas.DataFrame) -> str:
+    """Which loss taught most with 300 photographs."""
+    reached = {name: _mean(runs, name, TUNED_ON) for name in LOSSES}
+    best, worst = (choose(reached, key=lambda name: reached[name]) for choose in (max, min))
+    return (
+        f"With {TUNED_ON} photographs, {METHODS[best].label} taught most of seven losses "
+        f"({_percent(reached[best])} medium mAP), "
+        f"{METHODS[worst].label} least ({_percent(reached[worst])}); listwise with regression, the "
+        "recipe of this course, reaches "
+        f"{_percent(_mean(runs, OURS, TUNED_ON))}."
+    )
+
+
+def seeds(runs: pandas.DataFrame) -> str:
+    """What mixtures gave the student of notebook 4, seed by seed."""
+    own = reported(runs)
+    mixed, plain, drawn = paired_precision(own, f"lesson{BY_DESCRIPTORS}", "lesson", TUNED_ON)
+    each = ", ".join(f"{100 * float(gain):+.1f}" for gain in (mixed - plain).mean(1))
+    return (
+        f"The same two students with seeds {drawn[0]} to {drawn[-1]}: mixtures of descriptors gave "
+        f"{each} points, in the mean "
+        f"{_told(paired_bootstrap(mixed, plain))}."
+    )
+
+
+def asymmetry(runs: pandas.DataFrame) -> str:
+    """What the teacher's database gives the student's queries."""
+    both = asymmetric(reported(runs))
+    to_teacher, own, _ = paired_precision(both, OURS + ASYMMETRIC, OURS, TUNED_ON)
+    return (
+        f"A student of {TUNED_ON} photographs finds {_percent(float(own.mean()))} in a database that "
+        "it has described itself, and "
+        f"{_percent(float(to_teacher.mean()))} in one that the teacher has described: "
+        f"{_told(paired_bootstrap(to_teacher, own))}."
+    )
+
+
+def efficiency(runs: pandas.DataFrame) -> str:
+    """How far few photographs go, without labels and with them."""
+    own = reported(runs)
+    points = {row.images: row.mean for row in curve(own, OURS).itertuples()}
+    labels = max(LABELS, key=lambda name: _mean(runs, name, TUNED_ON))
+    gain = paired_bootstrap(*paired_precision(own, OURS, labels, TUNED_ON)[:2])
+    few, many = min(points), max(points)
+    return (
+        f"Without a label the student climbs from {_percent(points[few])} with {few} photographs to "
+        f"{_percent(points[TUNED_ON])} with "
+        f"{TUNED_ON} and {_percent(points[many])} with {many:,}. On {TUNED_ON} photographs the "
+        f"difference to {METHODS[labels].label}, the best of three "
+        f"losses with labels, is {_told(gain)}."
+    )
+
+
+def verdict(runs: pandas.DataFrame) -> str:
+    """What interpolation gave beside the recipe."""
+    own = reported(runs)
+    found = {
+        what: paired_precision(own, OURS + ending, OURS, TUNED_ON)
+        for what, ending in (("descriptors", BY_DESCRIPTORS), ("maps", BY_MAPS))
+    }
+    count = len(found["descriptors"][2])
+    said = "; mixtures of maps: ".join(_told(paired_bootstrap(*each[:2])) for each in found.values())
+    return f"Mixtures of descriptors beside the recipe, {TUNED_ON} photographs, {count} seeds: {said}."
+
+
+def paying(runs: pandas.DataFrame) -> str:
+    """What choosing photographs and an assistant gave."""
+    own = reported(runs)
+    centre = paired_bootstrap(*paired_precision(own, "paid-k-centre", "paid-random", TUNED_ON)[:2])
+    helped, plain, _ = paired_precision(own, "assisted-300", OURS, MANY, TUNED_ON)
+    every = _mean(runs, OURS, MANY)
+    return (
+        f"An assistant that learned {TUNED_ON} answers and describes all photographs for the student: "
+        f"{_told(paired_bootstrap(helped, plain))}. This is {100 * float(helped.mean()) / every:.0f} "
+        f"% of what {MANY:,} queries give. "
+        f"Choosing the {TUNED_ON} photographs by k-centre instead of at random: {_told(centre)}."
+    )
+
+
+def shipping(runs: pandas.DataFrame) -> str:
+    """What the shipped student costs and keeps in int8, beside the teacher."""
+    found = json.loads(SHIPPING.read_text(encoding="utf-8"))
+    size, kept, speed = found["MB"], found["kept"], found["speed"]["1"]
+    int8, first = "student, onnxruntime, int8", "student, PyTorch"
+    return (
+        f"The student in int8 takes {size[int8]:.2f} MB, the teacher {size['teacher, PyTorch']:.1f}: "
+        f"{size['teacher, PyTorch'] / size[int8]:.1f} times as many. Its medium mAP is "
+        f"{_percent(kept[int8]['medium'])} on the test rooms, "
+        f"{_percent(kept[first]['medium'])} before; on one thread of the processor of our measurement "
+        f"it describes {speed[int8]:.1f} photographs "
+        f"while the teacher describes one in PyTorch."
+    )
+
+
+FINDINGS: dict[str, Callable[[pandas.DataFrame], str]] = {
+    each.__name__: each for each in (start, teacher, losses, seeds, asymmetry, efficiency, verdict, paying, shipping)
+}
+
+
+def told(name: str, runs: pandas.DataFrame) -> str:
+    """Say a finding.
+
+    Args:
+        name: one of `FINDINGS`.
+        runs: of the store.
+
+    Returns:
+        One sentence or two; `NOT_YET` where runs or measurements are missing.
+
+    Raises:
+        KeyError: for another name.
+    """
+    finding = FINDINGS[name]
+    try:
+        return finding(runs)
+    except (BadInput, KeyError, IndexError, FileNotFoundError):
+        return NOT_YET
+
+
+def _mean(runs: pandas.DataFrame, method: str, images: int) -> float:
+    """Medium mAP of a method, mean over seeds, as a fraction."""
+    return float(precision(reported(runs), method, images)[0].mean())
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _told(gain: Interval) -> str:
+    """A difference in points, its interval, and what it means."""
+    mean, low, high = (f"{100 * value:+.1f}" for value in (gain.mean, gain.low, gain.high))
+    return f"{mean} points (95 %: {low} to {high}), {SIDES[gain.side]}"

@@ -1,0 +1,56 @@
+"""The findings say what the runs say, and a notebook holds them between its marks."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_study_recipe import PER_QUERY, frame, reached
+
+from study import findings, recipe
+from study.methods import BY_DESCRIPTORS, BY_MAPS
+from study.search import MANY, TUNED_ON
+
+
+def two_seeds(method, images, gain=0.0):
+    return [
+        reached(method, images, seed, 0.1 + gain + seed / 10, [value + gain + seed / 10 for value in PER_QUERY])
+        for seed in (0, 1)
+    ]
+
+
+def test_the_verdict_has_the_gain_of_both_mixtures_and_says_which_one_chance_explains():
+    mixed = two_seeds(f"listwise+regression{BY_DESCRIPTORS}", TUNED_ON, 0.02)
+    mixed += two_seeds(f"listwise+regression{BY_MAPS}", TUNED_ON, 0.0)
+    said = findings.told("verdict", frame(*two_seeds("listwise+regression", TUNED_ON), *mixed))
+    descriptors, maps = said.split("; mixtures of maps: ")
+    assert "2 seeds: +2.0 points (95 %: +2.0 to +2.0), more than chance explains" in descriptors
+    assert maps.startswith("+0.0 points") and "no difference that these seeds and queries can tell" in maps
+
+
+def test_an_assistant_is_measured_against_the_same_queries_and_as_a_share_of_all():
+    rows = two_seeds("listwise+regression", TUNED_ON) + two_seeds("listwise+regression", MANY, 0.1)
+    rows += two_seeds("assisted-300", MANY, 0.05) + two_seeds("paid-random", TUNED_ON)
+    rows += two_seeds("paid-k-centre", TUNED_ON, -0.01)
+    said = findings.told("paying", frame(*rows))
+    mean = sum(PER_QUERY) / len(PER_QUERY) + 0.05
+    assert "+5.0 points (95 %: +5.0 to +5.0), more than chance explains" in said
+    assert f"This is {100 * (mean + 0.05) / (mean + 0.1):.0f} % of what {MANY:,} queries give." in said
+    assert "at random: -1.0 points (95 %: -1.0 to -1.0), less than chance explains." in said
+
+
+@pytest.mark.parametrize("name", sorted(set(findings.FINDINGS) - {"teacher", "shipping"}))
+def test_without_runs_a_finding_says_so(name):
+    assert findings.told(name, frame()) == findings.NOT_YET
+
+
+def test_a_notebook_is_filled_in_its_text_alone():
+    marks = "<!-- finding: {} -->\nold\n<!-- /finding -->"
+    cells = [
+        new_markdown_cell(f"**What we found.** {marks.format('verdict')}"),
+        new_code_cell(f"'''{marks.format('x')}'''"),
+    ]
+    page = nbformat.writes(new_notebook(cells=cells))
+    filled = nbformat.reads(recipe.filled_notebook(page, frame()), as_version=4)
+    assert filled.cells[0].source == f"**What we found.** {marks.format('verdict')}".replace("old", findings.NOT_YET)
+    assert filled.cells[1].source == cells[1].source
+    with pytest.raises(KeyError):
+        recipe.filled(marks.format("unheard-of"), frame())
