@@ -141,7 +141,7 @@ def test_a_cell_with_a_slide_type_of_its_own_is_taken_as_that(slides):
 
 
 def test_pictures_keep_their_alt_text_and_formulas_are_drawn(slides):
-    page = slides.page(notebook(new_code_cell("plot()", outputs=[PICTURE]), new_markdown_cell("## Why $x$?")))
+    page = slides.page(notebook(new_code_cell("plot()", outputs=[PICTURE]), new_markdown_cell("## Why\n\nBecause of $x$.")))
     assert 'alt="Two &lt;arrows&gt;."' in page
     assert '<span class="formula inline">' in page and "$x$" not in re.sub(
         r"<script>.*?</script>", "", page, flags=re.DOTALL
