@@ -148,9 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__, device=True)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, help="by default 256, on a GPU 2,048")
+    parser.add_argument("--images", type=int, help="by default 128, on a GPU 2,048")
     args = parsed(parser, arguments, rounds=1, images=16, networks=["student"])
-    count = args.images or (256 if args.device == "cpu" else 2048)
+    count = args.images or (128 if args.device == "cpu" else 2048)
     networks, least = {}, 1.0
     for name in args.networks:
         networks[name] = figures = measure(name, count, args.rounds, args.threads, args.device)

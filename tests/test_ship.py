@@ -65,6 +65,13 @@ def test_extract_takes_it_like_the_network(net, exported, photographs, scales):
 
 
 @pytest.mark.slow
+def test_pixels_are_described_like_the_floats_that_they_stand_for(exported, photographs):
+    student = OnnxStudent(exported)
+    torch.testing.assert_close(student(photographs), student(photographs / 255), atol=1e-6, rtol=0)
+    with pytest.raises(BadInput, match="or uint8, not torch.int64"):
+        student(photographs.long())
+
+
 def test_the_projection_is_a_second_output(net, projection, exported, int8, photographs):
     projected = OnnxStudent(exported, projected=True)
     assert projected.dim == 24
