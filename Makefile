@@ -7,7 +7,7 @@
 # make performance: speed against the processor's limit and other libraries, ten minutes; writes docs/performance.md
 # make gpu: tests and benchmarks on a GPU, eight minutes at most, with the Python of .venv or with $(PYTHON) and nothing installed
 # make front: the pictures of README.md anew, after a network or the notebooks changed
-# make site: the course as HTML pages in build/site                 make slides: slides of each notebook in build/slides
+# make site: the course as HTML pages in build/site                 make slides: slides of each lesson in build/slides
 # make demo: the search page, on which a student runs in the browser; STUDENT=path takes your own (needs npm)
 # make badges: the run times of the last `make test` into docs/run-times.md     make hooks: checks before each commit
 # make clean: remove .venv and everything that was built or computed

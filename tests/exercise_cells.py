@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from rdistill_course import check
 
 ROOT = Path(__file__).resolve().parents[1]
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
 @cache

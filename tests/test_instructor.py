@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
-NOTEBOOKS = {path.name[1]: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+NOTEBOOKS = {
+    path.name[1]: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+}
 PLANS = re.findall(r"^### ([^\n]*): (\d+) minutes\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
 
 

@@ -8,7 +8,9 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+APPENDICES = sorted((ROOT / "notebooks").glob("appendix_*.ipynb"))
+PATHS = LESSONS + APPENDICES
 MAX_BYTES = 2_500_000
 MIN_CHECKED = 5
 
@@ -16,6 +18,8 @@ MIN_CHECKED = 5
 FRACTION = re.compile(r"(?:\bm?AP|\bm?P@\d+|precision|\bscore)\b[ =:]*[01]?\.\d\d+(?!\d* ?%)")
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+each_appendix = pytest.mark.parametrize("path", APPENDICES, ids=lambda path: path.stem)
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -34,9 +38,12 @@ def tags(cell: nbformat.NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def test_the_notebooks_are_numbered_without_a_gap():
-    assert [path.name[:3] for path in PATHS] == [f"{number:02d}_" for number in range(len(PATHS))]
-    assert len(PATHS) >= 6
+def test_the_lessons_are_numbered_without_a_gap_and_the_appendices_lettered():
+    assert [path.name[:3] for path in LESSONS] == [f"{number:02d}_" for number in range(len(LESSONS))]
+    assert len(LESSONS) >= 6
+    letters = "abcdefgh"[: len(APPENDICES)]
+    assert [path.name[:11] for path in APPENDICES] == [f"appendix_{letter}_" for letter in letters]
+    assert sorted((ROOT / "notebooks").glob("*.ipynb")) == PATHS
 
 
 @each_notebook
@@ -84,7 +91,7 @@ def test_it_opens_with_a_title_and_a_promise(path):
     assert not promise.startswith(("#", "-", "*", "|"))
 
 
-@each_notebook
+@each_lesson
 def test_it_has_the_parts_of_the_pattern_in_order(path):
     text = text_of(path)
     parts = ["Objectives", "Prerequisites", "Run time", "Recap", "Quiz", "References"]
@@ -94,7 +101,21 @@ def test_it_has_the_parts_of_the_pattern_in_order(path):
     assert starts == sorted(starts)
 
 
-@each_notebook
+@each_appendix
+def test_an_appendix_answers_each_section_and_asks_nothing_of_the_reader(path):
+    """At most 1,500 words; no objectives, exercises or quizzes."""
+    page, text = read(path), text_of(path)
+    letter = path.name[len("appendix_")].upper()
+    assert page.cells[0].source.startswith(f"# Appendix {letter}. ")
+    assert "**Run time**: about " in text and re.search(r"^## References$", text, re.MULTILINE)
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:-1]
+    assert sections and all(section.rstrip().split("\n\n")[-1].startswith("**Answer.** ") for section in sections)
+    assert not re.search(r"^#+ (?:Objectives|Exercise|Quiz)\b", text, re.MULTILINE)
+    assert not any({"rdistill", "nbgrader"} & set(cell.metadata) for cell in page.cells)
+    assert len(text.split()) <= 1500
+
+
+@each_lesson
 def test_it_names_three_to_five_objectives(path):
     section = re.split(r"(?:^|\n)(?:#+ |\*\*)Objectives\b.*\n", text_of(path), maxsplit=1, flags=re.IGNORECASE)[1]
     listed = re.match(r"(?:.*\n)*?((?:(?:[-*]|\d+\.) .*\n(?:  +.*\n|\n(?=[-*] |\d+\. ))*)+)", section + "\n")

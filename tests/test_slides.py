@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from rdistill_course.quizzes import quiz_of
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 MISSING = [name for name in ("ziamath", "sphinx_revealjs") if importlib.util.find_spec(name) is None]
 PICTURE = new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "Two <arrows>."}})
 
@@ -141,7 +141,9 @@ def test_a_cell_with_a_slide_type_of_its_own_is_taken_as_that(slides):
 
 
 def test_pictures_keep_their_alt_text_and_formulas_are_drawn(slides):
-    page = slides.page(notebook(new_code_cell("plot()", outputs=[PICTURE]), new_markdown_cell("## Why\n\nBecause of $x$.")))
+    page = slides.page(
+        notebook(new_code_cell("plot()", outputs=[PICTURE]), new_markdown_cell("## Why\n\nBecause of $x$."))
+    )
     assert 'alt="Two &lt;arrows&gt;."' in page
     assert '<span class="formula inline">' in page and "$x$" not in re.sub(
         r"<script>.*?</script>", "", page, flags=re.DOTALL

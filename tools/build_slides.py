@@ -1,4 +1,4 @@
-"""Makes slides of every notebook in build/slides: one HTML file each, with reveal.js inside, for any browser offline.
+"""Makes slides of every lesson in build/slides: one HTML file each, with reveal.js inside, for any browser offline.
 
 `make slides`, or `python tools/build_slides.py`. Needs the extra `site`: python -m pip install --editable ".[site]".
 Which cells become slides follows from the pattern of the course; see `slides_of`. A cell whose metadata hold Jupyter's own
@@ -193,7 +193,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "slides", help="folder of the finished slides")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         made = arguments.out / f"{path.stem}.html"
         made.write_text(page(nbformat.read(path, as_version=4)), encoding="utf-8")
         print(made)

@@ -293,7 +293,7 @@ def chosen_figure(notebook: nbformat.NotebookNode, begins: str) -> Image.Image:
 def make_thumbnails() -> None:
     """Writes a small picture for each notebook."""
     PICTURES.mkdir(exist_ok=True)
-    for path, begins in zip(sorted((ROOT / "notebooks").glob("*.ipynb")), CHOSEN, strict=True):
+    for path, begins in zip(sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), CHOSEN, strict=True):
         small = chosen_figure(nbformat.read(path, as_version=4), begins)
         small.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
         small.save(PICTURES / f"{path.stem[:2]}.jpg", quality=80, optimize=True)

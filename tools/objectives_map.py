@@ -219,7 +219,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail on gaps or a page out of date")
     arguments = parser.parse_args()
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     notebooks = [nbformat.read(path, as_version=4) for path in paths]
     found = [
         f"{path.name}: {gap}"

@@ -16,7 +16,7 @@ The right letter of every question. Why it is right, and why each other option i
 
 def page() -> str:
     """The page, one row for each notebook."""
-    paths = {int(path.name[:2]): path.name for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    paths = {int(path.name[:2]): path.name for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
     rows = {
         f"[{number}. {quiz.title}](../notebooks/{paths[number]})": [question.right for question in quiz.questions]
         for number, quiz in all_quizzes().items()
