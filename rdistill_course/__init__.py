@@ -11,8 +11,10 @@ from rdistill_course.diagrams import (
     protocol_diagram,
 )
 from rdistill_course.doctor import doctor
+from rdistill_course.embeddings import descriptor_arrows, pooling_figure, separation_figure
 from rdistill_course.pictures import filmstrip, protocol_examples, query_by_query, scores_plot
 from rdistill_course.progress import course_progress
+from rdistill_course.sets import course_set
 from rdistill_course.shipping import found_figure, rounding_figure
 from rdistill_course.toy import toy_figure
 from rdistill_course.widgets import (
@@ -30,6 +32,8 @@ __all__ = [
     "check",
     "course_map",
     "course_progress",
+    "course_set",
+    "descriptor_arrows",
     "doctor",
     "filmstrip",
     "format_scores",
@@ -41,6 +45,7 @@ __all__ = [
     "map_explorer",
     "mixture_diagram",
     "nearest_to_mixtures",
+    "pooling_figure",
     "protocol_diagram",
     "protocol_examples",
     "protocol_explorer",
@@ -51,6 +56,7 @@ __all__ = [
     "score_row",
     "scores_plot",
     "search_page",
+    "separation_figure",
     "toy_figure",
     "write_scores",
 ]

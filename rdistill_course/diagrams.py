@@ -31,10 +31,10 @@ def course_map() -> "Figure":
     stages = [
         ("photographs", 0, 1, PALETTE["sky"], "notebook 0"),
         ("student", 1.1, 1.7, ARMS["distilled"].colour, "notebooks 1, 4"),
-        ("teacher\n(black box)", 1.1, 0.3, ARMS["teacher"].colour, "notebook 1"),
-        ("descriptors\nin two spaces", 2.3, 1, PALETTE["sky"], "notebook 1"),
+        ("teacher\n(black box)", 1.1, 0.3, ARMS["teacher"].colour, "notebooks 1, 7"),
+        ("descriptors\nin two spaces", 2.3, 1, PALETTE["sky"], "notebook 1,\nappendix B"),
         ("joint space:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
-        ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4"),
+        ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4,\nappendix A"),
         ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),
         ("search\nanywhere", 4.7, 0.3, ARMS["distilled"].colour, "notebook 8"),
     ]

@@ -77,27 +77,24 @@ def kept_times(page: str) -> dict[str, str]:
 
 
 def write_into_notebooks(folder: Path, seconds: dict[str, float]) -> None:
-    """The sentence on run time in each notebook; and the list `COURSE` of the first one, with the table that it shows."""
+    """The sentence on run time in each notebook, and the last column of tables whose rows begin with links to notebooks."""
+    times = times_of(seconds)
     for path in sorted(folder.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         before = nbformat.writes(notebook)
-        said = rf"\g<1>{in_words(seconds[path.stem])}\g<2>"
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
+                said = rf"\g<1>{times[path.stem]}\g<2>"
                 cell.source = re.sub(r"(\*\*Run time\*\*: about )[^;.]*( on two CPU cores)", said, cell.source)
-            elif "COURSE = [" in cell.source:
-                cell.source = _with_seconds(cell.source, r'(\("{}", )\d+(,)', seconds)
-                for output in cell.outputs:
-                    shown = _with_seconds(output.data["text/markdown"], r"(\[{}\]\(.*\| )\d+( \|)", seconds)
-                    whole = sum(round(value) for value in seconds.values())
-                    output.data["text/markdown"] = re.sub(r"(\| all \| \| )\d+", rf"\g<1>{whole}", shown)
+                cell.source = _with_times(cell.source, times)
         if nbformat.writes(notebook) != before:
             path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8")
 
 
-def _with_seconds(text: str, pattern: str, seconds: dict[str, float]) -> str:
-    for name, value in seconds.items():
-        text = re.sub(pattern.format(name), rf"\g<1>{round(value)}\g<2>", text)
+def _with_times(text: str, times: dict[str, str]) -> str:
+    for name, words in times.items():
+        row = "all" if name == "all" else rf"\[[^\]\n]*\]\({re.escape(name)}\.ipynb\)"
+        text = re.sub(rf"^(\| {row} \|.*\| )[^|\n]*( \|)$", rf"\g<1>{words}\g<2>", text, flags=re.MULTILINE)
     return text
 
 

@@ -15,7 +15,7 @@ from rdistill_course.checks.steps import exercise
 
 @exercise(
     "1.1",
-    "Start from the GeM of section 2, which has one exponent for all channels. Which line has to know that there "
+    "Start from the GeM of section 1, which has one exponent for all channels. Which line has to know that there "
     "are C of them?",
     "Features are [B, C, H, W]. An exponent of shape [C, 1, 1] goes with the channels; the root comes after the "
     "mean, where the shape is [B, C].",
