@@ -57,6 +57,7 @@ ARMS = {
     "distilled": _DISTILLED,
     "distilled student": _DISTILLED,
     "listwise + regression": _DISTILLED,
+    "no assistant": _DISTILLED,
     "distilled with interpolation": _MIXED,
     "listwise + regression, mixtures of descriptors": _MIXED,
     "list alone": _LIST,

@@ -12,7 +12,6 @@ from torch import Tensor
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, bootstrap, bootstrap_test, paired_bootstrap
 from study.runs import SEARCH, SEARCHING
-from study.settings import as_text, but
 
 ASYMMETRIC = "@teacher"  # ends the name of a method whose queries search in the teacher's database
 ALPHA = 0.05  # of all primary comparisons together
@@ -51,6 +50,18 @@ def reported(runs: pandas.DataFrame) -> pandas.DataFrame:
         Those of methods, with seeds that chose no settings.
     """
     return runs[(runs["seed"] < SEARCHING) & (runs["method"] != SEARCH)]
+
+
+def under_protocol(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """Leave out the runs of the first edition, which were made before the protocol and chose settings on the rooms that score.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        The others.
+    """
+    return runs[~runs["data"].str.startswith("edition-1-").astype(bool)]
 
 
 def searched(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -230,7 +241,7 @@ def gains_over_sizes(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas
 
     Args:
         runs: the runs.
-        pairs: method -> what it is compared with. A pair with a single size or no common seed is left out.
+        pairs: method -> what it is compared with. A pair without a seed that all its numbers have is left out.
 
     Returns:
         A frame with columns method, other, sizes (how many), seeds (that every size has), mean, low, high.
@@ -238,44 +249,45 @@ def gains_over_sizes(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas
     keys: list[list[Any]] = []
     values: list[tuple[int, Interval]] = []
     for method, other in pairs.items():
-        seeds_of = _seeds_of_both(runs, method, other)
-        common = set.intersection(*seeds_of.values()) if len(seeds_of) > 1 else set()
-        if not common:
-            continue
-        ap, without = (
-            torch.stack([precision(runs, name, size, common)[0] for size in seeds_of]).mean(dim=0)
-            for name in (method, other)
-        )
-        keys.append([method, other, len(seeds_of)])
-        values.append((len(common), paired_bootstrap(ap, without)))
+        if (found := gain_by_query(runs, method, other)) is not None:
+            keys.append([method, other, found.sizes])
+            values.append((len(found.seeds), bootstrap(found.gain)))
     return _frame(["method", "other", "sizes"], keys, values)
 
 
-def matched(runs: pandas.DataFrame, plain: Mapping[str, Any]) -> pandas.DataFrame:
-    """Each run that changes some settings, beside the run of the same seed that differs in nothing else.
+class Gained(NamedTuple):
+    """What a method gains over another.
+
+    Attributes:
+        gain: in average precision, [S, Q], the mean over numbers of photographs; [S, 1] where that of queries was not kept.
+        seeds: the S seeds.
+        sizes: how many numbers of photographs.
+    """
+
+    gain: Tensor
+    seeds: list[int]
+    sizes: int
+
+
+def gain_by_query(runs: pandas.DataFrame, method: str, other: str) -> Gained | None:
+    """What a method gains over another, by seed and query, mean over all numbers of photographs that both have.
 
     Args:
         runs: the runs.
-        plain: settings by name, as `settings.but` takes them, with the values of the run beside. Runs without such a run are
-            left out.
+        method: the one method.
+        other: what it is compared with.
 
     Returns:
-        A frame with columns change (dict, those of the settings that differ), other (`Settings` of the run beside), seed,
-        medium (mAP) and gain (difference in mAP to the run beside).
+        The gain; None where no seed is in all numbers.
     """
-    there = {(as_text(row.settings), row.seed): row.medium for row in runs.itertuples()}
-    rows = []
-    for row in runs.itertuples():
-        try:
-            other = but(row.settings, **plain)
-        except BadInput:  # these settings make no sense here, so there is no such run
-            continue
-        values = vars(row.settings.training) | vars(row.settings)
-        change = {name: values[name] for name, value in plain.items() if values[name] != value}
-        beside = there.get((as_text(other), row.seed))
-        if change and beside is not None:
-            rows.append((change, other, row.seed, row.medium, row.medium - beside))
-    return pandas.DataFrame(rows, columns=["change", "other", "seed", "medium", "gain"])
+    seeds_of = _seeds_of_both(runs, method, other)
+    common = sorted(set.intersection(*seeds_of.values())) if seeds_of else []
+    if not common:
+        return None
+    both = [[precision(runs, name, size, common)[0] for name in (method, other)] for size in seeds_of]
+    if len({ap.shape for pair in both for ap in pair}) > 1:
+        both = [[ap.mean(1, keepdim=True) for ap in pair] for pair in both]
+    return Gained(torch.stack([ap - without for ap, without in both]).mean(0), common, len(both))
 
 
 def _seeds_of_both(runs: pandas.DataFrame, method: str, other: str) -> dict[int, set[int]]:

@@ -1,17 +1,20 @@
-"""Figures of a study: mAP against the number of photographs, paired gains with intervals, gains of single seeds.
+"""Figures of a study: mAP against the number of photographs, paired gains with intervals, scores of queries and of teachers.
 
 Each takes what `study.compare` and `study.tables` make of the runs; mAP goes in as a fraction and is drawn in percent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from rdistill_course.style import ARMS, Look, looks
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.plots.style import COLOURS, GREY, MARKERS, PALETTE
+from rdistill_helpers.plots.style import GREY, PALETTE
 from rdistill_helpers.score.uncertainty import Interval
+from study.compare import paired_precision, reported
+from study.methods import METHODS
 
 if TYPE_CHECKING:
     import pandas
@@ -101,55 +104,47 @@ def _curve(ax: "Axes", look: Look, name: str, frame: "pandas.DataFrame", bands: 
     ax.plot(sizes[few], mean[few], color=colour, linestyle="none", marker=marker, markersize=5, mfc="white")
 
 
-def gain_map(gains: "pandas.DataFrame", columns: int = 5, alt: str | None = None) -> "Figure":
-    """Paired gains: a panel for each method, a row for each number of photographs, a point with its interval, a line at 0.
+def gain_rows(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
+    """Paired gains: a row for each method, a panel for each kind of gain, all on one axis, with a line at 0.
 
     Green and pointing up: the whole interval lies above 0; red and pointing down: below; grey and round: 0 lies in it. Hollow:
-    fewer than 5 seeds.
+    fewer than 5 seeds. A row that begins with "mean" is shaded.
 
     Args:
-        gains: as `compare.gains` gives it, with columns method (the title), images, seeds, mean, low, high.
-        columns: panels beside each other, at most.
+        gains: columns method (the row), seeds, mean, low, high, and panel (its title) where there are several.
         alt: the figure's description; without it, one is made from what it shows.
 
     Returns:
         The figure.
 
     Raises:
-        BadInput: there is no gain.
+        BadInput: there is no gain, or there are more than 14 rows.
     """
     from matplotlib.figure import Figure
 
-    if not len(gains):
-        raise BadInput("There is no gain to draw: give at least one row.")
-    names, sizes = list(dict.fromkeys(gains["method"])), sorted(set(gains["images"]))
-    columns = min(columns, len(names))
-    rows = -(-len(names) // columns)
-    fig = Figure(
-        figsize=(min(9.2, 1.2 + 1.9 * columns), rows * (0.75 + 0.24 * len(sizes)) + 0.55), layout="constrained"
-    )
-    panels = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for place, ax in enumerate(panels.flat):
-        if place >= len(names):
-            ax.axis("off")
-        elif place + columns >= len(names):  # nothing below it
-            ax.tick_params(labelbottom=True)
-            ax.set_xlabel("points", fontsize=9)
+    names = list(dict.fromkeys(gains["method"]))
+    if not 0 < len(names) <= ROWS:
+        raise BadInput(f"There are gains of {len(names)} methods to draw: give 1 to {ROWS}.")
+    titles = list(dict.fromkeys(gains["panel"])) if "panel" in gains else [""]
+    width = 3.4 + 2.4 * len(titles)
+    fig = Figure(figsize=(width, 1.35 + 0.27 * len(names)), layout="constrained")
     said, seen = [], set()
-    for ax, name in zip(panels.flat, names, strict=False):
-        ax.axvline(0, color="black", linewidth=1)
-        for row in gains[gains["method"] == name].itertuples():
+    for ax, title in zip(fig.subplots(1, len(titles), sharex=True, sharey=True, squeeze=False)[0], titles, strict=True):
+        ax.axvline(0, color="0.35", linewidth=1)
+        for row in (gains[gains["panel"] == title] if title else gains).itertuples():
             seen.add(side := Interval(row.mean, row.low, row.high).side)
-            _gain(ax, len(sizes) - 1 - sizes.index(row.images), row, side)
+            _gain(ax, len(names) - 1 - names.index(row.method), row, side)
             ends = f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
-            said.append(f"{' '.join(name.split())}, {row.images:,}: {100 * row.mean:+.1f} ({ends}), {SIDES[side][2]}")
-        ax.set_title(name, fontsize=9)
-        ax.set_yticks(range(len(sizes)), [f"{size:,}" for size in sizes[::-1]])
-        ax.set_ylim(-0.6, len(sizes) - 0.4)
+            where = f"{title}, " if title else ""
+            said.append(f"{where}{row.method}: {100 * row.mean:+.1f} ({ends}), {SIDES[side][2]}")
+        for place, name in enumerate(reversed(names)):
+            if name.startswith("mean"):
+                ax.axhspan(place - 0.5, place + 0.5, color="0.5", alpha=0.15, linewidth=0)
+        ax.set_title(f"mixtures of {title}" if title else "", fontsize=10)
+        ax.set_yticks(range(len(names)), names[::-1], fontsize=9)
+        ax.set_ylim(-0.6, len(names) - 0.4)
+        ax.set_xlabel("gain in points of medium mAP (95 %)", fontsize=9)
         ax.grid(axis="y", visible=False)
-    for ax in panels[:, 0]:
-        ax.set_ylabel("photographs")
-    fig.suptitle("gain in points of medium mAP, with its interval of 95 %", fontsize=10)
     _key(fig, [SIDES[side] for side in SIDES if side in seen], bool((gains["seeds"] < SEEDS).any()))
     fig.set_label(alt or f"Paired gains in points of medium mAP with intervals of 95 %: {'; '.join(said)}.")
     return fig
@@ -158,68 +153,81 @@ def gain_map(gains: "pandas.DataFrame", columns: int = 5, alt: str | None = None
 def _gain(ax: "Axes", place: int, row: Any, side: str) -> None:
     """One gain with its interval, by the side of 0 on which that lies."""
     colour, marker, _ = SIDES[side]
-    ax.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linestyle="-", linewidth=1.6)
+    ax.hlines(place, 100 * row.low, 100 * row.high, color=colour, linewidth=1.8)
     face = "white" if row.seeds < SEEDS else colour
-    ax.plot(100 * row.mean, place, color=colour, marker=marker, markersize=6.5, mfc=face, linestyle="none")
+    ax.scatter(100 * row.mean, place, color=colour, marker=marker, s=42, facecolors=face, zorder=3)
 
 
-def seed_gains(gains: "pandas.DataFrame") -> list["Figure"]:
-    """Gains of single seeds: a row for each name, a mark for each seed, a bar at their mean, a line at 0.
-
-    For searches with too few seeds for an interval.
+def query_scatter(runs: "pandas.DataFrame", first: str, second: str, images: int) -> "Figure":
+    """Average precision of each query, mean over the seeds, by one method against another, with the diagonal.
 
     Args:
-        gains: a frame with columns name, seed, gain (mAP, a fraction).
+        runs: of the store.
+        first: the method of the vertical axis.
+        second: that of the horizontal axis.
+        images: with how many photographs.
 
     Returns:
-        Figures of at most 14 rows with one axis in common, each with its description.
+        The figure, with its description.
 
     Raises:
-        BadInput: there is no gain.
+        BadInput: the two have no seed in common.
     """
-    if not len(gains):
-        raise BadInput("There is no gain to draw: give at least one row.")
-    names = list(dict.fromkeys(gains["name"]))
-    parts = np.array_split(names, -(-len(names) // ROWS))
-    room = 0.05 * float(gains["gain"].max() - gains["gain"].min()) + 0.001
-    ends = min(float(gains["gain"].min()), 0) - room, max(float(gains["gain"].max()), 0) + room
-    seeds = sorted(set(gains["seed"]))
-    return [_seed_rows(gains, part.tolist(), seeds, ends) for part in parts]
-
-
-def _seed_rows(
-    gains: "pandas.DataFrame", names: Sequence[str], seeds: Sequence[int], ends: tuple[float, float]
-) -> "Figure":
-    """One figure of `seed_gains`: these names, on an axis with these ends."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
-    fig = Figure(figsize=(7.6, 0.95 + 0.24 * len(names)), layout="constrained")
+    y, x, _ = paired_precision(reported(runs), first, second, images)
+    x, y = 100 * x.mean(0), 100 * y.mean(0)
+    names = METHODS[first].label, METHODS[second].label
+    alike = float(torch.corrcoef(torch.stack([x, y]))[0, 1]) if len(x) > 1 else 1.0
+    fig = Figure(figsize=(4.6, 4.3), layout="constrained")
     ax = fig.subplots()
-    ax.axvline(0, color="black", linewidth=1)
-    said: list[str] = []
-    for place, name in enumerate(reversed(names)):
-        own = gains[gains["name"] == name]
-        mean = 100 * float(own["gain"].mean())
-        ax.plot([mean, mean], [place - 0.3, place + 0.3], color="black", linestyle="-", linewidth=2.2)
-        for seed, gain in zip(own["seed"], own["gain"], strict=True):
-            number = seeds.index(seed)
-            ax.plot(
-                100 * gain, place, color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
-                linestyle="none", markersize=6, mfc="none", mew=1.6,
-            )  # fmt: skip
-        said.insert(0, f"{name} {mean:+.1f}")
-    ax.set_yticks(range(len(names)), names[::-1], fontsize=8)
-    ax.set(ylim=(-0.7, len(names) - 0.3), xlim=(100 * ends[0], 100 * ends[1]))
-    ax.set_xlabel("gain in points of medium mAP (bar: mean)", fontsize=9)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=4))
-    ax.grid(axis="y", visible=False)
-    _key(
-        fig,
-        [(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], f"seed {s}") for n, s in enumerate(seeds)],
-        face="none",
+    ax.axline((0, 0), slope=1, color="0.35", linewidth=1)
+    ax.scatter(
+        x, y, s=26, color=ARMS[names[0]].colour if names[0] in ARMS else PALETTE["blue"], alpha=0.7, linewidths=0
     )
-    fig.set_label(f"Gains in points of medium mAP, mean of the seeds: {'; '.join(said)}.")
+    ax.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
+    ax.set(xlabel=f"{names[1]}, average precision in %", ylabel=f"{names[0]}, in %")
+    ax.set_title(f"{len(x)} queries, correlation {alike:.2f}")
+    fig.set_label(
+        f"Average precision of {len(x)} queries by {names[0]} against {names[1]}, {images} photographs, correlation "
+        f"{alike:.2f}: {int((y > x).sum())} points above the diagonal, {int((y < x).sum())} below it."
+    )
+    return fig
+
+
+def teacher_rows(explored: "pandas.DataFrame") -> "Figure":
+    """What harder teachers reach themselves, and what students of theirs do.
+
+    Args:
+        explored: as `tables.explored` gives it. Of each teacher the first row counts, which is that of the recipe.
+
+    Returns:
+        The figure, with its description.
+
+    Raises:
+        BadInput: there is no row.
+    """
+    from matplotlib.figure import Figure
+
+    own = explored.drop_duplicates("teacher") if len(explored) else explored
+    if not 0 < len(own) <= ROWS:
+        raise BadInput(f"There are {len(own)} teachers to draw: give 1 to {ROWS}.")
+    fig = Figure(figsize=(6.6, 1.3 + 0.3 * len(own)), layout="constrained")
+    ax = fig.subplots()
+    said = []
+    for place, row in enumerate(own[::-1].to_dict("records")):
+        values = {"teacher": row["itself"], "distilled student": row["student"]}
+        known = {name: float(value) for name, value in values.items() if value}
+        ax.hlines(place, min(known.values()), max(known.values()), color="0.7", linewidth=1.4)
+        for name, value in known.items():
+            ax.scatter(value, place, color=ARMS[name].colour, marker=ARMS[name].marker, s=42, zorder=3)
+        said.insert(0, f"{row['teacher']}: " + ", ".join(f"{name} {value:.1f}" for name, value in known.items()))
+    ax.set_yticks(range(len(own)), own["teacher"].tolist()[::-1], fontsize=9)
+    ax.set_ylim(-0.6, len(own) - 0.4)
+    ax.set_xlabel("medium mAP in %, validation rooms")
+    ax.grid(axis="y", visible=False)
+    _key(fig, [(ARMS[name].colour, ARMS[name].marker, name) for name in ("teacher", "distilled student")])
+    fig.set_label(f"Medium mAP in percent on the validation rooms. {'; '.join(said)}.")
     return fig
 
 
@@ -259,11 +267,11 @@ def choice_figure(points: np.ndarray, chosen: Mapping[str, np.ndarray], alt: str
     return fig
 
 
-def _key(fig: "Figure", marks: list[tuple[str, str, str]], hollow: bool = False, face: str | None = None) -> None:
+def _key(fig: "Figure", marks: list[tuple[str, str, str]], hollow: bool = False) -> None:
     """A key below the axes: (colour, marker, text); hollow: whether some marks are, for lack of seeds."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=c, marker=m, mfc=face or c, linestyle="none", label=text) for c, m, text in marks]
+    handles = [Line2D([], [], color=c, marker=m, mfc=c, linestyle="none", label=text) for c, m, text in marks]
     if hollow:
         label = f"hollow: fewer than {SEEDS} seeds"
         handles.append(Line2D([], [], color="0.35", marker="o", mfc="none", linestyle="none", label=label))

@@ -14,10 +14,12 @@ import pandas
 
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
-from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
+from study import tables
+from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported, under_protocol
 from study.methods import BY_DESCRIPTORS, BY_MAPS, LABELS, METHODS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
+from study.tables.gains import MEAN, MIXED, SPENT
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
 
 SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
@@ -116,6 +118,15 @@ def efficiency(runs: pandas.DataFrame) -> str:
     )
 
 
+def enough(runs: pandas.DataFrame) -> str:
+    """How much of what all photographs give the student has after 300."""
+    before, few, many = levels(runs)["untrained student"], _mean(runs, OURS, TUNED_ON), _mean(runs, OURS, MANY)
+    return (
+        f"{TUNED_ON} photographs take the cheap student {100 * (few - before) / (many - before):.0f} % of the way from "
+        f"untrained, {_percent(before)}, to what {MANY:,} photographs give, {_percent(many)}."
+    )
+
+
 def verdict(runs: pandas.DataFrame) -> str:
     """What interpolation gave beside the recipe."""
     own = reported(runs)
@@ -142,6 +153,49 @@ def paying(runs: pandas.DataFrame) -> str:
     )
 
 
+def everywhere(runs: pandas.DataFrame) -> str:
+    """What mixtures gave in the mean of all methods and teachers."""
+    found, said = tables.verdict(runs), []
+    for panel in MIXED:
+        own = found[found["panel"] == panel]
+        mean = own[own["method"] == MEAN].iloc[0]
+        gain = _told(Interval(mean["mean"], mean["low"], mean["high"]))
+        said.append(f"mixtures of {panel} with {len(own) - 1} methods: {gain}")
+    return f"In the mean, {'; '.join(said)}."
+
+
+def choosing(runs: pandas.DataFrame) -> str:
+    """What three ways to choose photographs gave."""
+    own, said = reported(runs), []
+    for what in tuple(SPENT)[:4]:
+        pair = SPENT[what]
+        said.append(f"{what}: {_told(paired_bootstrap(*paired_precision(own, pair.method, pair.other, TUNED_ON)[:2]))}")
+    return f"With {TUNED_ON} queries, {'; '.join(said)}."
+
+
+def assistants(runs: pandas.DataFrame) -> str:
+    """What the student reaches with few queries and an assistant, and without one."""
+    helped = {row.images: row.mean for row in tables.by_queries(runs)["the larger assistant"].itertuples()}
+    said = ", ".join(f"{_percent(mean)} with {queries:,} queries" for queries, mean in helped.items())
+    alone = " and ".join(f"{_percent(_mean(runs, OURS, images))} with {images:,}" for images in (TUNED_ON, MANY))
+    return f"A student of the larger assistant reaches {said}; a student of the teacher alone {alone}."
+
+
+def harder(runs: pandas.DataFrame) -> str:
+    """Which harder teacher costs its student most."""
+    found = tables.explored(under_protocol(runs)).drop_duplicates("teacher")
+    reached = {row.teacher: float(row.student) for row in found.itertuples()}
+    plain = reached["teacher"]
+    lost = {name.partition(" (")[2][:-1]: plain - value for name, value in reached.items() if "(" in name}
+    if not lost:
+        raise BadInput("There is no run of a harder teacher: make them with `python -m study search`.")
+    most, least = (choose(lost, key=lambda name: lost[name]) for choose in (max, min))
+    return (
+        f"A student of the teacher reaches {plain:.1f} % on the validation rooms. Of {len(lost)} harder versions, "
+        f"“{most}” costs its student most ({-lost[most]:+.1f} points) and “{least}” least ({-lost[least]:+.1f})."
+    )
+
+
 def shipping(runs: pandas.DataFrame) -> str:
     """What the shipped student costs and keeps in int8, beside the teacher."""
     found = json.loads(SHIPPING.read_text(encoding="utf-8"))
@@ -158,8 +212,12 @@ def shipping(runs: pandas.DataFrame) -> str:
 
 
 FINDINGS: dict[str, Callable[[pandas.DataFrame], str]] = {
-    each.__name__: each for each in (start, teacher, losses, seeds, asymmetry, efficiency, verdict, paying, shipping)
-}
+    each.__name__: each
+    for each in (
+        start, teacher, losses, seeds, asymmetry, efficiency, enough, verdict, everywhere, paying, choosing, assistants,
+        harder, shipping,
+    )
+}  # fmt: skip
 
 
 def told(name: str, runs: pandas.DataFrame) -> str:

@@ -1,8 +1,8 @@
-"""Writes the tables and the findings of the study into README.md, docs, the protocol, the model card and the notebooks.
+"""Writes the tables, figures and findings of the study into README.md, docs, the protocol, the model card and the notebooks.
 
 A page has its tables between marks, <!-- table: NAME --> and <!-- /table -->, its findings between <!-- finding: NAME --> and
-<!-- /finding -->, and between <!-- data --> and <!-- /data --> the sentence that says of which photographs they are. What lies
-between marks is written here, the rest by hand.
+<!-- /finding -->, its figures between <!-- figure: NAME PATH --> and <!-- /figure -->, and between <!-- data --> and
+<!-- /data --> the sentence that says of which photographs they are. What lies between marks is written here, the rest by hand.
 """
 
 from __future__ import annotations
@@ -10,20 +10,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import pandas
 
+from rdistill_course.style import drawn, use_style
+from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
 from study import findings, students, tables
+from study.compare import under_protocol
+from study.figures import gain_rows
 from study.tables import teachers
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 ROOT = Path(__file__).resolve().parents[1]
+NONE = "*No run of this kind is in the store yet.*"
 PAGES = tuple(
     ROOT / name
     for name in (
         "README.md",
-        "docs/measurements.md",
+        "docs/evidence.md",
         "docs/recipe.md",
         "data/models/MODEL_CARD.md",
         "study/PROTOCOL.md",
@@ -31,41 +40,17 @@ PAGES = tuple(
 ) + tuple(sorted((ROOT / "notebooks").glob("*.ipynb")))
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 SENTENCES = re.compile(r"(<!-- finding: ([\w-]+) -->\n).*?(<!-- /finding -->)", re.DOTALL)
+PICTURES = re.compile(r"(<!-- figure: ([\w-]+) (\S+) -->\n).*?(<!-- /figure -->)", re.DOTALL)
 DATA = re.compile(r"(<!-- data -->\n).*?(<!-- /data -->)", re.DOTALL)
-
-
-def under_protocol(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """Leave out the runs of the first edition, which were made before the protocol and chose settings on the rooms that score.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        The others.
-    """
-    return runs[~runs["data"].str.startswith("edition-1-").astype(bool)]
 
 
 TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "front": tables.front,
-    "measurements": tables.measured,
-    "default": tables.default,
     "targets": tables.targets,
-    "against-labels": tables.against_labels,
-    "losses": tables.by_size,
-    "temperature": tables.temperature,
-    "training": lambda runs: tables.by_seed(tables.of_training(runs)),
-    "regression": tables.regression,
-    "mixtures": tables.mixtures,
-    "over-sizes": tables.over_sizes,
-    "maps": lambda runs: tables.by_seed(tables.of_maps(runs)),
-    "kinds": lambda runs: tables.by_seed(tables.of_mixtures(runs)),
-    "under-mixtures": lambda runs: tables.by_seed(tables.under_mixtures(runs), "48 mixtures with"),
+    "by-size": tables.by_size,
+    "claims": tables.claims,
     "larger": tables.larger,
     "assisted": tables.assisted,
-    "dimensions": tables.dimensions,
-    "lists": tables.lists,
-    "conditions": tables.with_teachers,
     "choices": tables.choices,
     "blocks": tables.blocks,
     "primary": lambda runs: tables.primary(under_protocol(runs)),
@@ -73,6 +58,7 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "explored": lambda runs: tables.explored(under_protocol(runs)),
     "search-in": lambda runs: tables.search_in(under_protocol(runs)),
 }
+FIGURES: dict[str, Callable[[pandas.DataFrame], Figure]] = {"verdict": lambda runs: gain_rows(tables.verdict(runs))}
 OF_TEACHERS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "teacher-scores": teachers.scores,
     "same-room": teachers.same_room,
@@ -82,7 +68,7 @@ OF_TEACHERS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
 
 
 def filled(page: str, runs: pandas.DataFrame) -> str:
-    """Make the tables and findings of a page anew, and the sentence about their data.
+    """Make the tables and findings of a page anew, the descriptions of its figures, and the sentence about their data.
 
     Args:
         page: its text.
@@ -92,15 +78,39 @@ def filled(page: str, runs: pandas.DataFrame) -> str:
         The text with what belongs between its marks.
 
     Raises:
-        KeyError: for a mark that names no table, or no finding.
+        KeyError: for a mark that names no table, figure or finding.
     """
     page = SENTENCES.sub(lambda mark: f"{mark[1]}{findings.told(mark[2], runs)}\n{mark[3]}", page)
     page = DATA.sub(lambda mark: f"{mark[1]}{made_with(runs)}\n{mark[2]}", page)
+    page = PICTURES.sub(lambda mark: f"{mark[1]}{_described(mark[2], mark[3], runs)}\n{mark[4]}", page)
     return MARKS.sub(lambda mark: f"{mark[1]}\n{markdown(_table(mark[2], runs))}\n\n{mark[3]}", page)
 
 
 def _table(name: str, runs: pandas.DataFrame) -> pandas.DataFrame:
     return OF_TEACHERS[name](teachers.read()) if name in OF_TEACHERS else TABLES[name](runs)
+
+
+def _figure(name: str, runs: pandas.DataFrame) -> Figure | None:
+    """A figure; None where the store has no runs for it."""
+    try:
+        return FIGURES[name](runs)
+    except BadInput:
+        return None
+
+
+def _described(name: str, path: str, runs: pandas.DataFrame) -> str:
+    """A picture with its description as a page has it."""
+    figure = _figure(name, runs)
+    return NONE if figure is None else f"![{figure.get_label()}]({path})"
+
+
+def _draw(page: Path, text: str, runs: pandas.DataFrame) -> None:
+    """Writes the pictures that a page shows."""
+    use_style()
+    for _, name, path, _ in PICTURES.findall(text):
+        if (figure := _figure(name, runs)) is not None:
+            with written_whole(page.parent / path) as unfinished:
+                unfinished.write_bytes(drawn(figure)[1])
 
 
 def made_with(runs: pandas.DataFrame) -> str:
@@ -135,12 +145,12 @@ def markdown(table: pandas.DataFrame) -> str:
         Markdown; one line instead where there is no row yet.
     """
     if not len(table):
-        return "*No run of this kind is in the store yet.*"
+        return NONE
     return table.to_markdown(index=False, disable_numparse=True)
 
 
 def fill(runs: pandas.DataFrame, check: bool = False) -> list[Path]:
-    """Bring the tables and findings of the pages up to date.
+    """Bring the tables, figures and findings of the pages up to date.
 
     Args:
         runs: of the store.
@@ -156,6 +166,7 @@ def fill(runs: pandas.DataFrame, check: bool = False) -> list[Path]:
         if new != page:
             outdated.append(path)
             if not check:
+                _draw(path, new, runs)
                 with written_whole(path) as unfinished:
                     unfinished.write_text(new, encoding="utf-8")
     return outdated

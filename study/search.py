@@ -45,9 +45,6 @@ def of_loss(loss: str, own: Settings | None = None, **changes: Any) -> Settings:
     return but(own or Settings(), loss=loss, regression_weight=0.0, **changes)
 
 
-LIST = of_loss("listwise")  # the list alone
-
-
 def tries(own: Settings, images: int) -> list[Settings]:
     """What a method is tried with, the baselines as carefully as ours.
 

@@ -8,8 +8,8 @@ import torch
 from exercise_cells import changed, hint_of, solution
 
 from rdistill_course import check
-from rdistill_helpers.distil.choose import k_centre
 from rdistill_helpers.score.uncertainty import paired_bootstrap
+from study.compare import holm
 
 # --- 6.1: photographs for a level
 
@@ -142,70 +142,35 @@ def test_the_package_and_numpy_pass_whatever_their_seed(seed, capsys):
     assert capsys.readouterr().out.count("[OK] ") == 2
 
 
-# --- 6.3: what else to pay for
+# --- 6.3: p-values corrected together
 
-UPDATE = "nearest = torch.maximum(nearest, rows @ rows[furthest])"
-TAKEN = '        nearest[furthest] = float("inf")\n'
+SORTED = "rising = (torch.arange(len(p), 0, -1) * p[order]).cummax(0).values.clamp(max=1)"
 
 
 @pytest.mark.parametrize(
     ("replacements", "words"),
     [
-        (("nearest.argmin()", "nearest.masked_fill(nearest == torch.inf, -2).argmax()"), "nearest photographs are chosen"),
-        ((UPDATE, "pass"), "not updated after a choice"),
-        ((UPDATE, "pass", TAKEN, ""), "is chosen twice"),
-        ((TAKEN, ""), "Here some photographs are copies"),
-        ((UPDATE, "gone = nearest == torch.inf\n        nearest = (rows @ rows[furthest]).masked_fill(gone, torch.inf)",
-          "(rows @ rows[paid].T).amax(dim=1)", "rows @ rows[paid[-1]]"), "from the last chosen one only"),
-        (("(rows @ rows[paid].T).amax(dim=1)", "rows @ rows[paid[0]]"), "only its first photograph"),
-        (("return torch.tensor(more)", "return torch.tensor(sorted(more))"), "not in the order of choosing"),
-        (("return torch.tensor(more)", "return torch.cat([paid, torch.tensor(more)])"), "the paid ones are not among them"),
-        (('    nearest[paid] = float("inf")\n', "", "nearest.argmin()", "nearest.argmax()"),
-         "paid for already"),
-        (("range(count)", "range(count - 1)"), "you return 5"),
+        ((SORTED, "rising = (len(p) * p[order]).clamp(max=1)"), "Bonferroni"),
+        ((".cummax(0).values", ""), "running maximum"),
+        ((".clamp(max=1)", ""), "cut at 1"),
+        (("found[order] = rising", "found = rising"), "in ascending order"),
+        (("torch.arange(len(p), 0, -1)", "torch.arange(1, len(p) + 1)"), "the smallest p-value gets the largest factor"),
+        (("torch.arange(len(p), 0, -1)", "torch.arange(len(p) - 1, -1, -1)"), "The last factor is 0"),
+        (("order = p.argsort()", "order = torch.arange(len(p))"), "sort them first"),
+        ((SORTED, "k = torch.arange(1, len(p) + 1)\n    "
+          "rising = (len(p) / k * p[order]).flip(0).cummin(0).values.flip(0).clamp(max=1)"), "Benjamini"),
+        (("return found", "return p"), "as they were"),
+        (("return found", "return found[:-1]"), "must have shape [6]"),
+        (("return found", "return found / 2"), "Multiply them by m, m - 1"),
     ],
 )  # fmt: skip
-def test_choices_tell_mistakes_apart(replacements, words):
-    assert words in hint_of(check.choose_more, changed(6, "6.3")(*replacements))
+def test_corrections_tell_mistakes_apart(replacements, words):
+    assert words in hint_of(check.corrected_together, changed(6, "6.3")(*replacements))
 
 
-@pytest.mark.parametrize(
-    ("way", "words"), [("mean", "The mean over the paid"), ("amin", "*least* similar paid one decides")]
-)
-def test_other_ways_to_be_far_are_told_apart(way, words):
-    def answer(rows, paid, count):
-        taken = paid.tolist()
-        for _ in range(count):
-            score = getattr(rows @ rows[taken].T, way)(1)
-            score[taken] = torch.inf
-            taken.append(int(score.argmin()))
-        return taken[len(paid) :]
-
-    assert words in hint_of(check.choose_more, answer)
-
-
-def test_a_random_choice_is_told_where_it_goes_wrong():
-    def answer(rows, paid, count):
-        rest = [one for one in range(len(rows)) if one not in paid.tolist()]
-        return rest[:count]
-
-    assert "Up to place 0" in hint_of(check.choose_more, answer)
-
-
-def test_choices_take_distances_and_loops(capsys):
-    def distances(rows, paid, count):
-        taken = paid.tolist()
-        for _ in range(count):
-            nearest = [min(math.dist(a, rows[k].tolist()) for k in taken) for a in rows.tolist()]
-            rest = [one for one in range(len(rows)) if one not in taken]
-            taken.append(max(rest, key=lambda one: nearest[one]))
-        return np.array(taken[len(paid) :])
-
-    check.choose_more(distances)
-    assert capsys.readouterr().out.startswith("[OK] ")
-
-
-def test_beside_one_paid_photograph_it_is_the_choice_of_the_package():
-    rows = torch.nn.functional.normalize(torch.randn(50, 6, generator=torch.Generator().manual_seed(1)), dim=1)
-    chosen = k_centre(rows, 12, torch.Generator().manual_seed(3))
-    assert solution(6, "6.3")(rows, chosen[:1], 11).tolist() == chosen[1:].tolist()
+def test_the_correction_of_the_study_passes_and_so_do_lists(capsys):
+    check.corrected_together(lambda p: holm(p.tolist()))
+    check.corrected_together(lambda p: np.array(holm(p.tolist())))
+    assert capsys.readouterr().out.count("[OK] ") == 2
+    p = torch.rand(9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert solution(6, "6.3")(p).tolist() == pytest.approx(holm(p.tolist()))

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdistill_helpers.distil.settings import Mixtures
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
 from study.compare import (
@@ -14,17 +13,17 @@ from study.compare import (
     asymmetric,
     corrected,
     curve,
+    gain_by_query,
     gains,
     gains_over_sizes,
     holm,
-    matched,
     paired_precision,
     precision,
     reported,
     searched,
 )
 from study.runs import COLUMNS, SEARCH, read
-from study.settings import Settings, but
+from study.settings import Settings
 
 MIXED = {"listwise+mixtures": "listwise"}
 
@@ -63,7 +62,6 @@ def test_a_store_without_runs_has_no_curve_and_no_gain(tmp_path):
     (tmp_path / "a.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     nothing = read(tmp_path / "a.csv")
     assert len(curve(nothing, "listwise")) == len(gains(nothing, MIXED)) == len(gains_over_sizes(nothing, MIXED)) == 0
-    assert len(matched(nothing, {"lr": 3e-4})) == 0
 
 
 def test_precision_is_sorted_by_seed(runs):
@@ -133,7 +131,8 @@ def test_gains_over_sizes_are_the_mean_of_the_gains_of_the_seeds_that_all_have()
     }
     tables |= {("order", 25, 0): torch.rand(6, generator=drawn), ("order+mixtures", 25, 0): torch.zeros(6)}
     rows = [run(*key, ap=ap) for key, ap in tables.items()]
-    (found,) = gains_over_sizes(pandas.DataFrame(rows), pairs).itertuples()  # order: one size alone
+    found, alone = gains_over_sizes(pandas.DataFrame(rows), pairs).itertuples()
+    assert (alone.other, alone.sizes, alone.seeds) == ("order", 1, 1)
     assert (found.method, found.other, found.sizes, found.seeds) == ("pkt+mixtures", "pkt", 3, 2)
     both = []
     for method in ("pkt+mixtures", "pkt"):  # mean over sizes, query by query, of seeds 1 and 2
@@ -143,23 +142,16 @@ def test_gains_over_sizes_are_the_mean_of_the_gains_of_the_seeds_that_all_have()
     assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high), abs=1e-4)
 
 
-def test_a_changed_run_is_matched_with_the_plain_run_of_its_seed_and_its_other_settings():
-    def at(value, seed, **changes):
-        return run(SEARCH, 300, seed, but(Settings(regression_weight=0.0), **changes), torch.full((4,), value))
-
-    many, near = Mixtures(count=48), Mixtures(count=48, pairs="neighbours")
-    rows = [
-        at(0.30, 1000), at(0.20, 1001), at(0.25, 1000, loss="pkt"),
-        at(0.31, 1000, mixtures=many), at(0.24, 1000, mixtures=near, loss="pkt"), at(0.50, 1002, mixtures=many),
-        at(0.29, 1000, views=1), at(0.28, 1001, steps=3), at(0.27, 1000, loss="contrastive"),
-    ]  # fmt: skip
-    found = matched(pandas.DataFrame(rows), {"mixtures": None})
-    assert found["change"].tolist() == [{"mixtures": many}, {"mixtures": near}]
-    assert [other.loss for other in found["other"]] == ["listwise", "pkt"]
-    assert found["gain"].tolist() == pytest.approx([0.01, -0.01])
-    other = matched(pandas.DataFrame(rows), {"views": 6, "steps": 500})
-    assert other["change"].tolist() == [{"views": 1}, {"steps": 3}]
-    assert other["gain"].tolist() == pytest.approx([-0.01, 0.08], abs=1e-6)
+def test_a_gain_without_its_queries_is_one_of_seeds():
+    rows = [run("pkt", images, seed) for images in (25, 300) for seed in (0, 1)]
+    rows += [run("pkt+mixtures", images, seed) for images in (25, 300) for seed in (0, 1)]
+    whole = gain_by_query(pandas.DataFrame(rows), "pkt+mixtures", "pkt")
+    assert whole.gain.shape == (2, 6) and whole.seeds == [0, 1] and whole.sizes == 2
+    rows[0]["medium_ap"] = None  # of pkt on 25
+    seeds_alone = gain_by_query(pandas.DataFrame(rows), "pkt+mixtures", "pkt")
+    assert seeds_alone.gain.shape == (2, 1)
+    assert seeds_alone.gain.mean().item() == pytest.approx(whole.gain.mean().item(), abs=1e-3)
+    assert gain_by_query(pandas.DataFrame(rows), "pkt", "order") is None
 
 
 def slow_holm(p):

@@ -3,9 +3,13 @@
 import numpy as np
 import pandas
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
+from test_study_recipe import frame as runs_of
+from test_study_recipe import reached
 
 from rdistill_helpers.errors import BadInput
-from study.figures import SIDES, choice_figure, efficiency_plot, gain_map, seed_gains
+from study.figures import SIDES, choice_figure, efficiency_plot, gain_rows, query_scatter, teacher_rows
 
 
 def frame(rows):
@@ -19,19 +23,12 @@ CURVES = {
 }
 GAINS = pandas.DataFrame(
     [
-        ("listwise", 25, 5, 0.02, 0.01, 0.03),
-        ("listwise", 300, 5, -0.02, -0.03, -0.01),
-        ("order\n+ more", 300, 2, 0.005, -0.01, 0.02),
+        ("descriptors", "mean of both", 5, 0.02, 0.01, 0.03),
+        ("descriptors", "listwise", 5, -0.02, -0.03, -0.01),
+        ("maps", "order", 2, 0.005, -0.01, 0.02),
     ],
-    columns=["method", "images", "seeds", "mean", "low", "high"],
+    columns=["panel", "method", "seeds", "mean", "low", "high"],
 )
-SINGLE = pandas.DataFrame(
-    [("few", 1000, 0.01), ("few", 1001, -0.02), ("many", 1000, 0.03)], columns=["name", "seed", "gain"]
-)
-
-
-def lines_of(ax, marker):
-    return [line for line in ax.lines if line.get_marker() == marker]
 
 
 def test_a_curve_is_drawn_in_percent_against_photographs_in_ascending_order():
@@ -84,61 +81,62 @@ def test_a_curve_plot_describes_itself():
     assert efficiency_plot(CURVES, alt="mine").get_label() == "mine"
 
 
-def test_a_map_has_a_panel_for_each_method_and_a_zero_line():
-    fig = gain_map(GAINS)
-    assert [ax.get_title() for ax in fig.axes] == ["listwise", "order\n+ more"]
+def test_gains_have_a_row_for_each_method_and_a_panel_for_each_kind_on_one_axis():
+    fig = gain_rows(GAINS)
+    assert [ax.get_title() for ax in fig.axes] == ["mixtures of descriptors", "mixtures of maps"]
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()][::-1] == ["mean of both", "listwise", "order"]
+    assert len({ax.get_xlim() for ax in fig.axes}) == 1
     assert all(list(ax.lines[0].get_xdata()) == [0, 0] for ax in fig.axes)
-    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["300", "25"]
+    assert [len(ax.patches) for ax in fig.axes] == [1, 1]  # the mean is shaded
+    (alone,) = gain_rows(GAINS[:1].drop(columns="panel")).axes
+    assert alone.get_title() == ""
 
 
-def test_the_side_of_an_interval_decides_colour_and_marker():
-    first, second = gain_map(GAINS).axes
-    for side, ax, mean in (("above", first, 2), ("below", first, -2), ("not told apart", second, 0.5)):
-        (point,) = lines_of(ax, SIDES[side][1])
-        assert point.get_color() == SIDES[side][0]
-        assert float(point.get_xdata()[0]) == pytest.approx(mean)
-    assert lines_of(second, "o")[0].get_markerfacecolor() == "white"  # two seeds
-    assert lines_of(first, "^")[0].get_markerfacecolor() == SIDES["above"][0]
+def points_of(ax):
+    """Place, colour and filling of each mark of a panel."""
+    marks = [each for each in ax.collections if isinstance(each, PathCollection)]
+    return [
+        (tuple(each.get_offsets()[0]), to_hex(each.get_edgecolor()[0]), to_hex(each.get_facecolor()[0]))
+        for each in marks
+    ]
 
 
-def test_a_map_keys_what_occurs_and_describes_itself():
-    fig = gain_map(GAINS)
+def test_the_side_of_an_interval_decides_colour_and_few_seeds_are_hollow():
+    first, second = gain_rows(GAINS).axes
+    found = {place: (edge, face) for ax in (first, second) for place, edge, face in points_of(ax)}
+    better, worse, same = (to_hex(SIDES[side][0]) for side in ("above", "below", "not told apart"))
+    assert found[2.0, 2.0] == (better, better)
+    assert found[-2.0, 1.0] == (worse, worse)
+    assert found[0.5, 0.0] == (same, "#ffffff")  # two seeds
+
+
+def test_gains_key_what_occurs_and_describe_themselves():
+    fig = gain_rows(GAINS)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [
         "better", "not told apart", "worse", "hollow: fewer than 5 seeds",
     ]  # fmt: skip
-    assert "listwise, 25: +2.0 (+1.0 to +3.0), better" in fig.get_label()
-    assert "order + more, 300: +0.5 (-1.0 to +2.0), not told apart" in fig.get_label()
-    only = gain_map(GAINS[:1])
-    assert [text.get_text() for text in only.legends[0].get_texts()] == ["better"]
+    assert "descriptors, mean of both: +2.0 (+1.0 to +3.0), better" in fig.get_label()
+    assert "maps, order: +0.5 (-1.0 to +2.0), not told apart" in fig.get_label()
+    assert [text.get_text() for text in gain_rows(GAINS[:1]).legends[0].get_texts()] == ["better"]
 
 
-def test_a_map_of_many_methods_goes_on_in_another_row():
-    many = pandas.concat([GAINS[:1].assign(method=f"m{k}") for k in range(7)])
-    fig = gain_map(many, columns=5)
-    shown = [ax for ax in fig.axes if ax.axison]
-    assert len(shown) == 7
-    assert all(ax.get_xlabel() == "points" for ax in shown[2:])
-
-
-def test_each_seed_has_a_marker_and_each_name_its_mean():
-    (fig,) = seed_gains(SINGLE)
+def test_queries_are_drawn_by_one_method_against_the_other():
+    rows = [reached("listwise", 300, seed, 0.1, [0.2, 0.4, 0.6]) for seed in (0, 1)]
+    rows += [reached("pkt", 300, seed, 0.1, [0.1, 0.4, 0.8]) for seed in (1, 2)]
+    fig = query_scatter(runs_of(*rows), "listwise", "pkt", 300)
     (ax,) = fig.axes
-    assert [float(line.get_xdata()[0]) for line in lines_of(ax, "o")] == pytest.approx([3, 1])
-    assert [float(line.get_xdata()[0]) for line in lines_of(ax, "s")] == pytest.approx([-2])
-    bars = [list(line.get_xdata()) for line in lines_of(ax, "None") if len(set(line.get_ydata())) > 1][1:]
-    assert sorted(bar[0] for bar in bars) == pytest.approx([-0.5, 3])
-    assert "few -0.5; many +3.0" in fig.get_label()
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["many", "few"]
+    assert np.allclose(ax.collections[0].get_offsets(), [[10, 20], [40, 40], [80, 60]])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("PKT, average precision in %", "listwise, in %")
+    assert "3 queries by listwise against PKT" in fig.get_label()
+    assert "1 points above the diagonal, 1 below it" in fig.get_label()
 
 
-def test_many_gains_are_drawn_in_figures_of_few_rows_with_one_axis():
-    many = pandas.DataFrame({"name": [f"row {k}" for k in range(34)], "seed": 0, "gain": np.linspace(-0.03, 0.05, 34)})
-    figures = [fig.axes[0] for fig in seed_gains(many)]
-    rows = [[text.get_text() for text in ax.get_yticklabels()][::-1] for ax in figures]
-    assert max(map(len, rows)) <= 14
-    assert [name for part in rows for name in part] == many["name"].tolist()
-    assert len({ax.get_xlim() for ax in figures}) == 1
-    assert figures[0].get_xlim()[0] < -3 < 5 < figures[0].get_xlim()[1]
+def test_teachers_stand_beside_their_students():
+    rows = [("teacher", "42.0", "27.0"), ("teacher (order)", "", "20.0"), ("teacher", "42.0", "11.0")]
+    explored = pandas.DataFrame(rows, columns=["teacher", "itself", "student"])
+    fig = teacher_rows(explored)
+    assert "teacher: teacher 42.0, distilled student 27.0; teacher (order): distilled student 20.0." in fig.get_label()
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["teacher (order)", "teacher"]
 
 
 def test_choices_are_numbered_in_their_order():
@@ -154,8 +152,9 @@ def test_choices_are_numbered_in_their_order():
     [
         lambda: efficiency_plot({}),
         lambda: efficiency_plot({"to come": CURVES["to come"]}),
-        lambda: gain_map(GAINS[:0]),
-        lambda: seed_gains(SINGLE[:0]),
+        lambda: gain_rows(GAINS[:0]),
+        lambda: gain_rows(pandas.concat([GAINS[:1].assign(method=f"m{k}") for k in range(15)])),
+        lambda: teacher_rows(pandas.DataFrame()),
         lambda: choice_figure(np.zeros((3, 3)), {"a": [0]}),
         lambda: choice_figure(np.zeros((3, 2)), {}),
     ],
@@ -165,7 +164,7 @@ def test_nothing_to_draw_is_an_error_of_one_sentence(draw):
         draw()
 
 
-@pytest.mark.parametrize("fig", [efficiency_plot(CURVES, {"teacher": 0.4}), gain_map(GAINS), *seed_gains(SINGLE)])
+@pytest.mark.parametrize("fig", [efficiency_plot(CURVES, {"teacher": 0.4}), gain_rows(GAINS)])
 def test_figures_can_be_drawn(fig, tmp_path):
     fig.savefig(tmp_path / "a.png", dpi=50)
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -1,6 +1,9 @@
 """The findings say what the runs say, and a notebook holds them between its marks."""
 
+import re
+
 import nbformat
+import pandas
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_study_recipe import PER_QUERY, frame, reached
@@ -35,6 +38,49 @@ def test_an_assistant_is_measured_against_the_same_queries_and_as_a_share_of_all
     assert "+5.0 points (95 %: +5.0 to +5.0), more than chance explains" in said
     assert f"This is {100 * (mean + 0.05) / (mean + 0.1):.0f} % of what {MANY:,} queries give." in said
     assert "at random: -1.0 points (95 %: -1.0 to -1.0), less than chance explains." in said
+
+
+def test_a_few_photographs_are_a_part_of_the_way():
+    rows = [reached("untrained", 0, 0, 0.1, [0.1] * 20), reached("teacher", 0, 0, 0.5, [0.5] * 20)]
+    rows += [reached("listwise+regression", TUNED_ON, 0, 0.2, [0.2] * 20)]
+    rows += [reached("listwise+regression", MANY, 0, 0.3, [0.3] * 20)]
+    said = findings.told("enough", frame(*rows))
+    assert "50 % of the way from untrained, 10.0 %, to what 3,020 photographs give, 30.0 %." in said
+
+
+def test_the_mean_of_all_mixtures_counts_its_methods():
+    rows = [row for name in ("listwise", "pkt") for row in two_seeds(name, TUNED_ON)]
+    rows += two_seeds(f"listwise{BY_DESCRIPTORS}", TUNED_ON, 0.03) + two_seeds(f"pkt{BY_DESCRIPTORS}", TUNED_ON, 0.01)
+    assert findings.told("everywhere", frame(*rows)) == findings.NOT_YET  # no maps
+    rows += two_seeds(f"listwise{BY_MAPS}", TUNED_ON) + two_seeds("order", TUNED_ON)
+    rows += two_seeds(f"order{BY_MAPS}", TUNED_ON, -0.02)
+    said = findings.told("everywhere", frame(*rows))
+    assert "mixtures of descriptors with 2 methods: +2.0 points (95 %: +2.0 to +2.0), more" in said
+    assert "mixtures of maps with 2 methods: -1.0 points" in said
+
+
+def test_choices_and_assistants_are_said_with_their_numbers():
+    rows = two_seeds("listwise+regression", TUNED_ON) + two_seeds("listwise+regression", MANY, 0.1)
+    rows += two_seeds("paid-random", TUNED_ON) + two_seeds("paid-k-centre", TUNED_ON, -0.01)
+    rows += two_seeds("paid-clusters", TUNED_ON, 0.01) + two_seeds("paid-few-views", TUNED_ON, 0.02)
+    rows += two_seeds("assisted-100", MANY, 0.03) + two_seeds("assisted-300", MANY, 0.05)
+    runs = frame(*rows)
+    assert "k-centre, against random: -1.0 points" in findings.told("choosing", runs)
+    assert "three of each room, against ten: +2.0 points" in findings.told("choosing", runs)
+    mean = 100 * (sum(PER_QUERY) / len(PER_QUERY) + 0.05)
+    said = findings.told("assistants", runs)
+    levels = [float(value) for value in re.findall(r"(\S+) %", said)]
+    assert levels == pytest.approx([mean + 3, mean + 5, mean, mean + 10], abs=0.06)
+    assert said.startswith("A student of the larger assistant reaches") and said.endswith("% with 3,020.")
+
+
+def test_harder_teachers_are_told_by_what_their_students_lose(monkeypatch):
+    rows = [("teacher", "27.0"), ("teacher (order)", "20.0"), ("teacher (rounded 2)", "26.5"), ("stranger", "10.0")]
+    explored = pandas.DataFrame([*rows, ("teacher", "1.0")], columns=["teacher", "student"])
+    monkeypatch.setattr(findings.tables, "explored", lambda runs: explored)
+    said = findings.told("harder", frame())
+    assert said.startswith("A student of the teacher reaches 27.0 % on the validation rooms. Of 2 harder versions, ")
+    assert "“order” costs its student most (-7.0 points) and “rounded 2” least (-0.5)" in said
 
 
 @pytest.mark.parametrize("name", sorted(set(findings.FINDINGS) - {"teacher", "shipping"}))

@@ -66,6 +66,7 @@ CHOSEN = (
     "Three anchors",
     "Precision against recall",
     "Medium mAP in percent against photographs",
+    "Three panels with the same points",
     "A query and the 5 most similar",
 )
 THUMBNAIL = (200, 100)  # pixels, at most

@@ -6,9 +6,10 @@ from rdistill_course.checks.embeddings import (
     search_in_blocks,
     what_fits,
 )
-from rdistill_course.checks.few_images import choose_more, paired_interval, photographs_needed
+from rdistill_course.checks.few_images import corrected_together, paired_interval, photographs_needed
 from rdistill_course.checks.hints import Hint
 from rdistill_course.checks.interpolation import bill, comparable, similarity_to_mixture, three_parts
+from rdistill_course.checks.paying import answers_for_all, choose_more
 from rdistill_course.checks.ranking_losses import gradient, listwise, mixed_similarities, predictions
 from rdistill_course.checks.scoring import (
     cut_average_precision,
@@ -23,11 +24,13 @@ from rdistill_course.checks.training import batch, layer_cost, training_step, ve
 __all__ = [
     "Hint",
     "agreement",
+    "answers_for_all",
     "asymmetric_search",
     "batch",
     "bill",
     "choose_more",
     "comparable",
+    "corrected_together",
     "cut_average_precision",
     "gem_per_channel",
     "gradient",

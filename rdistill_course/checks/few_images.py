@@ -1,4 +1,4 @@
-"""Checks of notebook 6: photographs needed for a level of mAP, a paired interval, photographs chosen beside those paid for."""
+"""Checks of notebook 6: photographs needed for a level of mAP, a paired interval, p-values corrected together."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdistill_course.checks.hints import Hint, alike, ask, numbers, passed, tensor
+from rdistill_course.checks.hints import Hint, alike, ask, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, tell
 from rdistill_course.checks.steps import exercise
 
@@ -219,80 +219,52 @@ def _three(value: Any) -> Tensor:
 
 @exercise(
     "6.3",
-    "For each photograph ask how similar it is to the nearest photograph that is paid for. Which one do you pay "
-    "for next?",
-    "The next one is the photograph whose similarity to its nearest paid one is smallest. Then it counts as paid,"
-    " and may be the nearest one of others.",
-    "Keep one number for each photograph, the largest similarity to a paid one. Take the smallest, update by the "
-    "maximum with the similarities to the new one, and set what is paid to infinity, so that copies are never "
-    "taken twice.",
+    "Begin with the smallest p-value. Among how many tests is it the smallest? And the next one, once that test is done?",
+    "In ascending order multiply the p-values by m, m - 1, ..., 1. A test cannot be surer than the one before it, and no "
+    "probability is above 1.",
+    "Sort with argsort; multiply by m, m - 1, ..., 1; take the running maximum (torch.cummax) and cut at 1; put each value "
+    "back into the place from which it came.",
 )
-def choose_more(answer: Answer) -> None:
-    """Exercise 6.3: further photographs beside those that are paid for.
+def corrected_together(answer: Answer) -> None:
+    """Exercise 6.3: Holm's correction of several p-values.
 
     Args:
-        answer: (rows [N, D] of length 1, paid int64 [P], count) -> positions [count], in the order of choosing: each is the
-            photograph whose most similar one among the paid and the chosen is least similar.
+        answer: p-values [m] in any order -> the corrected ones [m], in the same order.
 
     Raises:
         Hint: the answer is not right.
     """
-    # Descriptors of six places with ten photographs each; three photographs are paid for.
-    generator = torch.Generator().manual_seed(2)
-    places = torch.randn(6, 1, 4, generator=generator)
-    rows = F.normalize((places + 0.45 * torch.randn(6, 10, 4, generator=generator)).view(60, 4), dim=1)
-    paid, count = torch.tensor([3, 14, 5]), 6
-    right = _choose(rows, paid, count)
-    nearest = (rows @ rows[paid].T).amax(1).index_fill(0, paid, torch.inf)
+    # In no order of size; the correction of the third smallest falls below that of the second, and the largest are above 1.
+    p = torch.tensor([0.04, 0.001, 0.6, 0.022, 0.025, 0.9], dtype=torch.float64)
+    count, order = len(p), p.argsort()
+    factors = torch.arange(count, 0, -1, dtype=torch.float64)
+    ascending = (factors * p[order]).cummax(0).values.clamp(max=1)
 
-    given = _choice(ask(answer, rows, paid, count), len(rows), paid.tolist(), count)
-    place = next((k for k, (mine, ours) in enumerate(zip(given, right, strict=True)) if mine != ours), count)
-    judge(given, right, {
-        "The nearest photographs are chosen, which the paid ones show already: take the "
-        "furthest.": _choose(rows, paid, count, sign=-1),
-        "The similarities are not updated after a choice: what was just chosen counts as paid "
-        "for.": nearest.argsort()[:count].tolist(),
-        "Each photograph is the furthest from the last chosen one only: what counts is the nearest of all that are paid for "
-        "or chosen.": _choose(rows, paid, count, keep="last"),
-        "The mean over the paid photographs decides: what counts is the most similar one "
-        "alone.": _choose(rows, paid, count, keep="mean"),
-        "Each photograph's *least* similar paid one decides: what counts is its most similar "
-        "one.": _choose(rows, paid, count, keep="min"),
-        "What is paid for already is left out of the comparison, or only its first photograph is in "
-        "it.": _choose(rows, paid[:1], count),
-        "Of what is paid for only the last photograph is in the comparison.": _choose(rows, paid[-1:], count),
-        "The photographs are the right ones, but not in the order of choosing.": sorted(right),
-    }, f"Up to place {place} your choice is right; the next photograph is not the furthest one. Of each photograph take the "
-       "similarity to its most similar one among the paid and the chosen, then the photograph with the smallest.")  # fmt: skip
-    # Three different photographs, each of them three times: in the end only copies are left.
-    copies = rows[[0, 20, 40]].repeat(3, 1)
-    wanted = " Here some photographs are copies of others, and all nine are wanted in the end."
-    _choice(ask(answer, copies, torch.tensor([0]), 8), 9, [0], 8, wanted)
-    passed(f"Your {count} photographs are the furthest ones, each in its turn.")
+    def back(values: Tensor) -> Tensor:
+        return torch.empty_like(values).scatter(0, order, values)
 
-
-def _choice(value: Any, size: int, paid: list[int], count: int, where: str = "") -> list[int]:
-    """The learner's choice of `count` photographs among `size`, without the paid ones."""
-    given = numbers(value, "the chosen photographs")
-    bought = min(set(given) & set(paid), default=None)
-    again = next((one for one in given if given.count(one) > 1), None)
-    tell({
-        f"{count} photographs were to be chosen, you return {len(given)}: the paid ones are not among "
-        f"them.{where}": len(given) != count,
-        f"Positions lie between 0 and {size - 1}, yours are {given}.{where}": not all(0 <= one < size for one in given),
-        f"Photograph {bought} is paid for already: leave such photographs out.{where}": bought is not None,
-        f"Photograph {again} is chosen twice: what was chosen must not come again.{where}": again is not None,
-    })  # fmt: skip
-    return given
-
-
-def _choose(rows: Tensor, paid: Tensor, count: int, sign: int = 1, keep: str = "max") -> list[int]:
-    """The choice, and its typical mistakes: each keyword makes one."""
-    similarity = rows @ rows.T
-    taken = paid.tolist()
-    for _ in range(count):
-        table = similarity[:, taken[-1:] if keep == "last" else taken]
-        score = sign * (table.mean(1) if keep == "mean" else table.amin(1) if keep == "min" else table.amax(1))
-        score[taken] = torch.inf
-        taken.append(int(score.argmin()))
-    return taken[len(paid) :]
+    ranks = torch.arange(1, count + 1, dtype=torch.float64)
+    false_rate = (count / ranks * p[order]).flip(0).cummin(0).values.flip(0).clamp(max=1)
+    examine(answer, (p,), lambda value: tensor(value, (count,), "the corrected p-values"), back(ascending), {
+        "The p-values are as they were: correct them.": p,
+        "All are multiplied by the number of tests (Bonferroni). That is valid and needlessly strict: the smallest is one of m "
+        "tests, the next one of m - 1.": ((count * p).clamp(max=1), count * p),
+        "The values are right, but in ascending order: put each into the place of its p-value.": ascending,
+        "A p-value above 1 is none: cut at 1.": back((factors * p[order]).cummax(0).values),
+        "A larger p-value came out smaller than one before it: take the running maximum in ascending "
+        "order.": (back((factors * p[order]).clamp(max=1)), back(factors * p[order])),
+        "The factors go up with the size of p: the smallest p-value gets the largest factor, m.": (
+            back((ranks * p[order]).clamp(max=1)), back((ranks * p[order]).cummax(0).values.clamp(max=1)),
+        ),
+        "The factors follow the order in which the p-values came: sort them first.": (
+            (factors * p).clamp(max=1), (factors * p).cummax(0).values.clamp(max=1),
+        ),
+        "The last factor is 0: they go from m down to 1.": back(((factors - 1) * p[order]).cummax(0).values.clamp(max=1)),
+        "This is Benjamini and Hochberg's correction, which bounds the share of false findings: here the chance of any false "
+        "finding is to be small.": back(false_rate),
+    }, "Sort the p-values. Multiply them by m, m - 1, ..., 1, take the running maximum, cut at 1, and go back to the order "
+       "that came in.")  # fmt: skip
+    equal = torch.full((3,), 0.03, dtype=torch.float64)
+    examine(answer, (equal,), lambda value: tensor(value, (3,), "the corrected p-values"), 3 * equal, {},
+            "Equal p-values are equally sure: three of 0.03 are all 0.09 after the correction.")  # fmt: skip
+    passed("Of six p-values, four of them below 0.05, one stays below it.")

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas
+import torch
+from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
 from study import primary as protocol
 from study.compare import (
     Comparison,
     asymmetric,
     corrected,
     curve,
-    gains,
+    gain_by_query,
     gains_over_sizes,
     paired_precision,
     precision,
     reported,
 )
-from study.methods import BY_MAPS, METHODS, SIZES, mixed
-from study.search import MANY, TUNED_ON
+from study.methods import BY_DESCRIPTORS, CONTROLS, LABELS, METHODS, mixed
+from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
-from study.tables.search import by_seed, of_regression
 
-HELPS = {"above": "helps", "below": "hurts", "not told apart": "not told apart"}
 HIGHER = {"above": "higher", "below": "lower", "not told apart": "not told apart"}
+MIXED = ("descriptors", "maps")  # what is mixed
+MEAN = "mean of the methods below"
+# Other ways to mix, and the same training without.
+OTHER_MIXTURES = {
+    "straight": OURS,
+    "random-depth": OURS,
+    **{name: CONTROLS[name] for name in ("unpaid-mixed", "columns-mixed")},
+}
+SPENT = {  # the comparison is with photographs of whole rooms where nothing else is said
+    "k-centre, against random": Comparison("paid-k-centre", TUNED_ON, "paid-random", TUNED_ON),
+    "clusters, against random": Comparison("paid-clusters", TUNED_ON, "paid-random", TUNED_ON),
+    "random, against ten of each room": Comparison("paid-random", TUNED_ON, OURS, TUNED_ON),
+    "three of each room, against ten": Comparison("paid-few-views", TUNED_ON, OURS, TUNED_ON),
+    "100, and 200 mixtures of them": Comparison("paid-mixed", FEW_PAID, OURS, TUNED_ON),
+    "100, and 200 crops of them": Comparison("paid-crops", FEW_PAID, OURS, TUNED_ON),
+}
 
 
 def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | None:
@@ -92,7 +108,7 @@ def compared(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> pandas.
 
 
 def targets(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The student of the course as a part of its teacher, and of what all photographs give.
+    """The student of the course, with labels and without, as a part of its teacher, and of what all photographs give.
 
     Args:
         runs: of the store.
@@ -100,9 +116,11 @@ def targets(runs: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         Columns method, photographs, medium mAP in %, of the teacher's, of what all photographs give.
     """
-    teacher = levels(runs)["teacher"]
+    teacher = levels(runs).get("teacher")
+    if teacher is None:
+        return pandas.DataFrame()
     rows = [["teacher", "", f"{100 * teacher:.1f}", "", ""]]
-    for name in ("course-listwise", COURSE_OURS):
+    for name in (COURSE_LABELS, COURSE_OURS):
         own = {row.images: row for row in curve(reported(runs), name).itertuples()}
         for images, row in own.items():
             of_all = f"{100 * row.mean / own[MANY].mean:.0f} %" if MANY in own and images < MANY else ""
@@ -110,27 +128,6 @@ def targets(runs: pandas.DataFrame) -> pandas.DataFrame:
             rows.append([METHODS[name].label, f"{images:,}", f"{100 * row.mean:.1f}", share, of_all])
     head = ["method", "photographs", "medium mAP in %", "of the teacher's", f"of what {MANY:,} photographs give"]
     return pandas.DataFrame(rows, columns=head)
-
-
-def against_labels(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The student of the course without labels against training with them.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        As `compared`.
-    """
-    return compared(
-        runs,
-        {
-            f"{METHODS[name].label}, {few:,} photographs, against labels on {many:,}": Comparison(
-                name, few, COURSE_LABELS, many
-            )
-            for name in ("course-listwise", COURSE_OURS)
-            for few, many in ((TUNED_ON, TUNED_ON), (TUNED_ON, MANY), (MANY, MANY))
-        },
-    )
 
 
 def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -143,7 +140,7 @@ def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
         As `compared`.
     """
     helped, course_helped = "assisted-300", "course-assisted-300"
-    small, of_course = "SqueezeNet, 300 queries", "student of the course, 300 queries"
+    small, of_course = f"SqueezeNet, {TUNED_ON} queries", f"student of the course, {TUNED_ON} queries"
     return compared(
         runs,
         {
@@ -152,13 +149,16 @@ def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
                 Comparison("assisted-by-itself-300", MANY, OURS, TUNED_ON),
             "the larger assistant against a SqueezeNet": Comparison(helped, MANY, "assisted-by-itself-300", MANY),
             "the larger assistant against one with labels": Comparison(helped, MANY, "assisted-by-labels-300", MANY),
-            f"{small} with an assistant, against {MANY:,} queries": Comparison(helped, MANY, OURS, MANY),
-            f"{small} with an assistant, against labels on {MANY:,}, contrastive":
-                Comparison(helped, MANY, "supervised-contrastive", MANY),
-            f"{small} with an assistant, against labels on {MANY:,}, multi-similarity":
-                Comparison(helped, MANY, "supervised-multi-similarity", MANY),
-            f"EfficientNet-Lite0: 300 photographs against {MANY:,}": Comparison("larger", TUNED_ON, "larger", MANY),
-            "EfficientNet-Lite0: 300 photographs against labels on the same":
+            f"100 queries with an assistant, against {TUNED_ON} without": Comparison("assisted-100", MANY, OURS, TUNED_ON),
+            f"{TUNED_ON} queries with an assistant, against {MANY:,} without": Comparison(helped, MANY, OURS, MANY),
+            f"1,000 queries with an assistant, against {MANY:,} without": Comparison("assisted-1000", MANY, OURS, MANY),
+            **{
+                f"{TUNED_ON} queries with an assistant, against {METHODS[name].label} on {MANY:,}":
+                    Comparison(helped, MANY, name, MANY)
+                for name in LABELS
+            },
+            f"EfficientNet-Lite0: {TUNED_ON} photographs against {MANY:,}": Comparison("larger", TUNED_ON, "larger", MANY),
+            f"EfficientNet-Lite0: {TUNED_ON} photographs against labels on the same":
                 Comparison("larger", TUNED_ON, "larger-supervised-contrastive", TUNED_ON),
             f"{of_course}: with an assistant, against without": Comparison(course_helped, MANY, COURSE_OURS, TUNED_ON),
             f"{of_course} with an assistant, against {MANY:,} queries": Comparison(course_helped, MANY, COURSE_OURS, MANY),
@@ -167,41 +167,90 @@ def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
     )  # fmt: skip
 
 
-def mixtures(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """Paired gains of mixtures, of every method and number of photographs.
+def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """What mixtures gained with each method and each teacher, one gain for all its numbers of photographs; their mean first.
 
     Args:
         runs: of the store.
 
     Returns:
-        Columns student, added to, mixtures, photographs, gain in points (95 %), so it.
+        Columns panel ("descriptors" or "maps"), method, seeds, mean, low, high: differences in mAP, as fractions. Methods
+        whose precision of queries was not kept are left out. The mean of two or more is on the seeds that all of them have.
     """
-    own = reported(runs)
+    own, rows, mean = reported(runs), [], []
+    for panel in MIXED:
+        found = {
+            told_of_mixtures(name): each
+            for name, plain in {**mixed(), **OTHER_MIXTURES}.items()
+            if _panel(name) == panel
+            and (each := gain_by_query(own, name, plain)) is not None
+            and each.gain.shape[1] > 1
+        }
+        rows += [[panel, name, len(each.seeds), *_ends(each.gain)] for name, each in found.items()]
+        common = set.intersection(*(set(each.seeds) for each in found.values())) if len(found) > 1 else set()
+        if common:
+            alike = [each.gain[[seed in common for seed in each.seeds]] for each in found.values()]
+            mean.append([panel, MEAN, len(common), *_ends(torch.stack(alike).mean(0))])
+    return pandas.DataFrame([*mean, *rows], columns=["panel", "method", "seeds", "mean", "low", "high"])
+
+
+def told_of_mixtures(name: str) -> str:
+    """A method with mixtures as the rows of the verdict name it: without its mixtures, which the panel names.
+
+    Args:
+        name: of the method.
+
+    Returns:
+        Its label.
+    """
+    plain = mixed().get(name)
+    if plain is None:
+        return METHODS[name].label
+    course = METHODS[name].group == "course"
+    return f"student of the course, {METHODS[plain].label}" if course else METHODS[plain].label
+
+
+def _panel(name: str) -> str:
+    """What a method mixes. The columns of a table of similarities are descriptors."""
+    own = METHODS[name].settings
+    maps = own.beside != "columns" if own.mixtures is None else own.mixtures.mix_at is not None
+    return MIXED[maps]
+
+
+def _ends(gain: Tensor) -> list[float]:
+    interval = bootstrap(gain)
+    return [interval.mean, interval.low, interval.high]
+
+
+def spent(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """What other photographs for 300 queries gain.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        Columns method, seeds, mean, low, high: differences in mAP, as fractions; a row for each of `SPENT` that has runs.
+    """
     rows = []
-    for group, student in (("losses", "of the study"), ("course", "of the course")):
-        for row in gains(own, mixed(group)).itertuples():
-            kept = star(precision(own, row.method, row.images)[0].shape[1])
-            rows.append([student, *_added(row), f"{row.images:,}", percent(row) + kept, _helps(row)])
-    return pandas.DataFrame(
-        rows, columns=["student", "added to", "mixtures", "photographs", "gain in points (95 %)", "so it"]
-    )
+    for said, pair in SPENT.items():
+        try:
+            ap, other, seeds = paired_precision(reported(runs), pair.method, pair.other, pair.images, pair.other_images)
+        except BadInput:  # not run yet
+            continue
+        rows.append([said, len(seeds), *_ends(ap - other)])
+    return pandas.DataFrame(rows, columns=["method", "seeds", "mean", "low", "high"])
 
 
-def over_sizes(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """Paired gains of mixtures, all numbers of photographs together.
+def choices(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """As `spent`, in words.
 
     Args:
         runs: of the store.
 
     Returns:
-        Columns added to, mixtures, numbers of photographs, mean gain in points (95 %), so it.
+        As `compared`.
     """
-    rows = [
-        [*_added(row), row.sizes, percent(row), _helps(row)]
-        for row in gains_over_sizes(reported(runs), mixed("losses")).itertuples()
-    ]
-    head = ["added to", "mixtures", "numbers of photographs", "mean gain in points (95 %)", "so it"]
-    return pandas.DataFrame(rows, columns=head)
+    return compared(runs, SPENT)
 
 
 def front(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -225,83 +274,50 @@ def front(runs: pandas.DataFrame) -> pandas.DataFrame:
         },
     )
     rows = [list(row[:3]) for row in found.itertuples(index=False)]
-    for row in gains_over_sizes(reported(runs), mixed("losses")).itertuples():
-        label, added = _added(row)
-        if row.other in ("listwise", OURS) and added.endswith("descriptors"):
-            side = Interval(row.mean, row.low, row.high).side
-            rows.append([f"mixtures of descriptors, added to {label}, against none", percent(row), HIGHER[side]])
+    pairs = {name + BY_DESCRIPTORS: name for name in (OURS, "listwise")}
+    for row in gains_over_sizes(reported(runs), pairs).itertuples():
+        side = Interval(row.mean, row.low, row.high).side
+        said = f"mixtures of descriptors, added to {METHODS[row.other].label}, against none"
+        rows.append([said, percent(row), HIGHER[side]])
     return pandas.DataFrame(rows, columns=["comparison", "gain in points of medium mAP (95 %)", "so it is"])
 
 
-def regression(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """What regression beside the list brings: in the search, in the study, and to the student of the course.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        Columns where, regression beside the list, gain in points.
-    """
-    own = reported(runs)
-    found = by_seed(of_regression(runs)).itertuples(index=False)
-    rows = [["search", name, f"{mean} (seeds: {seeds})"] for name, seeds, mean in found]
-    for where, pair in (("study", {OURS: "listwise"}), ("student of the course", {COURSE_OURS: "course-listwise"})):
-        for row in gains(own, pair).itertuples():
-            kept = star(precision(own, row.method, row.images)[0].shape[1])
-            rows.append([where, f"{row.images:,} photographs", percent(row) + kept])
-    return pandas.DataFrame(rows, columns=["where", "regression beside the list", "gain in points"])
-
-
 def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """What the paper's abstract claims, beside what was measured here.
+    """What the paper's abstract claims, and what was measured here.
 
     Args:
         runs: of the store.
 
     Returns:
-        A column claim before those of `compared`.
+        A column claim before those of `compared`. Labels are those of the best loss on as many photographs, so that the
+        comparison is not an easy one.
     """
-    pairs: dict[tuple[str, str], Comparison] = {}
-    with_labels = ["supervised-contrastive", "supervised-multi-similarity"]
-    for images in SIZES:
-        for name, other in mixed("losses").items():
-            if other in ("listwise", OURS):
-                what = f"{images:,} photographs, {METHODS[name].label}, against none"
-                pairs["2: interpolation", what] = Comparison(name, images, other, images)
-    own = reported(runs)
-    for images in SIZES:
-        there = [name for name in with_labels if ((own["method"] == name) & (own["images"] == images)).any()]
-        if there:  # the better of the two, so that the comparison is not an easy one
-            name = max(there, key=lambda name: float(precision(own, name, images)[0].mean()))
-            what = f"{images:,} photographs, no labels, against {METHODS[name].label} on the same"
-            pairs["3: few samples", what] = Comparison(OURS, images, name, images)
-    what = "300 photographs, no labels, against labels, contrastive on the same, EfficientNet-Lite0"
-    pairs["3: few samples", what] = Comparison("larger", TUNED_ON, "larger-supervised-contrastive", TUNED_ON)
-    for helped, images in (("", TUNED_ON), (" and an assistant", MANY)):
-        what = f"300 queries{helped}, no labels, against "
-        for name in with_labels:
-            ours = "assisted-300" if helped else OURS
-            pairs["4: full supervision", f"{what}{METHODS[name].label} on {MANY:,}"] = Comparison(
-                ours, images, name, MANY
-            )
-        ours = "course-assisted-300" if helped else COURSE_OURS
-        what += f"labels, contrastive on {MANY:,}, student of the course"
-        pairs["4: full supervision", what] = Comparison(ours, images, COURSE_LABELS, MANY)
+    pairs = {
+        ("2: interpolation", f"mixtures of descriptors, {METHODS[name].label}, {TUNED_ON} photographs"):
+            Comparison(name + BY_DESCRIPTORS, TUNED_ON, name, TUNED_ON)
+        for name in (OURS, "listwise", "stranger")
+    }  # fmt: skip
+    for images in (25, 50, 100, TUNED_ON):
+        if name := _best_labels(runs, images):
+            said = f"{images} photographs, no labels, against {METHODS[name].label}"
+            pairs["3: few samples", said] = Comparison(OURS, images, name, images)
+    if name := _best_labels(runs, MANY):
+        said = f"{TUNED_ON} queries{{}}, against {METHODS[name].label} on {MANY:,}"
+        pairs["4: full supervision", said.format("")] = Comparison(OURS, TUNED_ON, name, MANY)
+        pairs["4: full supervision", said.format(" and an assistant")] = Comparison("assisted-300", MANY, name, MANY)
     found = {key: difference(runs, pair) for key, pair in pairs.items()}
     return pandas.DataFrame(
         [{"claim": claim, "measured here": said, **own} for (claim, said), own in found.items() if own is not None]
     )
 
 
-def _added(row: Any) -> list[str]:
-    """To what mixtures were added, and which."""
-    own = METHODS[row.method].settings.mixtures
-    assert own is not None
-    return [METHODS[row.other].label, f"{own.count} of {'maps' if row.method.endswith(BY_MAPS) else 'descriptors'}"]
-
-
-def _helps(row: Any) -> str:
-    return HELPS[Interval(row.mean, row.low, row.high).side]
+def _best_labels(runs: pandas.DataFrame, images: int) -> str | None:
+    """The loss with labels that reached most on so many photographs; None where none was run."""
+    own, reached = reported(runs), {}
+    for name in LABELS:
+        if ((own["method"] == name) & (own["images"] == images)).any():
+            reached[name] = float(precision(own, name, images)[0].mean())
+    return max(reached, key=lambda name: reached[name], default=None)
 
 
 def primary(runs: pandas.DataFrame) -> pandas.DataFrame:

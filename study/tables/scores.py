@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pandas
 
-from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.distill import distill
-from rdistill_helpers.distil.settings import Training
-from rdistill_helpers.score.uncertainty import Interval
-from study.compare import curve, precision, reported
+from rdistill_helpers.errors import BadInput
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
+from study.compare import curve, paired_precision, precision, reported
 from study.methods import METHODS, PRIMARY_SEEDS, SEEDS, SIZES, STUDENTS, mixed, named
 from study.methods import blocks as all_blocks
 from study.search import MANY, TUNED_ON
@@ -43,9 +40,11 @@ def levels(runs: pandas.DataFrame) -> dict[str, float]:
         runs: of the store.
 
     Returns:
-        Medium mAP, a fraction, of the teacher and of the student before training.
+        Medium mAP, a fraction, of the teacher and of the student before training, as far as they were scored.
     """
-    return {METHODS[name].label: float(precision(runs, name, 0)[0].mean()) for name in ("teacher", "untrained")}
+    own = reported(runs)
+    there = [name for name in ("teacher", "untrained") if (own["method"] == name).any()]
+    return {METHODS[name].label: float(precision(own, name, 0)[0].mean()) for name in there}
 
 
 def curves(runs: pandas.DataFrame, names: list[str]) -> dict[str, pandas.DataFrame]:
@@ -104,24 +103,6 @@ def _seconds(own: Settings) -> float:
     return each * own.training.steps / 500
 
 
-def default(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The settings of the recipe, read from `distill` itself.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        Columns setting, default.
-    """
-    values = {name: each.default for name, each in inspect.signature(distill).parameters.items()} | vars(Training())
-    names = ["loss", "anchors", "neighbours", "regression_weight", "mixtures", "steps", "lr", "augment", "start_weight"]
-    rows = [(f"`{name}`", f"`{losses.listwise.__name__}`" if name == "loss" else f"{values[name]}") for name in names]
-    temperature = inspect.signature(losses.listwise).parameters["temperature"].default
-    return pandas.DataFrame(
-        [rows[0], ("its `temperature`", str(temperature)), *rows[1:]], columns=["setting", "default"]
-    )
-
-
 def scores(runs: pandas.DataFrame, names: list[str]) -> pandas.DataFrame:
     """Mean and standard deviation over seeds under all three protocols.
 
@@ -157,35 +138,6 @@ def course(runs: pandas.DataFrame) -> pandas.DataFrame:
     return found.assign(method=found["method"].map(lambda name: METHODS[name].label))
 
 
-def measured(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of docs/measurements.md: the student of the course, in the words of a first reader.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        Columns "", photographs, easy, medium, hard.
-    """
-    lines = {
-        ("teacher", 0): "teacher",
-        ("untrained", 0): "student, not trained",
-        (COURSE_LABELS, TUNED_ON): "student with labels, contrastive loss, tuned",
-        ("course-listwise", TUNED_ON): "distilled, no labels, 300 teacher queries: list alone",
-        ("course-listwise+mixtures", TUNED_ON): "list with 48 mixtures a batch",
-        (COURSE_OURS, TUNED_ON): "**list and regression**",
-        (COURSE_LABELS, MANY): "student with labels, contrastive loss, tuned on all",
-        ("course-listwise", MANY): "distilled, no labels: list alone",
-        (COURSE_OURS, MANY): "**list and regression**",
-        ("course-assisted-300", MANY): "**the same, 300 teacher queries and an assistant**",
-    }
-    found = scores(runs, list(dict.fromkeys(name for name, _ in lines))).set_index(["method", "photographs"])
-    rows = []
-    for (name, images), said in lines.items():
-        if (name, f"{images:,}") in found.index:
-            rows.append([said, f"{images:,}" if images else "", *found.loc[(name, f"{images:,}"), PROTOCOLS]])
-    return pandas.DataFrame(rows, columns=["", "photographs", *PROTOCOLS])
-
-
 def by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
     """Medium mAP of every method of the study without mixtures.
 
@@ -202,20 +154,6 @@ def by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=["medium mAP in %, by photographs", *[f"{size:,}" for size in SIZES]])
 
 
-def protocols(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The methods of the study without mixtures on 300 photographs, under all three protocols.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        As `scores`, methods by their label.
-    """
-    found = scores(runs, plain())
-    found = found[found["photographs"] == f"{TUNED_ON}"].drop(columns=["photographs", "seeds"]).reset_index(drop=True)
-    return found.assign(method=found["method"].map(lambda name: METHODS[name].label))
-
-
 def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
     """The larger student, and SqueezeNet with and without it as an assistant.
 
@@ -226,15 +164,12 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
         Columns student, learns from, photographs, teacher queries, medium mAP in %.
     """
     lines = [
-        ("nobody: not trained", "larger-untrained", 0),
+        ("nobody: untrained", "larger-untrained", 0),
         ("the teacher", "larger", TUNED_ON),
         ("the teacher", "larger", MANY),
         ("labels, contrastive", "larger-supervised-contrastive", TUNED_ON),
         ("the teacher", OURS, TUNED_ON),
-        *(
-            (METHODS[name].label, name, MANY)
-            for name in ("assisted-by-itself-300", "assisted-by-labels-300", "assisted-300")
-        ),
+        *((METHODS[name].label, name, MANY) for name in named("assistants") if METHODS[name].assistant is not None),
         ("the teacher", OURS, MANY),
     ]
     rows = []
@@ -246,3 +181,58 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
             rows.append([STUDENTS[METHODS[name].settings.student], learns_from, f"{images:,}", f"{queries:,}", said])
     head = ["student", "learns from", "photographs", "teacher queries", "medium mAP in %"]
     return pandas.DataFrame(rows, columns=head)
+
+
+def by_queries(runs: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+    """Curves of the cheap student against the number of queries, by who answers for the photographs.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        As `curves`, with queries in the column images.
+    """
+    alone = curves(runs, [OURS])
+    found = {"no assistant": alone[METHODS[OURS].label]} if alone else {}
+    for said, names in (
+        ("the larger assistant", ("assisted-100", "assisted-300", "assisted-1000")),
+        ("a SqueezeNet as assistant", ("assisted-by-itself-300",)),
+    ):
+        points = [
+            frame.assign(images=METHODS[name].assistant_images)
+            for name in names
+            for frame in curves(runs, [name]).values()
+        ]
+        if points:
+            found[said] = pandas.concat(points, ignore_index=True)
+    return found
+
+
+def intervals(runs: pandas.DataFrame, method: str, other: str, images: int) -> pandas.DataFrame:
+    """Two methods and their difference, with the interval that each drawn by itself would give, and the paired one.
+
+    Args:
+        runs: of the store.
+        method: the one method.
+        other: the other.
+        images: with how many photographs.
+
+    Returns:
+        Columns "", and medium mAP in % (95 %); empty where they have no seed in common.
+    """
+    try:
+        first, second, seeds = paired_precision(reported(runs), method, other, images)
+    except BadInput:
+        return pandas.DataFrame()
+    alone = [bootstrap(ap, seed=number) for number, ap in enumerate((first, second), 1)]
+    half = sum(((each.high - each.low) / 2) ** 2 for each in alone) ** 0.5
+    paired = paired_bootstrap(first, second)
+    rows = [[f"{METHODS[name].label}", f"{each}"] for name, each in zip((method, other), alone, strict=True)]
+    rows.append(
+        ["difference, each drawn by itself", f"{Interval(paired.mean, paired.mean - half, paired.mean + half)}"]
+    )
+    rows.append(["difference, the same draws for both", f"{paired}"])
+    return pandas.DataFrame(
+        rows,
+        columns=[f"{images} photographs, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}", "medium mAP in % (95 %)"],
+    )
