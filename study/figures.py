@@ -128,7 +128,8 @@ def gain_rows(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
     titles = list(dict.fromkeys(gains["panel"])) if "panel" in gains else [""]
     width = 3.4 + 2.4 * len(titles)
     fig = Figure(figsize=(width, 1.35 + 0.27 * len(names)), layout="constrained")
-    said, seen = [], set()
+    said: list[str] = []
+    seen: set[str] = set()
     for ax, title in zip(fig.subplots(1, len(titles), sharex=True, sharey=True, squeeze=False)[0], titles, strict=True):
         ax.axvline(0, color="0.35", linewidth=1)
         for row in (gains[gains["panel"] == title] if title else gains).itertuples():
@@ -214,7 +215,7 @@ def teacher_rows(explored: "pandas.DataFrame") -> "Figure":
         raise BadInput(f"There are {len(own)} teachers to draw: give 1 to {ROWS}.")
     fig = Figure(figsize=(6.6, 1.3 + 0.3 * len(own)), layout="constrained")
     ax = fig.subplots()
-    said = []
+    said: list[str] = []
     for place, row in enumerate(own[::-1].to_dict("records")):
         values = {"teacher": row["itself"], "distilled student": row["student"]}
         known = {name: float(value) for name, value in values.items() if value}

@@ -32,7 +32,7 @@ SIDES = {
 LOSSES = ("listwise", "rkd-distance-angle", "similarity-preserving", "pkt", "darkrank", "regression", "order")
 
 
-def start(runs: pandas.DataFrame) -> str:
+def _start(runs: pandas.DataFrame) -> str:
     """What the student of the course reaches, between the untrained student and the teacher."""
     level = levels(runs)
     ours, labels = (_mean(runs, name, TUNED_ON) for name in (COURSE_OURS, COURSE_LABELS))
@@ -44,7 +44,7 @@ def start(runs: pandas.DataFrame) -> str:
     )
 
 
-def teacher(runs: pandas.DataFrame) -> str:
+def _teacher(runs: pandas.DataFrame) -> str:
     """What the teacher knows, and what one that learned by heart forgets on new rooms."""
     measured = teachers.read()
 
@@ -65,7 +65,7 @@ def teacher(runs: pandas.DataFrame) -> str:
     )
 
 
-def losses(runs: pandas.DataFrame) -> str:
+def _losses(runs: pandas.DataFrame) -> str:
     """Which loss taught most with 300 photographs."""
     reached = {name: _mean(runs, name, TUNED_ON) for name in LOSSES}
     best, worst = (choose(reached, key=lambda name: reached[name]) for choose in (max, min))
@@ -78,7 +78,7 @@ def losses(runs: pandas.DataFrame) -> str:
     )
 
 
-def seeds(runs: pandas.DataFrame) -> str:
+def _seeds(runs: pandas.DataFrame) -> str:
     """What mixtures gave the student of notebook 4, seed by seed."""
     own = reported(runs)
     mixed, plain, drawn = paired_precision(own, f"lesson{BY_DESCRIPTORS}", "lesson", TUNED_ON)
@@ -90,7 +90,7 @@ def seeds(runs: pandas.DataFrame) -> str:
     )
 
 
-def asymmetry(runs: pandas.DataFrame) -> str:
+def _asymmetry(runs: pandas.DataFrame) -> str:
     """What the teacher's database gives the student's queries."""
     both = asymmetric(reported(runs))
     to_teacher, own, _ = paired_precision(both, OURS + ASYMMETRIC, OURS, TUNED_ON)
@@ -102,7 +102,7 @@ def asymmetry(runs: pandas.DataFrame) -> str:
     )
 
 
-def efficiency(runs: pandas.DataFrame) -> str:
+def _efficiency(runs: pandas.DataFrame) -> str:
     """How far few photographs go, without labels and with them."""
     own = reported(runs)
     points = {row.images: row.mean for row in curve(own, OURS).itertuples()}
@@ -118,7 +118,7 @@ def efficiency(runs: pandas.DataFrame) -> str:
     )
 
 
-def enough(runs: pandas.DataFrame) -> str:
+def _enough(runs: pandas.DataFrame) -> str:
     """How much of what all photographs give the student has after 300."""
     before, few, many = levels(runs)["untrained student"], _mean(runs, OURS, TUNED_ON), _mean(runs, OURS, MANY)
     return (
@@ -127,7 +127,7 @@ def enough(runs: pandas.DataFrame) -> str:
     )
 
 
-def verdict(runs: pandas.DataFrame) -> str:
+def _verdict(runs: pandas.DataFrame) -> str:
     """What interpolation gave beside the recipe."""
     own = reported(runs)
     found = {
@@ -139,7 +139,7 @@ def verdict(runs: pandas.DataFrame) -> str:
     return f"Mixtures of descriptors beside the recipe, {TUNED_ON} photographs, {count} seeds: {said}."
 
 
-def paying(runs: pandas.DataFrame) -> str:
+def _paying(runs: pandas.DataFrame) -> str:
     """What choosing photographs and an assistant gave."""
     own = reported(runs)
     centre = paired_bootstrap(*paired_precision(own, "paid-k-centre", "paid-random", TUNED_ON)[:2])
@@ -153,7 +153,7 @@ def paying(runs: pandas.DataFrame) -> str:
     )
 
 
-def everywhere(runs: pandas.DataFrame) -> str:
+def _everywhere(runs: pandas.DataFrame) -> str:
     """What mixtures gave in the mean of all methods and teachers."""
     found, said = tables.verdict(runs), []
     for panel in MIXED:
@@ -164,7 +164,7 @@ def everywhere(runs: pandas.DataFrame) -> str:
     return f"In the mean, {'; '.join(said)}."
 
 
-def choosing(runs: pandas.DataFrame) -> str:
+def _choosing(runs: pandas.DataFrame) -> str:
     """What three ways to choose photographs gave."""
     own, said = reported(runs), []
     for what in tuple(SPENT)[:4]:
@@ -173,7 +173,7 @@ def choosing(runs: pandas.DataFrame) -> str:
     return f"With {TUNED_ON} queries, {'; '.join(said)}."
 
 
-def assistants(runs: pandas.DataFrame) -> str:
+def _assistants(runs: pandas.DataFrame) -> str:
     """What the student reaches with few queries and an assistant, and without one."""
     helped = {row.images: row.mean for row in tables.by_queries(runs)["the larger assistant"].itertuples()}
     said = ", ".join(f"{_percent(mean)} with {queries:,} queries" for queries, mean in helped.items())
@@ -181,7 +181,7 @@ def assistants(runs: pandas.DataFrame) -> str:
     return f"A student of the larger assistant reaches {said}; a student of the teacher alone {alone}."
 
 
-def harder(runs: pandas.DataFrame) -> str:
+def _harder(runs: pandas.DataFrame) -> str:
     """Which harder teacher costs its student most."""
     found = tables.explored(under_protocol(runs)).drop_duplicates("teacher")
     reached = {row.teacher: float(row.student) for row in found.itertuples()}
@@ -196,7 +196,7 @@ def harder(runs: pandas.DataFrame) -> str:
     )
 
 
-def shipping(runs: pandas.DataFrame) -> str:
+def _shipping(runs: pandas.DataFrame) -> str:
     """What the shipped student costs and keeps in int8, beside the teacher."""
     found = json.loads(SHIPPING.read_text(encoding="utf-8"))
     size, kept, speed = found["MB"], found["kept"], found["speed"]["1"]
@@ -212,10 +212,10 @@ def shipping(runs: pandas.DataFrame) -> str:
 
 
 FINDINGS: dict[str, Callable[[pandas.DataFrame], str]] = {
-    each.__name__: each
+    each.__name__.removeprefix("_"): each
     for each in (
-        start, teacher, losses, seeds, asymmetry, efficiency, enough, verdict, everywhere, paying, choosing, assistants,
-        harder, shipping,
+        _start, _teacher, _losses, _seeds, _asymmetry, _efficiency, _enough, _verdict, _everywhere, _paying, _choosing,
+        _assistants, _harder, _shipping,
     )
 }  # fmt: skip
 
