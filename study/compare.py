@@ -234,27 +234,6 @@ def gains(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.DataFrame:
     return _frame(["method", "other", "images"], keys, values)
 
 
-def gains_over_sizes(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.DataFrame:
-    """One gain for each pair of methods: the mean of its gains over all numbers of photographs that both have.
-
-    Many comparisons of one pair miss 0 by chance sooner or later, a single one seldom does.
-
-    Args:
-        runs: the runs.
-        pairs: method -> what it is compared with. A pair without a seed that all its numbers have is left out.
-
-    Returns:
-        A frame with columns method, other, sizes (how many), seeds (that every size has), mean, low, high.
-    """
-    keys: list[list[Any]] = []
-    values: list[tuple[int, Interval]] = []
-    for method, other in pairs.items():
-        if (found := gain_by_query(runs, method, other)) is not None:
-            keys.append([method, other, found.sizes])
-            values.append((len(found.seeds), bootstrap(found.gain)))
-    return _frame(["method", "other", "sizes"], keys, values)
-
-
 class Gained(NamedTuple):
     """What a method gains over another.
 

@@ -15,7 +15,6 @@ from study.compare import (
     curve,
     gain_by_query,
     gains,
-    gains_over_sizes,
     holm,
     paired_precision,
     precision,
@@ -61,7 +60,7 @@ def test_seeds_that_searched_are_no_results_and_neither_is_a_search():
 def test_a_store_without_runs_has_no_curve_and_no_gain(tmp_path):
     (tmp_path / "a.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     nothing = read(tmp_path / "a.csv")
-    assert len(curve(nothing, "listwise")) == len(gains(nothing, MIXED)) == len(gains_over_sizes(nothing, MIXED)) == 0
+    assert len(curve(nothing, "listwise")) == len(gains(nothing, MIXED)) == 0
 
 
 def test_precision_is_sorted_by_seed(runs):
@@ -120,8 +119,7 @@ def test_gains_are_paired_and_leave_out_what_has_no_partner(runs):
     assert gains(runs, {"listwise": "listwise"})["mean"].tolist() == [0, 0]
 
 
-def test_gains_over_sizes_are_the_mean_of_the_gains_of_the_seeds_that_all_have():
-    pairs = {"pkt+mixtures": "pkt", "order+mixtures": "order"}
+def test_a_gain_is_the_mean_over_numbers_of_photographs_of_the_seeds_that_all_have():
     drawn = torch.Generator().manual_seed(3)
     tables = {
         (method, images, seed): torch.rand(6, generator=drawn)
@@ -129,17 +127,14 @@ def test_gains_over_sizes_are_the_mean_of_the_gains_of_the_seeds_that_all_have()
         for images, seeds in ((25, (0, 1, 2)), (100, (1, 2, 3)), (300, (1, 2)))
         for seed in seeds
     }
-    tables |= {("order", 25, 0): torch.rand(6, generator=drawn), ("order+mixtures", 25, 0): torch.zeros(6)}
     rows = [run(*key, ap=ap) for key, ap in tables.items()]
-    found, alone = gains_over_sizes(pandas.DataFrame(rows), pairs).itertuples()
-    assert (alone.other, alone.sizes, alone.seeds) == ("order", 1, 1)
-    assert (found.method, found.other, found.sizes, found.seeds) == ("pkt+mixtures", "pkt", 3, 2)
+    found = gain_by_query(pandas.DataFrame(rows), "pkt+mixtures", "pkt")
+    assert (found.sizes, found.seeds) == (3, [1, 2])
     both = []
     for method in ("pkt+mixtures", "pkt"):  # mean over sizes, query by query, of seeds 1 and 2
         both.append(torch.tensor([[sum(float(tables[method, size, seed][q]) for size in (25, 100, 300)) / 3
                                    for q in range(6)] for seed in (1, 2)]))  # fmt: skip
-    expected = paired_bootstrap(*both)
-    assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high), abs=1e-4)
+    assert torch.allclose(found.gain, both[0] - both[1], atol=1e-4)
 
 
 def test_a_gain_without_its_queries_is_one_of_seeds():

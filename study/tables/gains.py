@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
+from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
 from study import primary as protocol
 from study.compare import (
     Comparison,
@@ -18,7 +18,6 @@ from study.compare import (
     corrected,
     curve,
     gain_by_query,
-    gains_over_sizes,
     paired_precision,
     precision,
     reported,
@@ -254,7 +253,7 @@ def choices(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def front(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The findings that the README names: few labels, mixtures, an assistant.
+    """The findings that the README names beside the figure of the verdict: no labels, and an assistant.
 
     Args:
         runs: of the store.
@@ -273,12 +272,7 @@ def front(runs: pandas.DataFrame) -> pandas.DataFrame:
             ),
         },
     )
-    rows = [list(row[:3]) for row in found.itertuples(index=False)]
-    pairs = {name + BY_DESCRIPTORS: name for name in (OURS, "listwise")}
-    for row in gains_over_sizes(reported(runs), pairs).itertuples():
-        side = Interval(row.mean, row.low, row.high).side
-        said = f"mixtures of descriptors, added to {METHODS[row.other].label}, against none"
-        rows.append([said, percent(row), HIGHER[side]])
+    rows = [row[:3] for row in found.itertuples(index=False)]
     return pandas.DataFrame(rows, columns=["comparison", "gain in points of medium mAP (95 %)", "so it is"])
 
 
