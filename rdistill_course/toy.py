@@ -1,4 +1,4 @@
-"""A loss on points of a circle: its value, the pull on every point, and the loss along the way of one of them."""
+"""A loss on points of a circle: its value, its pull on every point, the loss along the way of one, and training."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdistill_course.style import SHOWN_DPI
 from rdistill_helpers.descriptors import check_descriptors
@@ -63,6 +63,46 @@ def toy_figure(
     said_of_it = drawing.update(loss, temperature, point)
     drawing.fig.set_label(alt or said_of_it)
     return drawing.fig
+
+
+def trained_points(loss: Loss, teacher: Tensor, start: Tensor, steps: int = 200) -> Tensor:
+    """Moves points downhill on a loss, with Adam, and brings them back to length 1.
+
+    Args:
+        loss: loss(student, teacher), with `projection=` where it needs one, which is trained together with the points.
+        teacher: [B, Dt], L2-normalised.
+        start: [B, Ds].
+        steps: of the optimiser.
+
+    Returns:
+        The points, [B, Ds].
+    """
+    points, settings = start.clone().requires_grad_(), {}
+    trained = [points]
+    if "projection" in inspect.signature(loss).parameters:
+        settings["projection"] = nn.Linear(start.shape[1], teacher.shape[1], bias=False)
+        trained.append(nn.init.eye_(settings["projection"].weight))
+    optimizer = torch.optim.Adam(trained, lr=RATE)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(F.normalize(points, dim=1), teacher, **settings).backward()
+        optimizer.step()
+    return F.normalize(points.detach(), dim=1)
+
+
+def neighbours_kept(student: Tensor, teacher: Tensor, k: int) -> float:
+    """The part of each row's k nearest by the teacher that are among its k nearest by the student.
+
+    Args:
+        student: [B, Ds], L2-normalised.
+        teacher: [B, Dt], L2-normalised.
+        k: how many neighbours count.
+
+    Returns:
+        A fraction, 1 where all neighbours are kept.
+    """
+    own, wanted = ((x @ x.T).fill_diagonal_(-torch.inf).topk(k).indices for x in (student, teacher))
+    return float((own[:, :, None] == wanted[:, None, :]).any(2).float().mean())
 
 
 class Toy:

@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from exercise_cells import changed, hint_of, solution
 
 from rdistill_course import check
-from rdistill_helpers import losses
 
-# --- 3.1: the listwise loss of queries
+# --- 3.1: the listwise loss in the joint space
 
 MASK = ".masked_fill(~counted, -torch.inf)"
 TABLES = "for table in (own, wanted)"
@@ -33,10 +32,10 @@ SCALED = "(table / temperature)"
         (("-torch.inf", "-1e9", "log_softmax(dim=1)", "log_softmax(dim=0)"), "wrong dimension"),
         (
             ("own, wanted, counted = own[some], wanted[some], counted[some]", "pass", "-torch.inf", "-1e9"),
-            "over all queries",
+            "over all rows",
         ),
         ((")[counted].sum()", ").sum()"), "Sum over the terms that count only"),
-        ((".sum() / len(own)", ".sum()"), "is the sum over the queries"),
+        ((".sum() / len(own)", ".sum()"), "is the sum over the lists"),
         ((".sum() / len(own)", ".mean()"), "runs over all pairs"),
         (("(log_p - log_q)", "(-log_q)"), "cross-entropy"),
         (("(log_p - log_q)", "(log_q - log_p)"), "sign is wrong"),
@@ -115,69 +114,7 @@ def test_predictions_take_lists(capsys):
     assert capsys.readouterr().out.startswith("[OK] ")
 
 
-# --- 3.3: the gradient
-
-BOTH = "by_similarity @ student + by_similarity.T @ student"
-
-
-@pytest.mark.parametrize(
-    ("replacements", "words"),
-    [
-        ((BOTH, "by_similarity @ student"), "your sum holds its own list only"),
-        ((BOTH, "by_similarity.T @ student"), "that one is missing"),
-        (("(q - p)", "(p - q)"), "The sign is wrong"),
-        (("(temperature * len(student))", "len(student)"), "The temperature is missing"),
-        (("(q - p) / (temperature * len(student))", "(q - p) * temperature / len(student)"), "divide by it"),
-        (("(temperature * len(student))", "temperature"), "divide by B"),
-        ((" / (temperature * len(student))", ""), "B and the temperature are missing"),
-        ((".masked_fill(itself, -torch.inf)", ""), "The diagonal is kept in the softmax: an image"),
-        ((".masked_fill(itself, -torch.inf)", "", BOTH, "by_similarity @ student"), "only image i's own list"),
-        ((BOTH, "(by_similarity + by_similarity.T) / 2 @ student"), "averaged"),
-        ((BOTH, "by_similarity @ teacher[:, :4]"), "not the gradient that backward() finds"),
-        ((BOTH, "by_similarity"), "must have shape"),
-    ],
-)
-def test_gradient_tells_mistakes_apart(replacements, words):
-    assert words in hint_of(check.gradient, changed(3, "3.3")(*replacements))
-
-
-def test_gradient_tells_the_part_along_the_sphere():
-    def along(student, teacher, temperature):
-        student.requires_grad_()
-        losses.listwise(F.normalize(student, dim=1), teacher, temperature=temperature).backward()
-        return student.grad
-
-    assert "part along the sphere" in hint_of(check.gradient, along)
-
-
-def test_gradient_tells_descriptors_that_were_brought_to_length_1():
-    right = solution(3, "3.3")
-
-    def normalised(student, teacher, temperature):
-        return right(F.normalize(student, dim=1), teacher, temperature)
-
-    assert "brought to length 1 first" in hint_of(check.gradient, normalised)
-
-
-def test_gradient_takes_small_differences(capsys):
-    def measured(student, teacher, temperature):
-        student, teacher = student.double(), teacher.double()
-        result = torch.zeros_like(student)
-        for i in range(len(student)):
-            for d in range(student.shape[1]):
-                step = torch.zeros_like(student)
-                step[i, d] = 1e-5
-                up, down = (
-                    losses.listwise(x, teacher, temperature=temperature) for x in (student + step, student - step)
-                )
-                result[i, d] = (up - down) / 2e-5
-        return result
-
-    check.gradient(measured)
-    assert capsys.readouterr().out.startswith("[OK] ")
-
-
-# --- 3.4: two sets of mixtures
+# --- 3.3: two sets of mixtures
 
 LENGTHS = " / lengths(first)[:, None] / lengths(second)"
 
@@ -204,7 +141,7 @@ LENGTHS = " / lengths(first)[:, None] / lengths(second)"
     ],
 )
 def test_mixed_similarities_tell_mistakes_apart(replacements, words):
-    assert words in hint_of(check.mixed_similarities, changed(3, "3.4")(*replacements))
+    assert words in hint_of(check.mixed_similarities, changed(3, "3.3")(*replacements))
 
 
 def test_mixed_similarities_take_descriptors_with_these_dot_products(capsys):

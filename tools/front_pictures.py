@@ -62,7 +62,7 @@ CHOSEN = (
     "Query 0 of rooms with the box",
     "A photograph; the same in grey",
     "Two arrows of length one",
-    "Eight circles",
+    "Three photographs a, b and x on",
     "Three anchors",
     "Precision against recall",
     "Medium mAP in percent against photographs",

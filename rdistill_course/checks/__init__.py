@@ -10,7 +10,7 @@ from rdistill_course.checks.few_images import corrected_together, paired_interva
 from rdistill_course.checks.hints import Hint
 from rdistill_course.checks.interpolation import bill, comparable, similarity_to_mixture, three_parts
 from rdistill_course.checks.paying import answers_for_all, choose_more
-from rdistill_course.checks.ranking_losses import gradient, listwise, mixed_similarities, predictions
+from rdistill_course.checks.ranking_losses import listwise, mixed_similarities, predictions
 from rdistill_course.checks.scoring import (
     cut_average_precision,
     mean_precision,
@@ -33,7 +33,6 @@ __all__ = [
     "corrected_together",
     "cut_average_precision",
     "gem_per_channel",
-    "gradient",
     "hint",
     "layer_cost",
     "listwise",

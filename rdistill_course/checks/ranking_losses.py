@@ -1,4 +1,4 @@
-"""Checks of notebook 3: the listwise loss and its gradient by hand, what losses do not notice, mixtures in a loss."""
+"""Checks of notebook 3: the listwise loss in the joint space, what losses do not notice, mixtures in a loss."""
 
 import functools
 import math
@@ -12,43 +12,40 @@ from rdistill_course.checks.hints import ask, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, parts, tell
 from rdistill_course.checks.steps import exercise
 from rdistill_helpers.distil import losses
-from rdistill_helpers.distil.interpolate import mix
+from rdistill_helpers.distil.interpolate import interpolate, mix
 
 
 @exercise(
     "3.1",
-    'Take the loss of section 1 and put `counted` in the place of "all others". Which queries can have no softmax?',
-    "Leave out queries without a list before the softmax. What is not counted gets -inf before it, so that it "
+    'Take the formula of section 1 and put `counted` in the place of "all others". Which rows can have no softmax?',
+    "Leave out rows with an empty list before the softmax. What is not counted gets -inf before it, so that it "
     "takes no chance; but -inf minus -inf is nan.",
-    "For each query left: log-softmax of both tables divided by the temperature over what is counted; add up p "
-    "(log p - log q) over the counted places only, and divide by the number of queries left.",
+    "For each row left: log-softmax of both tables divided by the temperature over what is counted; add up p "
+    "(log p - log q) over the counted places only, and divide by the number of rows left.",
 )
 def listwise(answer: Answer) -> None:
-    """Exercise 3.1: the listwise loss of queries against a database, with a mask of what counts.
+    """Exercise 3.1: the listwise loss of the tables of a joint space, with a mask of what counts.
 
     Args:
-        answer: (own [Q, N] and wanted [Q, N], the similarities of the student and of the teacher, counted [Q, N] bool,
-            temperature) -> scalar: the mean over the queries that have something to be compared with.
+        answer: (own [N, N] and wanted [N, N], the similarities of the student and of the teacher, counted [N, N] bool,
+            temperature) -> scalar: the mean over the rows that have something to be compared with.
 
     Raises:
         Hint: the answer is not right.
     """
     generator = torch.Generator().manual_seed(5)
-    own, wanted = (
-        F.normalize(torch.randn(6, dim, generator=generator), dim=1)
-        @ F.normalize(torch.randn(9, dim, generator=generator), dim=1).T
-        for dim in (3, 5)
-    )
-    full, t = torch.rand(6, 9, generator=generator) < 0.7, 0.25
-    full[:, :2] = True
+    teacher, student = (F.normalize(torch.randn(6, dim, generator=generator), dim=1) for dim in (5, 3))
+    joint = interpolate(teacher, student, 3, generator=generator)
+    own, wanted = (rows @ rows.T for rows in (joint.student, joint.teacher))
+    full, t = joint.comparable, 0.25
     counted = full.clone()
-    counted[2] = False
+    counted[2] = False  # as if nothing were left to compare
 
     value = ask(answer, own, wanted, counted, t)
     if not _finite(value):
         tell({
-            "The loss is nan where a query has nothing to be compared with: a softmax over nothing has no value. Leave such "
-            "queries out.": _finite(ask(answer, own, wanted, full, t)),
+            "The loss is nan where a row has nothing to be compared with: a softmax over nothing has no value. Leave such "
+            "rows out.": _finite(ask(answer, own, wanted, full, t)),
             "The loss is nan: where something is left out, the logarithms are minus infinity, and their difference has no "
             "value. Sum over the terms that count only.": True,
         })  # fmt: skip
@@ -58,14 +55,14 @@ def listwise(answer: Answer) -> None:
     everything = torch.ones_like(counted)
     right = loss()
     judge(given, right, {
-        "The softmax runs along the wrong dimension: the chances of each query's list, a row, sum to 1.": loss(dim=0),
+        "The softmax runs along the wrong dimension: the chances of each list, a row, sum to 1.": loss(dim=0),
         "Teacher and student are swapped: the divergence is weighted with the teacher's chances "
         "p.": _listwise(wanted, own, counted, t),
         "What `counted` leaves out is still in the lists: the mask finds the empty ones and is not used "
         "otherwise.": _listwise(own[some], wanted[some], everything[some], t),
         "What `counted` leaves out is still in the sums: the mask is not used.": _listwise(own, wanted, everything, t),
         "The mask is the wrong way round: the softmax runs over what `counted` leaves "
-        "out.": _listwise(own[some], wanted[some], ~counted[some], t, divide="queries"),
+        "out.": _listwise(own[some], wanted[some], ~counted[some], t, divide="rows"),
         "The softmax runs over the whole list and the mask comes after it, so that the chances of what counts do not sum to "
         "1: mask before the softmax.": loss(late=True),
         "What does not count has its similarity set to 0, which is still a chance, exp(0): set it to minus "
@@ -75,10 +72,10 @@ def listwise(answer: Answer) -> None:
         "The temperature is not applied.": loss(own_temperature=1.0, wanted_temperature=1.0),
         "The similarities are multiplied by the temperature: divide by "
         "it.": loss(own_temperature=1 / t, wanted_temperature=1 / t),
-        "The mean runs over all queries; those with nothing to be compared with say nothing and are not "
-        "counted.": loss(divide="queries"),
-        "The loss is the sum over the queries: take the mean.": loss(divide="nothing"),
-        "The mean runs over all pairs: sum each query's list, then take the mean of the queries.": loss(divide="pairs"),
+        "The mean runs over all rows; those with nothing to be compared with say nothing and are not "
+        "counted.": loss(divide="rows"),
+        "The loss is the sum over the lists: take the mean.": loss(divide="nothing"),
+        "The mean runs over all pairs: sum each list, then take the mean of the lists.": loss(divide="pairs"),
         "This is the cross-entropy -p log q: log p is missing, so that the loss is not 0 where the student "
         "agrees.": loss(entropy=False),
         "The sign is wrong: a divergence is never negative.": -right,
@@ -104,7 +101,7 @@ def _listwise(
     scaled = (own / (own_temperature or temperature), wanted / (wanted_temperature or temperature))
     log_q, log_p = ((x if late else x.masked_fill(~counted, filler)).log_softmax(dim) for x in scaled)
     total = (log_p.exp() * (log_p * entropy - log_q))[counted].sum()
-    count = {"lists": int(counted.any(1).sum()), "queries": len(own), "pairs": int(counted.sum()), "nothing": 1}
+    count = {"lists": int(counted.any(1).sum()), "rows": len(own), "pairs": int(counted.sum()), "nothing": 1}
     return total / count[divide]
 
 
@@ -144,7 +141,7 @@ _CHANGES = {
 }
 _BARGAINS: dict[str, Any] = {
     "listwise, 0.04": functools.partial(losses.listwise, temperature=0.04),
-    "DarkRank, hard, 3 nearest": functools.partial(losses.darkrank_hard, length=3),
+    "RKD, distance": losses.rkd_distance,
     "similarity": losses.similarity,
     "listwise, 1": functools.partial(losses.listwise, temperature=1.0),
 }
@@ -156,8 +153,8 @@ _BARGAINS: dict[str, Any] = {
     "from dot products.",
     "A scale changes lengths of differences and similarities. A constant added to all similarities goes away "
     "where a mean is subtracted. A correlation also divides by the spread.",
-    "For the second question ask where a loss looks: a low temperature and short lists look at the nearest points"
-    " only; a high temperature and the similarity loss weigh all pairs, and most pairs are far apart.",
+    "For the second question ask where a loss looks: a low temperature looks at the nearest points only; a high "
+    "temperature, similarities and distances weigh all pairs, and most pairs are far apart.",
 )
 def predictions(answer: Answer) -> None:
     """Exercise 3.2: predictions of what losses notice and of what they give up, compared with both computed.
@@ -165,7 +162,7 @@ def predictions(answer: Answer) -> None:
     Args:
         answer: () -> (notices, prefers), two dicts. notices: for "squared distances", "centred lists" and "correlation" the
             set of those changes among "rotation", "scale", "dimension" and "constant" that change the loss. prefers: for
-            "listwise, 0.04", "DarkRank, hard, 3 nearest", "similarity" and "listwise, 1" the student with the smaller loss,
+            "listwise, 0.04", "RKD, distance", "similarity" and "listwise, 1" the student with the smaller loss,
             "near" or "far".
 
     Raises:
@@ -247,66 +244,13 @@ def _circle(degrees: Tensor) -> Tensor:
 
 @exercise(
     "3.3",
-    "The derivative by a similarity is in the notebook: (q - p) divided by temperature and batch size. A "
-    "similarity s_i · s_j depends on two descriptors.",
-    "Image i stands in its own list, row i of that table, and in the lists of all others, column i.",
-    "Call the table D, with a diagonal of 0. Row i of the gradient is the sum over j of (D[i, j] + D[j, i]) s_j: "
-    "one product with D and one with its transpose.",
-)
-def gradient(answer: Answer) -> None:
-    """Exercise 3.3: the gradient of the listwise loss by the student's descriptors.
-
-    Args:
-        answer: (student [B, Ds], teacher [B, Dt], temperature) -> [B, Ds].
-
-    Raises:
-        Hint: the answer is not right.
-    """
-    generator = torch.Generator().manual_seed(7)
-    student = torch.randn(7, 4, generator=generator) / 2  # of any length, as the exercise says
-    teacher = F.normalize(torch.randn(7, 6, generator=generator), dim=1)
-    t = 0.3
-    leaf = student.clone().requires_grad_()
-    (right,) = torch.autograd.grad(losses.listwise(leaf, teacher, temperature=t), leaf)
-    (along,) = torch.autograd.grad(losses.listwise(F.normalize(leaf, dim=1), teacher, temperature=t), leaf)
-
-    def by_table(student: Tensor, kept: bool = False) -> Tensor:
-        """[B, B] derivative by each similarity; kept: with the diagonal in the softmax."""
-        itself = torch.eye(7, dtype=torch.bool) & (not kept)
-        p, q = ((x @ x.T / t).masked_fill(itself, -torch.inf).softmax(1) for x in (teacher, student))
-        return (q - p) / (t * 7)
-
-    table, diagonal, sphere = by_table(student), by_table(student, kept=True), F.normalize(student, dim=1)
-    there = by_table(sphere)
-    examine(answer, (student, teacher, t), lambda value: tensor(value, (7, 4), "the gradient"), right, {
-        "Image i stands in its own list, and in the lists of all others too: your sum holds its own list "
-        "only.": table @ student,
-        "Image i stands in the lists of the others, and it has a list of its own: that one is missing.": table.T @ student,
-        "The sign is wrong: this is the pull, minus the gradient.": -right,
-        "The temperature is missing: a similarity is divided by it in the softmax, so its derivative is as well.": right * t,
-        "The derivative is multiplied by the temperature: divide by it.": right * t**2,
-        "This is the gradient of the sum over the lists; the loss is their mean, so divide by B.": right * 7,
-        "B and the temperature are missing: compare with the formula of this section.": right * 7 * t,
-        "The diagonal is kept in the softmax: an image is not in its own list.": (diagonal + diagonal.T) @ student,
-        "The diagonal is kept in the softmax, and only image i's own list is in the sum.": diagonal @ student,
-        "The descriptors were brought to length 1 first: the exercise takes them as they come.": (there + there.T) @ sphere,
-        "This is the part along the sphere: the exercise takes the descriptors as they are.": along,
-        "p and q of the two directions are averaged: add them, both similarities hold the descriptor.": right / 2,
-    }, "This is not the gradient that backward() finds. The derivative by the similarity of i and j is in the text above; that "
-       "similarity changes with descriptor i as descriptor j does, and with descriptor j as descriptor i does.",
-       tolerance=1e-3)  # fmt: skip
-    passed("Your gradient is the one that backward() finds.")
-
-
-@exercise(
-    "3.4",
     "Leave the lengths aside first. What is the dot product of two sums of real descriptors, in terms of G?",
     "Without lengths the table is first G secondᵀ. The squared length of a mixture is its dot product with itself.",
     "Divide entry (k, m) of first G secondᵀ by the length of mixture k and by that of m: the roots of the "
     "diagonals of first G firstᵀ and of second G secondᵀ.",
 )
 def mixed_similarities(answer: Answer) -> None:
-    """Exercise 3.4: the similarities of two sets of mixtures, from the dot products of real descriptors alone.
+    """Exercise 3.3: the similarities of two sets of mixtures, from the dot products of real descriptors alone.
 
     Args:
         answer: (G [B, B], first [K, B], second [M, B]: the share of each real descriptor in each mixture) -> [K, M], cosines
