@@ -7,8 +7,73 @@ import torch.nn.functional as F
 from exercise_cells import hint_of
 
 from rdistill_course import check
+from rdistill_helpers.distil.interpolate import mix
 
-# --- 2.1: the similarity of a photograph with a mixture
+# --- 2.1: the same pairs and lambdas in two spaces
+
+
+def between(rows, pairs, lam):
+    return lam[:, None] * rows[pairs[:, 0]] + (1 - lam[:, None]) * rows[pairs[:, 1]]
+
+
+def mixed(rows, pairs, lam):
+    return F.normalize(between(rows, pairs, lam), dim=1)
+
+
+def along_the_sphere(rows, pairs, lam):
+    a, b = rows[pairs[:, 0]], rows[pairs[:, 1]]
+    angle = (a * b).sum(1).acos()
+    return F.normalize((lam * angle).sin()[:, None] * a + ((1 - lam) * angle).sin()[:, None] * b, dim=1)
+
+
+def both(mixing, teacher, student, pairs, lam):
+    return mixing(teacher, pairs, lam), mixing(student, pairs, lam)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda t, s, p, x: both(between, t, s, p, x), "In both spaces: the mixtures are not brought back"),
+        (lambda t, s, p, x: (mixed(t, p, x), between(s, p, x)), "In the student's space: the mixtures are not brought"),
+        (
+            lambda t, s, p, x: (mixed(t, p, x), mixed(s, p, torch.full_like(x, 0.5))),
+            "In the student's space: both parts have the same share: lambda is not applied. The teacher's mixtures are right",
+        ),
+        (lambda t, s, p, x: both(mixed, t, s, p, 1 - x), "In both spaces: lambda went to the second photograph"),
+        (lambda t, s, p, x: (mixed(t, p, x), mixed(s, p, 1 - x)), "In the student's space: lambda went to the second"),
+        (
+            lambda t, s, p, x: (mixed(t, p, x), mixed(s, p.roll(1, 0), x)),
+            "student's space: the mixtures hold something else than the two photographs",
+        ),
+        (lambda t, s, p, x: both(mixed, t, s, p, x[:1].expand_as(x)), "all mixtures have the same lambda"),
+        (lambda t, s, p, x: (mixed(t, p, x), mixed(s, p, x.roll(1))), "student's space: the shares of the two parts"),
+        (lambda t, s, p, x: both(mixed, t, s, p, x**2), "the shares of the two parts are not lambda"),
+        (lambda t, s, p, x: both(along_the_sphere, t, s, p, x), "along the sphere at an even pace"),
+        (lambda t, s, p, x: tuple(y / y.norm() for y in both(between, t, s, p, x)), "by its own length"),
+        (lambda t, s, p, x: tuple(F.normalize(y, dim=0) for y in both(between, t, s, p, x)), "each column"),
+        (lambda t, s, p, x: both(mixed, s, t, p, x), "wrong order"),
+        (lambda t, s, p, x: mixed(t, p, x), "two tables"),
+        (lambda t, s, p, x: (mixed(t, p, x)[:2], mixed(s, p, x)), "the teacher's mixtures must have shape"),
+    ],
+)
+def test_mixtures_tells_mistakes_apart(wrong, words):
+    assert words.lower() in hint_of(check.mixtures, wrong).lower()
+
+
+def test_mixtures_takes_loops_and_the_function_of_the_package(capsys):
+    def loops(teacher, student, pairs, lam):
+        sides = []
+        for rows in (teacher.numpy(), student.numpy()):
+            points = [x * rows[i] + (1 - x) * rows[j] for (i, j), x in zip(pairs.tolist(), lam.tolist(), strict=True)]
+            sides.append(np.stack([point / np.linalg.norm(point) for point in points]))
+        return sides
+
+    check.mixtures(loops)
+    check.mixtures(lambda t, s, p, x: both(mix, t, s, p, x))
+    assert capsys.readouterr().out.count("[OK] ") == 2
+
+
+# --- 2.2: the similarity of a photograph with a mixture
 
 
 def length(lam, ab):
@@ -51,157 +116,51 @@ def test_similarity_to_mixture_takes_two_vectors_with_the_given_products(capsys)
     assert capsys.readouterr().out.startswith("[OK] ")
 
 
-# --- 2.2: three parts, two spaces
-
-
-def between(rows, triples, weights):
-    return (weights[:, :, None] * rows[triples]).sum(1)
-
-
-def mixed(rows, triples, weights):
-    return F.normalize(between(rows, triples, weights), dim=1)
-
-
-def stepwise(rows, triples, weights):
-    two = F.normalize(weights[:, 0, None] * rows[triples[:, 0]] + weights[:, 1, None] * rows[triples[:, 1]], dim=1)
-    return F.normalize((1 - weights[:, 2, None]) * two + weights[:, 2, None] * rows[triples[:, 2]], dim=1)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda t, s, i, w: (between(t, i, w), between(s, i, w)), "In both spaces: the mixtures are not brought back"),
-        (lambda t, s, i, w: (mixed(t, i, w), between(s, i, w)), "In the student's space: the mixtures are not brought"),
-        (
-            lambda t, s, i, w: (mixed(t, i, w), mixed(s, i, torch.full_like(w, 1 / 3))),
-            "In the student's space: all parts have the same share: the weights are not applied. The teacher's mixtures "
-            "are right",
-        ),
-        (lambda t, s, i, w: (mixed(t, i, w), mixed(s, i, w.flip(1))), "student's space: the weights went to other"),
-        (lambda t, s, i, w: (mixed(t, i, w.flip(1)), mixed(s, i, w)), "teacher's space: the weights went to other"),
-        (
-            lambda t, s, i, w: (mixed(t, i, w), mixed(s, i.roll(1, 0), w)),
-            "student's space: the mixtures hold something else than the photographs",
-        ),
-        (lambda t, s, i, w: (stepwise(t, i, w), stepwise(s, i, w)), "before the third came in"),
-        (lambda t, s, i, w: tuple(mixed(x, i, w.softmax(1)) for x in (t, s)), "softmax"),
-        (lambda t, s, i, w: tuple(mixed(x, i, w * torch.tensor([1, 1, 0])) for x in (t, s)), "third part is missing"),
-        (lambda t, s, i, w: tuple(F.normalize(between(x, i, w), dim=0) for x in (t, s)), "each column"),
-        (
-            lambda t, s, i, w: tuple(mixed(x, i, w[:1].expand_as(w)) for x in (t, s)),
-            "all mixtures have the same shares",
-        ),
-        (lambda t, s, i, w: tuple(mixed(x, i, w**2) for x in (t, s)), "not those in `weights`"),
-        (lambda t, s, i, w: (mixed(s, i, w), mixed(t, i, w)), "wrong order"),
-        (lambda t, s, i, w: mixed(t, i, w), "two tables"),
-    ],
-)
-def test_three_parts_tells_mistakes_apart(wrong, words):
-    assert words in hint_of(check.three_parts, wrong)
-
-
-def test_three_parts_takes_loops(capsys):
-    def loops(teacher, student, triples, weights):
-        sides = []
-        for rows in (teacher.numpy(), student.numpy()):
-            mixtures = []
-            for triple, shares in zip(triples.tolist(), weights.tolist(), strict=True):
-                v = sum(share * rows[i] for i, share in zip(triple, shares, strict=True))
-                mixtures.append(v / np.linalg.norm(v))
-            sides.append(np.stack(mixtures))
-        return sides
-
-    check.three_parts(loops)
-    assert capsys.readouterr().out.startswith("[OK] ")
-
-
 # --- 2.3: the mask
 
 
-def allowed(shares):
-    has = (shares > 0).float()
-    return has @ has.T == 0
+def allowed(parts):
+    return (parts[:, None, :, None] != parts[None, :, None, :]).all(3).all(2)
 
 
-def within(shares, kind):
+def within(parts, kind):
     """The mask, with all pairs of one kind allowed: photograph and mixture, or two mixtures."""
-    real = (shares == 1).any(1)
+    real = parts[:, 0] == parts[:, 1]
     pairs = real[:, None] ^ real if kind == "own parts" else ~real[:, None] & ~real & ~torch.eye(len(real)).bool()
-    return allowed(shares) | pairs
+    return allowed(parts) | pairs
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda shares: ~allowed(shares), "wrong way round"),
-        (lambda shares: allowed(shares) | torch.eye(len(shares)).bool(), "The diagonal is kept"),
-        (lambda shares: within(shares, "own parts"), "compared with photographs that they are made of"),
-        (lambda shares: within(shares, "mixtures"), "Mixtures that have a photograph in common"),
-        (lambda shares: shares.argmax(1)[:, None] != shares.argmax(1), "Only the heaviest part"),
-        (lambda shares: shares @ shares.T < 0.1, "Small shares are overlooked"),
-        (lambda shares: shares @ shares.T < 0.01, "shares of it are small"),
-        (lambda shares: ((shares > 0)[:, None, :] != (shares > 0)).any(2), "exactly the same photographs"),
-        (
-            lambda shares: allowed(shares) & (shares < 1).all(1) & (shares < 1).all(1)[:, None],
-            "Two different photographs",
-        ),
-        (lambda shares: allowed(shares).triu(), "leaves such pairs out"),
-        (lambda shares: shares @ shares.T, "wrong way round"),
-        (lambda shares: torch.ones(len(shares), len(shares)) - torch.eye(len(shares)), "that they are made of"),
-        (lambda shares: allowed(shares)[:3], "must have shape"),
+        (lambda parts: ~allowed(parts), "wrong way round"),
+        (lambda parts: parts[:, None, 0] != parts[:, 0], "Only the first photograph"),
+        (lambda parts: (parts[:, None] != parts).all(2), "in the same place"),
+        (lambda parts: (parts[:, None] != parts).any(2), "exactly the same photographs"),
+        (lambda parts: (parts.sort(1).values[:, None] != parts.sort(1).values).any(2), "exactly the same photographs"),
+        (lambda parts: allowed(parts) | torch.eye(len(parts)).bool(), "The diagonal is kept"),
+        (lambda parts: within(parts, "own parts"), "compared with photographs that they are made of"),
+        (lambda parts: within(parts, "mixtures"), "Mixtures that have a photograph in common"),
+        (lambda parts: allowed(parts) & (parts[:, 0] != parts[:, 1])[:, None], "Two different photographs"),
+        (lambda parts: allowed(parts).triu(), "leaves such pairs out"),
+        (lambda parts: allowed(parts) & ~torch.ones(12, 12).triu(7).bool(), "leaves out rows"),
+        (lambda parts: torch.ones(12, 12) - torch.eye(12), "exactly the same photographs"),
+        (lambda parts: allowed(parts)[:3], "must have shape"),
     ],
 )
 def test_comparable_tells_mistakes_apart(wrong, words):
     assert words in hint_of(check.comparable, wrong)
 
 
-def test_comparable_takes_sets_and_numbers(capsys):
-    def with_sets(shares):
-        made_of = [set(row.nonzero()[:, 0].tolist()) for row in shares]
+def test_comparable_takes_sets_and_a_table_of_shares(capsys):
+    def with_sets(parts):
+        made_of = [set(row) for row in parts.tolist()]
         return [[float(one.isdisjoint(other)) for other in made_of] for one in made_of]
 
+    def with_a_product(parts):
+        has = F.one_hot(parts).sum(1).float()
+        return has @ has.T == 0
+
     check.comparable(with_sets)
-    check.comparable(lambda shares: shares @ shares.T == 0)
+    check.comparable(with_a_product)
     assert capsys.readouterr().out.count("[OK] ") == 2
-
-
-# --- 2.4: the bill
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda n, s, k, q, m: ((n + s * k, 0), (n + s * k, 0)), "a mixture is no query"),
-        (lambda n, s, k, q, m: ((n * s, 0), (n + s * k, 0)), "not in every step"),
-        (lambda n, s, k, q, m: ((0, 0), (n + s * k, 0)), "had to be asked for"),
-        (lambda n, s, k, q, m: ((n, 0), (s * k, 0)), "the photographs themselves are asked about as well"),
-        (lambda n, s, k, q, m: ((n, 0), (n + k, 0)), "every step makes new mixtures"),
-        (lambda n, s, k, q, m: ((n, 0), (n, 0)), "a picture that the teacher has not seen"),
-        (lambda n, s, k, q, m: ((n, 0), (n + 2 * s * k, 0)), "one new picture"),
-        (lambda n, s, k, q, m: ((n, n * q), (n + s * k, 0)), "seconds of mixing are missing"),
-        (lambda n, s, k, q, m: ((n, s * k * m), (n + s * k, 0)), "seconds of the queries are missing"),
-        (lambda n, s, k, q, m: ((n, n * q + k * m), (n + s * k, 0)), "one step only"),
-        (lambda n, s, k, q, m: ((n, n * q + 2 * s * k * m), (n + s * k, 0)), "do not count it twice"),
-        (
-            lambda n, s, k, q, m: ((n, n * q + s * k * m), (n + s * k, (n + s * k) * q + s * k * m)),
-            "`mixing_seconds` does not occur",
-        ),
-        (lambda n, s, k, q, m: ((n, n * q + s * k * m), (n + s * k, 1)), "nothing else"),
-        (lambda n, s, k, q, m: ((n + s * k, (n + s * k) * q), (n, n * q + s * k * m)), "wrong order"),
-        (lambda n, s, k, q, m: n, "must have shape"),
-    ],
-)
-def test_bill_tells_mistakes_apart(wrong, words):
-    assert words in hint_of(check.bill, wrong)
-
-
-def test_bill_takes_a_count_step_by_step(capsys):
-    def counted(n, steps, k, q, m):
-        pictures, seconds = n, n * q
-        for _ in range(steps):
-            pictures += k
-            seconds += k * m
-        return torch.tensor([[n, seconds], [pictures, pictures * q]])
-
-    check.bill(counted)
-    assert capsys.readouterr().out.startswith("[OK] ")

@@ -8,7 +8,7 @@ from rdistill_course.checks.embeddings import (
 )
 from rdistill_course.checks.few_images import corrected_together, paired_interval, photographs_needed
 from rdistill_course.checks.hints import Hint
-from rdistill_course.checks.interpolation import bill, comparable, similarity_to_mixture, three_parts
+from rdistill_course.checks.interpolation import comparable, mixtures, similarity_to_mixture
 from rdistill_course.checks.paying import answers_for_all, choose_more
 from rdistill_course.checks.ranking_losses import listwise, mixed_similarities, predictions
 from rdistill_course.checks.scoring import (
@@ -27,7 +27,6 @@ __all__ = [
     "answers_for_all",
     "asymmetric_search",
     "batch",
-    "bill",
     "choose_more",
     "comparable",
     "corrected_together",
@@ -38,6 +37,7 @@ __all__ = [
     "listwise",
     "mean_precision",
     "mixed_similarities",
+    "mixtures",
     "only_the_teacher_finds",
     "paired_interval",
     "photographs_needed",
@@ -46,7 +46,6 @@ __all__ = [
     "quantised_layer",
     "search_in_blocks",
     "similarity_to_mixture",
-    "three_parts",
     "training_step",
     "verdict",
     "weighted_expansion",
