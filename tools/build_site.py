@@ -37,7 +37,14 @@ NOT_PROSE = re.compile(
 )
 PAGE = 20  # the grey of dark pages
 # Pages beside the notebooks and docs/*.md; the others are offered as files where a page links to them.
-ABOUT = ["CONTRIBUTING.md", "LICENSE-text.md", "data/README.md", "data/CREDITS.md", "data/models/MODEL_CARD.md"]
+ABOUT = [
+    "CONTRIBUTING.md",
+    "LICENSE-text.md",
+    "data/README.md",
+    "data/CREDITS.md",
+    "data/models/MODEL_CARD.md",
+    "study/PROTOCOL.md",
+]
 # Reference pages: title, and the modules whose public functions and classes they list; of rdistill_helpers where not told.
 REFERENCE = {
     "data": ("Data", ["data.benchmark", "data.rooms", "data.folders", "data.images", "data.sfm", "data.ground_truth"]),
