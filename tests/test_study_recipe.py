@@ -59,10 +59,6 @@ def reached(method, images, seed, medium, ap=None):
     return row(method, own if not images else but(own, images=images), seed, medium, ap)
 
 
-def tried(medium, seed=1000, base=COURSE, **changes):
-    return row(SEARCH, but(base, **changes), seed, medium)
-
-
 def lines(table):
     return [" | ".join(map(str, line)).strip() for line in table.itertuples(index=False)]
 
@@ -135,19 +131,6 @@ def test_a_figure_is_described_on_its_page_and_drawn_beside_it(store, tmp_path, 
     assert (tmp_path / "pictures" / "one.png").stat().st_size > 1000
     assert recipe.fill(store) == []
     assert recipe.filled(mark.format("old"), frame()) == mark.format(recipe.NONE)
-
-
-def test_the_search_of_the_course_is_a_table_of_temperatures():
-    runs = frame(
-        tried(0.3, base=COURSE, regression_weight=0.0), tried(0.2, base=COURSE, regression_weight=0.0, lr=1e-4),
-        tried(0.28, base=COURSE, regression_weight=0.0, loss_settings={"temperature": 0.07}), tried(0.9),
-        tried(0.27, base=COURSE, regression_weight=0.0, lr=1e-4, loss_settings={"temperature": 0.07}),
-        tried(0.9, base=COURSE), tried(0.9, base=COURSE, loss="contrastive", regression_weight=0.0),
-    )  # fmt: skip
-    assert tables.temperatures(runs).round(1).to_dict() == {
-        0.04: {(1e-4, 0.2): 20.0, (3e-4, 0.2): 30.0},
-        0.07: {(1e-4, 0.2): 27.0, (3e-4, 0.2): 28.0},
-    }
 
 
 def test_the_student_of_the_course_is_a_part_of_its_teacher():

@@ -31,7 +31,6 @@ from study.tables.scores import (
     plain,
     scores,
 )
-from study.tables.search import temperatures
 
 __all__ = [
     "assisted",
@@ -54,7 +53,6 @@ __all__ = [
     "search_in",
     "spent",
     "targets",
-    "temperatures",
     "told_of_mixtures",
     "validated",
     "verdict",
