@@ -12,7 +12,7 @@ import torch
 from rdistill_course.style import ARMS, Look, looks
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.plots.style import GREY, PALETTE
-from rdistill_helpers.score.uncertainty import Interval
+from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
 from study.compare import paired_precision, reported
 from study.methods import METHODS
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NO_RUNS = "The study has no runs for this figure yet."
 ROWS = 14  # of a figure, at most: more could not be read on a slide
 SEEDS = 5  # of a point that is drawn filled; one with fewer is drawn hollow
 # How a gain is drawn by the side of 0 on which its interval lies: colour, marker, meaning.
@@ -229,6 +230,54 @@ def teacher_rows(explored: "pandas.DataFrame") -> "Figure":
     ax.grid(axis="y", visible=False)
     _key(fig, [(ARMS[name].colour, ARMS[name].marker, name) for name in ("teacher", "distilled student")])
     fig.set_label(f"Medium mAP in percent on the validation rooms. {'; '.join(said)}.")
+    return fig
+
+
+def gains_by_seed(
+    runs: "pandas.DataFrame", method: str, other: str, images: int, arm: str = "distilled with interpolation"
+) -> "Figure":
+    """What a method gains over another, seed by seed: a dot for each, and below them the mean with its interval of 95 %.
+
+    Args:
+        runs: of the store.
+        method: its name.
+        other: what it is compared with, on the seeds that both have.
+        images: with how many photographs.
+        arm: whose colour and marker the dots have.
+
+    Returns:
+        The figure; where there are no such runs yet, one that says so.
+    """
+    from matplotlib.figure import Figure
+
+    try:
+        with_it, without, seeds = paired_precision(reported(runs), method, other, images)
+    except BadInput:
+        fig = Figure(figsize=(7.4, 0.7), layout="constrained")
+        fig.text(0.5, 0.5, NO_RUNS, ha="center", va="center", color="0.35")
+        fig.set_label(NO_RUNS)
+        return fig
+    gains = (100 * (with_it - without).mean(1)).tolist()
+    found = paired_bootstrap(with_it, without)
+    mean, low, high = (100 * value for value in (found.mean, found.low, found.high))
+    fig = Figure(figsize=(7.4, 1.0 + 0.27 * (len(seeds) + 1)), layout="constrained")
+    ax, look = fig.subplots(), ARMS[arm]
+    ax.axvline(0, color="0.2", linewidth=1)
+    places = range(len(seeds), 0, -1)
+    ax.plot(gains, list(places), color=look.colour, marker=look.marker, linestyle="none", markersize=8)
+    for place, gain in zip(places, gains, strict=True):
+        ax.annotate(f"{gain:+.1f}", (gain, place), (8, 0), textcoords="offset points", va="center", fontsize=8)
+    ax.plot([low, high], [0, 0], color=SIDES["not told apart"][0], linestyle="-", linewidth=2)
+    ax.plot(mean, 0, color=SIDES["not told apart"][0], marker="o", linestyle="none", markersize=8)
+    ax.annotate(f"{mean:+.1f}", (mean, 0), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+    ax.set_yticks([*places, 0], [*(f"seed {seed}" for seed in seeds), "mean, 95 %"])
+    ax.set(ylim=(-0.7, len(seeds) + 0.6), xlabel="gain in points of medium mAP")
+    ax.margins(x=0.12)
+    ax.grid(axis="y", visible=False)
+    each = ", ".join(f"seed {seed} {gain:+.1f}" for seed, gain in zip(seeds, gains, strict=True))
+    fig.set_label(
+        f"Gain in points of medium mAP: {each}; mean {mean:+.1f} with an interval from {low:+.1f} to {high:+.1f}."
+    )
     return fig
 
 

@@ -67,49 +67,41 @@ def test_ranks_by_counting_pass():
     check.protocol_ranks(counts)
 
 
-BEFORE = "found / rank if rank else 1.0"
-AREA = "(before + (found + 1) / (rank + 1)) / 2"
-SHIFT = "place - sum(other < place for other in ignored)"
+BEFORE = "j / rank if rank else 1.0"
+AREA = "(before + (j + 1) / (rank + 1)) / 2"
+RANKS = "in enumerate(ranks)"
 
 
 @pytest.mark.parametrize(
     ("replacements", "hint"),
     [
-        ((AREA, "(found + 1) / (rank + 1)"), "rectangles, as in scikit-learn"),
-        (("area / positives", "area / len(places)"), "You divide by the 3 positives in the list"),
-        ((SHIFT, "place"), "still count ignored photographs"),
-        ((SHIFT, "max(place - len(ignored), 0)"), "lowered by all ignored"),
-        ((SHIFT, SHIFT + " + 1"), "count from 1"),
-        ((BEFORE, "found / rank if rank else 0.0"), "as 1, not as 0"),
-        ((BEFORE, "found / rank"), "you divide by 0"),
+        ((AREA, "(j + 1) / (rank + 1)"), "rectangles, as in scikit-learn"),
+        (("area / positives", "area / len(ranks)"), "You divide by the 3 positives in the list"),
+        ((RANKS, "in enumerate(rank + 1 for rank in ranks)"), "The ranks count from 0"),
+        ((BEFORE, "j / rank if rank else 0.0"), "as 1, not as 0"),
+        ((BEFORE, "j / rank"), "you divide by 0"),
+        ((AREA, "before"), "just before each positive alone"),
         (((") / 2"), ")"), "a factor 1/2"),
         (("area / positives", "100 * area / positives"), "not a percentage"),
-        (
-            (AREA, "(found + 1) / (rank + 1)", "area / positives", "area / len(places)"),
-            "Two things: these are rectangles",
-        ),
-        ((SHIFT, "place", "area / positives", "area / len(places)"), "Two things: the places still count"),
-        ((SHIFT, "place", AREA, "(found + 1) / (rank + 1)"), "Two things: the places still count .* rectangles"),
+        ((AREA, "(j + 1) / (rank + 1)", "area / positives", "area / len(ranks)"), "Two things: these are rectangles"),
         (("return area / positives", "return area / positives if area else float('nan')"), "shows none .* holds nan"),
         (("return area / positives", "return area / positives if area else 1.0"), "shows none of three positives has"),
-        (("return area / positives", "return area / 5"), "not for a list that is whole"),
-        ((BEFORE, "1.0"), "Not yet. In the list without"),
+        (("return area / positives", "return area / 5"), "not for a whole one"),
+        ((BEFORE, "1.0"), "Not yet. The 3 positives"),
     ],
 )
 def test_a_mistake_in_average_precision_gets_its_own_hint(replacements, hint):
     with pytest.raises(Hint, match=hint):
-        check.cut_average_precision(changed(5, "5.2")(*replacements))
+        check.average_precision(changed(5, "5.2")(*replacements))
 
 
 def test_average_precision_with_numpy_passes():
-    def with_arrays(places, ignored, positives):
-        places = np.array(places, int)
-        ranks = places - np.searchsorted(np.sort(np.array(ignored, int)), places)
-        j = np.arange(len(ranks))
+    def with_arrays(ranks, positives):
+        ranks, j = np.array(ranks, int), np.arange(len(ranks))
         before = np.where(ranks == 0, 1, j / np.maximum(ranks, 1))
         return np.sum(before + (j + 1) / (ranks + 1)) / (2 * positives)
 
-    check.cut_average_precision(with_arrays)
+    check.average_precision(with_arrays)
 
 
 DEPTH = "min(k, ranks[-1] + 1)"
@@ -169,7 +161,7 @@ WEIGHTS = "similarity.clamp(min=0).pow(alpha)"
         (("queries + matches, dim=1", "queries + matches, dim=0"), "each column was brought to length one"),
         ((".sum(dim=1)", ".mean(dim=1)"), "averaged before the query is added"),
         (("(weights[:, :, None] * database[found])", "(0 * database[found])"), "come back as they were"),
-        (("search(queries, database, k=n)", "(queries @ database.T).topk(n, dim=1, largest=False)",
+        (("rd.search(queries, database, k=n)", "(queries @ database.T).topk(n, dim=1, largest=False)",
           WEIGHTS, "similarity.abs().pow(alpha)"), "least similar"),
         (("k=n", "k=n + 1"), "Not yet. To each query"),
     ],

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from exercise_cells import changed, hint_of
-from torch.utils.flop_counter import FlopCounterMode
 
 from rdistill_course import check
 
@@ -80,9 +79,12 @@ def test_batch_takes_masks_and_any_order_within_an_anchor(capsys):
 
 # --- 4.2: a step
 
-ZERO, LOSS, STEP = "optimizer.zero_grad()", "(real + joint_weight * joint).backward()", "optimizer.step()"
-MIX = "interpolate(target, rows, mixtures, generator=generator)"
+ZERO, STEP = "optimizer.zero_grad()", "optimizer.step()"
+SUM = "listed + weight * answered + mixed"
+MIX = "rd.interpolate(target, rows, mixtures, generator=generator)"
 SIDES = "space.student, space.teacher"
+REGRESSION = "(1 - torch.cosine_similarity(projection(rows), target)).mean()"
+RETURNED = "listed.item(), answered.item(), mixed.item()"
 
 
 @pytest.mark.parametrize(
@@ -91,41 +93,49 @@ SIDES = "space.student, space.teacher"
         ((ZERO, "pass"), "Gradients of earlier steps"),
         ((ZERO, "pass", STEP, ZERO + "; " + STEP), "between backward() and step()"),
         ((STEP, "pass"), "optimizer.step() is missing"),
-        ((LOSS, "pass"), "backward() is not called"),
-        ((LOSS, "(real + joint).backward()"), "joint_weight is not used"),
-        ((LOSS, "(joint_weight * (real + joint)).backward()"), "weighs the photographs' loss as well"),
-        ((LOSS, "(joint_weight * real + joint).backward()"), "instead of that of the joint space"),
-        ((LOSS, "real.backward()"), "The joint space moves no weight"),
-        ((LOSS, "(joint_weight * joint).backward()"), "replaces the photographs' loss"),
+        ((f"({SUM}).backward()", "pass"), "backward() is not called"),
+        ((SUM, "listed + answered + mixed"), "`weight` is not used"),
+        ((SUM, "weight * (listed + answered + mixed)"), "weighs the lists as well"),
+        ((SUM, "weight * listed + answered + mixed"), "weighs the list of the photographs instead"),
+        ((SUM, "listed + answered + weight * mixed"), "weighs the joint space instead"),
+        ((SUM, "listed + mixed"), "Regression moves no weight"),
+        ((REGRESSION, REGRESSION.replace("(rows)", "(rows.detach())")), "trains the projection alone"),
+        ((SUM, "listed + weight * answered"), "The joint space moves no weight"),
+        ((SUM, "weight * answered + mixed"), "replace the list of the photographs"),
+        ((REGRESSION, REGRESSION.replace("1 - ", "")), "1 minus the cosine, not the cosine"),
+        ((REGRESSION, REGRESSION.replace("mean", "sum")), "take the mean"),
         ((MIX, MIX.replace("rows", "rows.detach()")), "The joint space moves no weight"),
         ((MIX, MIX.replace("rows", "target")), "made of the teacher's rows"),
         ((", comparable=space.comparable", ""), "rows that share a photograph are compared"),
         ((SIDES, "space.teacher, space.student"), "swapped in the loss of the joint space"),
         ((MIX, MIX.replace(", generator=generator", "")), "not drawn from `generator`"),
         ((MIX, MIX + "; " + MIX), "More is drawn from `generator`"),
-        (("real = losses.listwise(rows, target)", "real = losses.listwise(student(pixels), target)"), "6 times"),
+        (("listed = losses.listwise(rows, target)", "listed = losses.listwise(student(pixels), target)"), "6 times"),
         (
             ("losses.listwise(rows, target)", "losses.listwise(rows, target, temperature=0.1)"),
-            "photographs' loss of the first",
+            "The list of the first step",
         ),
+        ((REGRESSION, f"2 - 2 * {REGRESSION}"), "Regression of the first step"),
         ((SIDES + ", comparable", SIDES + ", temperature=0.1, comparable"), "joint space's loss of the first step"),
-        (("joint.item()", "(joint_weight * joint).item()"), "as it is, before joint_weight"),
-        (("real.item(), joint.item()", "joint.item(), real.item()"), "photographs' loss first"),
-        (("real.item(), joint.item()", "real.item(), real.item()"), "is not the two losses"),
-        ((LOSS, "(real**2 + joint_weight * joint).backward()"), "the weights afterwards are not"),
-        (("return real.item(), joint.item()", "return real.item()"), "must have shape"),
+        (("answered.item()", "(weight * answered).item()"), "before its weight"),
+        ((RETURNED, "mixed.item(), answered.item(), listed.item()"), "in this order"),
+        ((RETURNED, "listed.item(), listed.item(), mixed.item()"), "is not the three losses"),
+        ((SUM, "listed**2 + weight * answered + mixed"), "the weights afterwards are not"),
+        ((RETURNED, "listed.item(), mixed.item()"), "must have shape"),
+        (("projection(rows)", "rows"), "training_step stops"),
     ],
 )
 def test_training_step_tells_mistakes_apart(replacements, words):
     assert words in hint_of(check.training_step, changed(4, "4.2")(*replacements))
 
 
-def test_training_step_takes_two_backward_passes_and_tensors(capsys):
+def test_training_step_takes_several_backward_passes_tensors_and_the_loss_of_the_package(capsys):
     make = changed(4, "4.2")
-    twice = "real.backward(retain_graph=True); (joint_weight * joint).backward()"
-    check.training_step(make(LOSS, twice, "real.item(), joint.item()", "real, joint"))
+    twice = "(listed + mixed).backward(retain_graph=True); (weight * answered).backward()"
+    check.training_step(make(f"({SUM}).backward()", twice, RETURNED, "listed, answered, mixed"))
     check.training_step(make(ZERO, "pass", STEP, STEP + "; " + ZERO))
-    assert capsys.readouterr().out.count("[OK] ") == 2
+    check.training_step(make(REGRESSION, "losses.regression(rows, target, projection=projection)"))
+    assert capsys.readouterr().out.count("[OK] ") == 3
 
 
 # --- 4.3: a verdict
@@ -170,50 +180,3 @@ def test_verdict_takes_numpy_and_nan_of_one_seed(capsys):
     check.verdict(with_numpy)
     check.verdict(lambda a, b: ((d := 100 * (b - a)).mean(), (e := d.std() / len(d) ** 0.5), d.mean().abs() > 3 * e))
     assert capsys.readouterr().out.count("[OK] ") == 2
-
-
-# --- 4.4: a layer
-
-GROUPS = "(conv.in_channels // conv.groups)"
-
-
-@pytest.mark.parametrize(
-    ("replacements", "words"),
-    [
-        ((GROUPS, "conv.in_channels"), "Parameters: with groups, a channel"),
-        (("kernel * kernel", "kernel"), "Parameters: a kernel of size k has"),
-        (("conv.out_channels * " + GROUPS, "conv.out_channels"), "Parameters: each kernel has"),
-        (("weights + biases", "weights"), "Parameters: a bias is a parameter"),
-        (
-            ("0 if conv.bias is None else conv.out_channels", "conv.out_channels"),
-            "Parameters: not every layer has a bias",
-        ),
-        (("weights * places", "weights * height * width"), "which a stride makes smaller"),
-        (("weights * places", "2 * weights * places"), "not doubled"),
-        (("weights * places", "(weights + biases) * places"), "are no multiplications"),
-        (("weights * places", "weights"), "places of the result is missing"),
-        (("weights * places", "weights * conv.groups * places"), "Multiply-adds: with groups"),
-        (("4 * conv", "conv"), "takes four bytes"),
-        (("4 * conv", "32 * conv"), "number of bits"),
-        (
-            ("4 * conv.out_channels * places", "4 * conv.out_channels * height * width"),
-            "result is smaller than the input",
-        ),
-        (("4 * conv.out_channels", "4 * conv.in_channels"), "out_channels channels"),
-        (("4 * conv.out_channels", "3 * conv.out_channels"), "Bytes: wrong for 4 of 4 layers"),
-        (("weights + biases, ", ""), "must have shape"),
-    ],
-)
-def test_layer_cost_tells_mistakes_apart(replacements, words):
-    assert words in hint_of(check.layer_cost, changed(4, "4.4")(*replacements))
-
-
-def test_layer_cost_takes_a_measurement(capsys):
-    def measured(conv, height, width):
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            result = conv(torch.zeros(1, conv.in_channels, height, width))
-        count = sum(p.numel() for p in conv.parameters())
-        return count, counter.get_total_flops() // 2, result.numel() * result.element_size()
-
-    check.layer_cost(measured)
-    assert capsys.readouterr().out.startswith("[OK] ")

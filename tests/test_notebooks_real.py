@@ -12,9 +12,11 @@ import pytest
 import torch
 from nbclient import NotebookClient
 from tiny_sets import photograph, published_meta, write_ground_truth
+from torch import nn
 
 from rdistill_helpers import RetrievalNet, save_network, teacher_version
 from rdistill_helpers.fetch.sources import PUBLISHED
+from rdistill_helpers.ship.projection import save_projection
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASE, QUERIES = [f"place_{i:06d}" for i in range(12)], [f"query_{i:06d}" for i in range(3)]
@@ -73,6 +75,7 @@ def folders(tmp_path_factory) -> tuple[Path, Path]:
     write_ground_truth(data / "roxford5k" / "gnd_roxford5k.pkl", DATABASE, QUERIES, gnd)
     write_published(data / "networks" / Path(PUBLISHED[TEACHER]).name)
     save_network(RetrievalNet(), runs / "course" / f"student_of_{teacher_version()}.safetensors", steps=0)
+    save_projection(nn.Linear(512, 1280), runs / "course" / f"projection_of_{teacher_version()}.safetensors")
     return data, runs
 
 
@@ -105,5 +108,7 @@ def test_notebook_5_scores_a_real_set_beside_the_published_figures(folders, monk
     assert "roxford5k: 3 queries, 12 database images" in shown
     assert "roxford5k: ready" in shown
     assert "rparis6k: not here" in shown
+    assert "the student of notebook 4, trained for 0 steps" in shown
+    assert "queries in the teacher's space: True" in shown
     assert "hard    sorting 2 queries by hand agrees with counting" in shown
     assert re.search(r"^measured here +\d+\.\d +\d+\.\d +NaN +NaN", shown, re.MULTILINE)

@@ -5,11 +5,20 @@ import pandas
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
+from test_study_recipe import PER_QUERY, reached
 from test_study_recipe import frame as runs_of
-from test_study_recipe import reached
 
 from rdistill_helpers.errors import BadInput
-from study.figures import SIDES, choice_figure, efficiency_plot, gain_rows, query_scatter, teacher_rows
+from study.figures import (
+    NO_RUNS,
+    SIDES,
+    choice_figure,
+    efficiency_plot,
+    gain_rows,
+    gains_by_seed,
+    query_scatter,
+    teacher_rows,
+)
 
 
 def frame(rows):
@@ -168,3 +177,22 @@ def test_nothing_to_draw_is_an_error_of_one_sentence(draw):
 def test_figures_can_be_drawn(fig, tmp_path):
     fig.savefig(tmp_path / "a.png", dpi=50)
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_gains_of_one_pair_are_dots_by_seed_above_their_mean_and_interval():
+    rows = [
+        reached(name, 300, seed, 0.3, [value + gain * seed for value in PER_QUERY])
+        for name, gain in (("lesson", 0.0), ("lesson+mixtures", 0.02))
+        for seed in (0, 1, 2)
+    ]
+    fig = gains_by_seed(runs_of(*rows), "lesson+mixtures", "lesson", 300)
+    (ax,) = fig.axes
+    (dots,) = [line for line in ax.lines if line.get_marker() == "D"]
+    assert list(dots.get_xdata()) == pytest.approx([0, 2, 4]) and list(dots.get_ydata()) == [3, 2, 1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["seed 0", "seed 1", "seed 2", "mean, 95 %"]
+    assert "seed 2 +4.0; mean +2.0 with an interval from" in fig.get_label()
+
+
+def test_without_such_runs_the_figure_is_one_sentence():
+    fig = gains_by_seed(runs_of(), "lesson+mixtures", "lesson", 300)
+    assert fig.get_label() == NO_RUNS == fig.texts[0].get_text() and not fig.axes

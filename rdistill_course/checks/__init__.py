@@ -12,28 +12,27 @@ from rdistill_course.checks.interpolation import comparable, mixtures, similarit
 from rdistill_course.checks.paying import answers_for_all, choose_more
 from rdistill_course.checks.ranking_losses import listwise, mixed_similarities, predictions
 from rdistill_course.checks.scoring import (
-    cut_average_precision,
+    average_precision,
     mean_precision,
     protocol_ranks,
     weighted_expansion,
 )
 from rdistill_course.checks.shipping import agreement, asymmetric_search, quantised_layer
 from rdistill_course.checks.steps import hint
-from rdistill_course.checks.training import batch, layer_cost, training_step, verdict
+from rdistill_course.checks.training import batch, training_step, verdict
 
 __all__ = [
     "Hint",
     "agreement",
     "answers_for_all",
     "asymmetric_search",
+    "average_precision",
     "batch",
     "choose_more",
     "comparable",
     "corrected_together",
-    "cut_average_precision",
     "gem_per_channel",
     "hint",
-    "layer_cost",
     "listwise",
     "mean_precision",
     "mixed_similarities",

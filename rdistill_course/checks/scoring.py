@@ -1,4 +1,4 @@
-"""Checks of notebook 5: ranks under three protocols, average precision of a cut list, mean precision at k, expansion."""
+"""Checks of notebook 5: ranks under three protocols, average precision, mean precision at k, expansion."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 from rdistill_course.checks.hints import ask, numbers, passed, tensor
 from rdistill_course.checks.runner import Answer, examine, judge, rephrased
 from rdistill_course.checks.steps import exercise
-from rdistill_helpers.score.ranks import average_precision, precision_at, remove_ignored
+from rdistill_helpers.score import ranks as package
+from rdistill_helpers.score.ranks import precision_at, remove_ignored
 from rdistill_helpers.score.report import PROTOCOLS
 
 
@@ -63,25 +64,23 @@ def protocol_ranks(answer: Answer) -> None:
 
 @exercise(
     "5.2",
-    "A place in the list is no rank yet: ignored images stand before some of the positives.",
-    "The rank of a positive is its place minus the number of ignored images before it. At each positive the "
-    "trapezoid takes the mean of the precision just before it and with it.",
-    "Add up the mean of found / rank (1 where the rank is 0) and (found + 1) / (rank + 1), and divide by all "
+    "At each positive the trapezoid takes the mean of two precisions: the one just before it, and the one with it.",
+    "The positive number j, counted from 0, has j positives before it among its rank's number of images; with it there are "
+    "j + 1 among one image more. At rank 0 nothing stands before it.",
+    "Add up the mean of j / rank (1 where the rank is 0) and (j + 1) / (rank + 1) over the ranks, and divide by all "
     "positives, those that the list lacks included.",
 )
-def cut_average_precision(answer: Answer) -> None:
-    """Exercise 5.2: average precision of a list that shows only some of the positives.
+def average_precision(answer: Answer) -> None:
+    """Exercise 5.2: the protocol's average precision, of a list that may lack some of the positives.
 
     Args:
-        answer: (places, ignored, positives) -> AP of a list with positives at these places, of so many in all.
+        answer: (ranks, positives) -> AP of a list with positives at these ranks, of so many in all.
 
     Raises:
         Hint: the answer is not right.
     """
-    places, ignored, positives = [0, 4, 9], [1, 3, 12], 5
-    ranks = [int(rank) for rank in remove_ignored(np.array(places), np.array(ignored))]
-    right = average_precision(ranks, positives)
-    seen = len(places)
+    ranks, positives = [0, 3, 7], 5
+    right, seen = package.average_precision(ranks, positives), len(ranks)
 
     def trapezoids(ranks: Sequence[int], total: int = positives, at_zero: float = 1.0) -> float:
         pairs = ((at_zero if rank == 0 else j / rank) + (j + 1) / (rank + 1) for j, rank in enumerate(ranks))
@@ -94,35 +93,33 @@ def cut_average_precision(answer: Answer) -> None:
         return lambda value: tensor(value, (), what)
 
     zero = "A positive at rank 0 has nothing before it, and you divide by 0: its first fraction counts as 1."
-    counted, divided = "the places still count ignored photographs", f"you divide by {seen} instead of {positives}."
-    examine(answer, (places, ignored, positives), number("the average precision"), right, {
+    examine(answer, (ranks, positives), number("the average precision"), right, {
         "These are rectangles, as in scikit-learn: the protocol takes the mean of the precision just before each positive and "
         "the precision with it.": steps(ranks),
-        f"You divide by the {seen} positives in the list. There are {positives}: those that the cut has lost count with 0, or "
+        f"You divide by the {seen} positives in the list. There are {positives}: those that the list lacks count with 0, or "
         "a shorter list would score better.": trapezoids(ranks, seen),
-        "The places still count ignored photographs: lower each by the number of ignored ones before it.": trapezoids(places),
         "A positive at rank 0 has nothing before it: its first fraction counts as 1, not as "
         "0.": trapezoids(ranks, at_zero=0.0),
-        f"Two things: these are rectangles instead of trapezoids, and {divided}": steps(ranks, seen),
-        f"Two things: {counted}, and {divided}": trapezoids(places, seen),
-        f"Two things: {counted}, and these are rectangles instead of trapezoids.": steps(places),
-        "The ranks count from 1 here, and the formula's count from 0.": trapezoids([rank + 1 for rank in ranks]),
+        "Two things: these are rectangles instead of trapezoids, and you divide by "
+        f"{seen} instead of {positives}.": steps(ranks, seen),
+        "This is the precision just before each positive alone: take its mean with the precision at the "
+        "positive.": 2 * right - steps(ranks),
+        "The ranks count from 0: shifted by one they are places, and the formula is another "
+        "one.": trapezoids([rank + 1 for rank in ranks]),
         "The trapezoid is the mean of two fractions: there is a factor 1/2.": 2 * right,
-        "Every place is lowered by all ignored photographs: only those before it move a positive "
-        "up.": trapezoids([max(place - len(ignored), 0) for place in places]),
         "A fraction between 0 and 1 is asked for, not a percentage.": 100 * right,
-    }, f"Not yet. In the list without ignored photographs the {seen} positives have ranks {ranks}, and {positives - seen} more "
-       "were cut off.", around=rephrased(zero, ZeroDivisionError))  # fmt: skip
+    }, f"Not yet. The {seen} positives in the list have ranks {ranks}, and {positives - seen} more are not in "
+       "it.", around=rephrased(zero, ZeroDivisionError))  # fmt: skip
     examine(
-        answer, ([], [0, 1], 3), number("the average precision of a list without a positive"), 0.0, {},
+        answer, ([], 3), number("the average precision of a list without a positive"), 0.0, {},
         "Right, but a list that shows none of three positives has an average precision of 0.",
         around=rephrased("Right, but not when the list shows none of three positives: {hint}"),
     )  # fmt: skip
     examine(
-        answer, ([0, 2, 5], [], 3), number("the average precision"), average_precision([0, 2, 5]), {},
-        "Right for a cut list, but not for a list that is whole and has nothing to ignore.",
+        answer, ([0, 2, 5], 3), number("the average precision"), package.average_precision([0, 2, 5]), {},
+        "Right for a list that lacks positives, but not for a whole one.",
     )  # fmt: skip
-    passed("Trapezoids, over all positives, in the list without ignored photographs.")
+    passed("Trapezoids, over all positives, whether the list has them or not.")
 
 
 @exercise(

@@ -1,9 +1,8 @@
-"""Checks of notebook 4: batches by the teacher's neighbours, a training step, a verdict from seeds, and what layers cost."""
+"""Checks of notebook 4: batches by the teacher's neighbours, the body of a training step, and a verdict from seeds."""
 
-import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -110,23 +109,25 @@ class _Student(nn.Module):
         return F.normalize(self.layer(pixels.flatten(1)), dim=1)
 
 
-STEPS, MIXTURES, JOINT_WEIGHT, SEED = 3, 10, 0.25, 13
+STEPS, MIXTURES, WEIGHT, SEED = 3, 10, 2.0, 13
 
 
 @exercise(
     "4.2",
-    "The order is that of every step: rows of the student, losses, gradients to zero, backward, step.",
-    "`interpolate` mixes the teacher's rows and the student's in one call; the joint space brings its own mask "
-    "`comparable`.",
-    "The loss of the photographs plus `joint_weight` times that of the joint space goes backward. Return both "
-    "without the weight, as numbers.",
+    "The order is that of every step: rows of the student, losses, gradients to zero, backward, step. The student describes "
+    "its photographs once.",
+    "Regression is 1 minus the cosine of the projected rows and the targets, a mean over the batch. `interpolate` mixes the "
+    "teacher's rows and the student's in one call; the joint space brings its mask `comparable`.",
+    "The list, plus `weight` times regression, plus the list of the joint space goes backward. Return the three without "
+    "the weight, as numbers.",
 )
 def training_step(answer: Answer) -> None:
-    """Exercise 4.2: one step of training on a batch and its joint space, judged by the weights after three steps.
+    """Exercise 4.2: the body of a training step, judged by the weights after three steps.
 
     Args:
-        answer: (student, optimizer, pixels [B, 3, H, W], target [B, Dt], mixtures, joint_weight, generator) -> (real, joint):
-            the listwise loss of the photographs and that of the joint space, before its weight.
+        answer: (student, projection, optimizer, pixels [B, 3, H, W], target [B, Dt], weight, mixtures, generator) -> (listed,
+            answered, mixed): the listwise loss of the photographs, regression before its weight, and the listwise loss of the
+            joint space.
 
     Raises:
         Hint: the answer is not right.
@@ -160,47 +161,56 @@ def training_step(answer: Answer) -> None:
         "The gradients are set to zero between backward() and step(), so that nothing is left to step by: zero_grad() comes "
         "before backward().": alike(weights, _start()),
         "The loss of your joint space is exactly 0: the student's mixtures are made of the teacher's rows, so they teach the "
-        "student nothing.": not seen[:, 1].any(),
+        "student nothing.": not seen[:, 2].any(),
         "Gradients of earlier steps are still there: backward() adds to them, so zero_grad() comes before "
         "it.": stepped(zero=False),
-        "joint_weight is not used: the loss of the joint space counts with it.": stepped(weight=1.0),
-        "joint_weight weighs the photographs' loss as well: it belongs to the joint space alone.": stepped(both=True),
-        "joint_weight weighs the photographs' loss instead of that of the joint space.": stepped(swapped=True),
+        "`weight` is not used: regression counts with it.": stepped(weight_of=1.0),
+        "`weight` weighs the lists as well: it belongs to regression alone.": stepped(all_by=WEIGHT),
+        "`weight` weighs the list of the photographs instead of regression.": stepped(list_by=WEIGHT, weight_of=1.0),
+        "`weight` weighs the joint space instead of regression.": stepped(joint_by=WEIGHT, weight_of=1.0),
+        "Regression moves no weight: it is missing from the sum that is differentiated.": stepped(weight_of=0.0),
+        "Regression trains the projection alone: its rows are detached from the student.": stepped(cut=True),
         "The joint space moves no weight: its loss is missing from the sum that is differentiated, or its student rows are "
-        "detached from the network.": stepped(weight=0.0),
-        "The joint space replaces the photographs' loss: add the two.": stepped(real=0.0),
+        "detached from the network.": stepped(joint_by=0.0),
+        "The joint space and regression replace the list of the photographs: add all three.": stepped(list_by=0.0),
+        "Regression pushes the rows away from the teacher's answers: the loss is 1 minus the cosine, not the "
+        "cosine.": stepped(weight_of=-WEIGHT),
+        "Regression is a sum over the batch: take the mean.": stepped(weight_of=8 * WEIGHT),
         "`comparable` is not handed to the loss: rows that share a photograph are compared.": stepped(mask=False),
         "Teacher and student are swapped in the loss of the joint space: the student's rows come "
         "first.": stepped(turned=True),
-        f"{moved}. Return the loss of the joint space as it is, before "
-        "joint_weight.": well and same(seen, terms * torch.tensor([1, JOINT_WEIGHT])),
-        f"{moved}. Return the photographs' loss first, then that of the joint space.": well and same(seen.flip(1), terms),
-        f"{moved}, but what you return is not the two losses of the step, before joint_weight.": well,
-        "The photographs' loss of the first step is not the listwise loss of student rows against the "
+        f"{moved}. Return regression as it is, before its weight.": well and same(seen, terms * torch.tensor([1, WEIGHT, 1])),
+        f"{moved}. Return the three in this order: list, regression, joint "
+        "space.": well and same(seen.sort(1).values, terms.sort(1).values),
+        f"{moved}, but what you return is not the three losses of the step, before the weight.": well,
+        "The list of the first step is not the listwise loss of student rows against the "
         "targets.": not same(seen[0, 0], terms[0, 0]),
-        "The joint space's loss of the first step is not right: the listwise loss of joint.student against joint.teacher, "
-        "with joint.comparable.": not same(seen[0, 1], terms[0, 1]),
-        "The losses of the first step are right, the weights afterwards are not: zero_grad(), then backward() on real + "
-        "joint_weight × joint, then step().": True,
+        "Regression of the first step is not right: 1 minus the cosine of projection(rows) and target, its mean over the "
+        "batch.": not same(seen[0, 1], terms[0, 1]),
+        "The joint space's loss of the first step is not right: the listwise loss of its student's rows against its teacher's, "
+        "with `comparable`.": not same(seen[0, 2], terms[0, 2]),
+        "The losses of the first step are right, the weights afterwards are not: zero_grad(), then backward() on the sum, then "
+        "step().": True,
     })  # fmt: skip
 
 
 def _start() -> Tensor:
-    return 0.5 * torch.randn(5, 12, generator=torch.Generator().manual_seed(10))
+    """The weights of student and projection before the first step."""
+    return 0.5 * torch.randn(5 * 12 + 6 * 5, generator=torch.Generator().manual_seed(10))
 
 
 def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Counter[str]]:
-    """Weights after three steps, the two losses of each step [3, 2], the generator's state, and what happened how often.
+    """Weights after three steps, the three losses of each step [3, 3], the generator's state, and what happened how often.
 
-    Counted are "asked" (forward passes), "differentiated" (gradients that reached the weights), "stepped" (optimizer steps).
+    Counted are "asked" (forward passes), "differentiated" (gradients that reached the student), "stepped" (optimizer steps).
     """
     data = torch.Generator().manual_seed(11)
     pixels = torch.rand(STEPS, 8, 3, 2, 2, generator=data)
     target = F.normalize(torch.randn(STEPS, 8, 6, generator=data), dim=2)
-    student = _Student()
-    with torch.no_grad():
-        student.layer.weight.copy_(_start())
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.02)
+    student, projection = _Student(), nn.Linear(5, 6, bias=False)
+    trained = [student.layer.weight, projection.weight]
+    nn.utils.vector_to_parameters(_start(), trained)
+    optimizer = torch.optim.SGD(trained, lr=0.02)
     counts: Counter[str] = Counter()
     student.register_forward_hook(lambda *_: counts.update(["asked"]))
     student.layer.weight.register_hook(lambda _: counts.update(["differentiated"]))
@@ -208,29 +218,30 @@ def _three_steps(step: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Coun
     generator = torch.Generator().manual_seed(SEED)
     seen = []
     for number in range(STEPS):
-        value = step(student, optimizer, pixels[number], target[number], MIXTURES, JOINT_WEIGHT, generator)
-        seen.append(tensor(value, (2,), "what the function returns, (real, joint),").detach())
-    return student.layer.weight.detach().clone(), torch.stack(seen), generator.get_state(), counts
+        value = step(student, projection, optimizer, pixels[number], target[number], WEIGHT, MIXTURES, generator)
+        seen.append(tensor(value, (3,), "what the function returns, (listed, answered, mixed),").detach())
+    return nn.utils.parameters_to_vector(trained).detach().clone(), torch.stack(seen), generator.get_state(), counts
 
 
 def _step(
-    student: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, target: Tensor, mixtures: int,
-    joint_weight: float, generator: torch.Generator, *, zero: bool = True, weight: float | None = None, both: bool = False,
-    swapped: bool = False, real: float = 1.0, mask: bool = True, turned: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    student: nn.Module, projection: nn.Linear, optimizer: torch.optim.Optimizer, pixels: Tensor, target: Tensor,
+    weight: float, mixtures: int, generator: torch.Generator, *, zero: bool = True, weight_of: float | None = None,
+    all_by: float = 1.0, list_by: float = 1.0, joint_by: float = 1.0, cut: bool = False, mask: bool = True,
+    turned: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """One step as the package takes it, and its typical mistakes: each keyword makes one."""
     rows = student(pixels)
-    own = losses.listwise(rows, target)
+    listed = losses.listwise(rows, target)
+    answered = losses.regression(rows.detach() if cut else rows, target, projection=projection)
     space = interpolate(target, rows, mixtures, generator=generator)
     sides = (space.teacher, space.student) if turned else (space.student, space.teacher)
-    joint = losses.listwise(*sides, comparable=space.comparable if mask else None)
-    share = joint_weight if weight is None else weight
-    loss = (share if both or swapped else real) * own + (1.0 if swapped else share) * joint
+    mixed = losses.listwise(*sides, comparable=space.comparable if mask else None)
+    share = weight if weight_of is None else weight_of
     if zero:
         optimizer.zero_grad()
-    loss.backward()
+    (all_by * (list_by * listed + joint_by * mixed) + share * answered).backward()
     optimizer.step()
-    return own.detach(), joint.detach()
+    return listed.detach(), answered.detach(), mixed.detach()
 
 
 @exercise(
@@ -298,96 +309,3 @@ def _verdict(answer: Answer, first: Tensor, second: Tensor, alone: bool = False)
     if alone:
         mean = error = 0.0
     return tensor(mean, (), "the mean").detach(), tensor(error, (), "the standard error").detach(), bool(supported)
-
-
-@exercise(
-    "4.4",
-    "Count the places of the result first, height times width, by the formula of the task.",
-    "A kernel has k × k numbers for each of in_channels / groups channels, and there are out_channels kernels.",
-    "Parameters: the weights, and one bias for each output channel where there is one. Multiply-adds: weights "
-    "times places. Bytes: 4 for each number of the result.",
-)
-def layer_cost(answer: Answer) -> None:
-    """Exercise 4.4: what a convolution costs, counted from its shape.
-
-    Args:
-        answer: (conv: nn.Conv2d, height, width of its input) -> (parameters, multiply-adds, bytes of the result in float32),
-            for one photograph.
-
-    Raises:
-        Hint: the answer is not right.
-    """
-    layers = {
-        "1 × 1": nn.Conv2d(16, 24, 1),
-        "3 × 3": nn.Conv2d(16, 24, 3, padding=1, bias=False),
-        "stride 2": nn.Conv2d(8, 12, 3, stride=2, padding=1),
-        "depthwise": nn.Conv2d(24, 24, 5, padding=2, groups=24, bias=False),
-    }
-    what = "what the function returns, (parameters, multiply-adds, bytes),"
-    given = torch.stack([
-        tensor(ask(answer, copy.deepcopy(layer), 15, 20), (3,), what).double() for layer in layers.values()
-    ])  # fmt: skip
-
-    def cost(**mistake: Any) -> Tensor:
-        """[4, 3] of all layers; a keyword of `_cost` makes a mistake."""
-        return torch.stack([_cost(layer, 15, 20, **mistake) for layer in layers.values()])
-
-    right = cost()
-    tables: dict[str, dict[str, dict[str, Any]]] = {
-        "Parameters": {
-            "a bias is a parameter as well, one for each channel of the result, where the layer has one": {"bias": False},
-            "not every layer has a bias: `conv.bias` is None where it has none": {"bias": True},
-            "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
-            "a kernel of size k has k × k places": {"area": False},
-            "each kernel has k × k numbers for each channel of its input": {"inputs": False},
-        },
-        "Multiply-adds": {
-            "with groups, a channel of the result sees only in_channels / groups of the input": {"grouped": False},
-            "the kernel is applied once for each place of the result, which a stride makes smaller than the "
-            "input": {"strided": False},
-            "multiply-adds are not doubled: a product and its sum count as one": {"doubled": True},
-            "those of the bias are no multiplications, leave them out": {"added": True},
-            "a kernel of size k has k × k places": {"area": False},
-            "the number of places of the result is missing: a kernel is applied at all of them": {"places": False},
-        },
-        "Bytes": {
-            "a number in float32 takes four bytes": {"bytes_each": 1},
-            "four bytes, not 32: 32 is the number of bits": {"bytes_each": 32},
-            "the result is smaller than the input where the stride is 2": {"strided": False},
-            "the result has out_channels channels": {"result": False},
-        },
-    }  # fmt: skip
-    for column, (name, mistakes) in enumerate(tables.items()):
-        value, wanted = given[:, column], right[:, column]
-        off = [layer for layer, a, b in zip(layers, value, wanted, strict=True) if not alike(a, b)]
-        judge(
-            value, wanted, {f"{name}: {hint}.": cost(**mistake)[:, column] for hint, mistake in mistakes.items()},
-            f"{name}: wrong for {len(off)} of {len(layers)} layers, first for {off[0]}, {layers[off[0]]}." if off else "",
-        )  # fmt: skip
-    full, depthwise = (float(4 * right[row, 1] / right[row, 2]) for row in (1, 3))
-    passed(
-        f"Multiply-adds for one number of the result: {full:.0f} of a 3 × 3 convolution of 16 channels, {depthwise:.0f} of a "
-        "depthwise one of 5 × 5."
-    )
-
-
-def _cost(
-    conv: nn.Conv2d, height: int, width: int, *, bias: bool | None = None, grouped: bool = True, area: bool = True,
-    inputs: bool = True, strided: bool = True, doubled: bool = False, added: bool = False, places: bool = True,
-    bytes_each: int = 4, result: bool = True,
-) -> Tensor:  # fmt: skip
-    """(parameters, multiply-adds, bytes) [3], and typical mistakes: each keyword makes one. Kernels are square."""
-    shape: Sequence[int] = (1, conv.out_channels, height, width)
-    if strided:
-        with torch.no_grad():
-            shape = conv(torch.zeros(1, conv.in_channels, height, width)).shape
-    kernel = conv.kernel_size[0] ** (2 if area else 1)
-    seen = conv.in_channels // (conv.groups if grouped else 1) if inputs else 1
-    weights = conv.out_channels * seen * kernel
-    has_bias = (conv.bias is not None) if bias is None else bias
-    numbers = shape[2] * shape[3] * (conv.out_channels if result else conv.in_channels)
-    products = weights * (shape[2] * shape[3] if places else 1) * (2 if doubled else 1)
-    products += numbers if added and conv.bias is not None else 0
-    return torch.tensor(
-        [weights + (conv.out_channels if has_bias else 0), products, bytes_each * numbers], dtype=torch.float64
-    )
