@@ -127,7 +127,7 @@ def teaching_beside_a_heading(notebook):
     ("spoil", "sentence"),
     [
         (without_section, "objective 5.4 has no section"),
-        (without_section, "section '1. Three protocols from one ground truth' teaches no objective"),
+        (without_section, "section '1. What counts as right?' teaches no objective"),
         (without_practice, "objective 5.4 has neither exercise nor quiz question"),
         (without_check, "exercise 5.1 has no check"),
         (without_solution, "exercise 5.1 is not followed by its solution"),
