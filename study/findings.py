@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas
 
+from rdistill_helpers.data.rooms import EDITION
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
 from study import tables
@@ -235,9 +236,12 @@ def told(name: str, runs: pandas.DataFrame) -> str:
     """
     finding = FINDINGS[name]
     try:
-        return finding(runs)
+        said = finding(runs)
     except (BadInput, KeyError, IndexError, FileNotFoundError):
         return NOT_YET
+    editions = {data.split("-")[1] for data in runs["data"]} - {str(EDITION)}
+    earlier = editions and finding not in (_teacher, _shipping)  # which read no run
+    return f"{said} Measured on edition {' and '.join(sorted(editions))} of the rooms." if earlier else said
 
 
 def _mean(runs: pandas.DataFrame, method: str, images: int) -> float:

@@ -8,6 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_study_recipe import PER_QUERY, frame, reached
 
+from rdistill_helpers.data.rooms import EDITION
 from study import findings, recipe
 from study.methods import BY_DESCRIPTORS, BY_MAPS
 from study.search import MANY, TUNED_ON
@@ -71,7 +72,7 @@ def test_choices_and_assistants_are_said_with_their_numbers():
     said = findings.told("assistants", runs)
     levels = [float(value) for value in re.findall(r"(\S+) %", said)]
     assert levels == pytest.approx([mean + 3, mean + 5, mean, mean + 10], abs=0.06)
-    assert said.startswith("A student of the larger assistant reaches") and said.endswith("% with 3,020.")
+    assert said.startswith("A student of the larger assistant reaches") and "% with 3,020." in said
 
 
 def test_harder_teachers_are_told_by_what_their_students_lose(monkeypatch):
@@ -100,3 +101,16 @@ def test_a_notebook_is_filled_in_its_text_alone():
     assert filled.cells[1].source == cells[1].source
     with pytest.raises(KeyError):
         recipe.filled(marks.format("unheard-of"), frame())
+
+
+def test_a_finding_says_when_its_runs_are_of_an_earlier_edition():
+    rows = frame(*two_seeds("listwise+regression", TUNED_ON))
+    rows = pandas.concat(
+        [
+            rows,
+            frame(*(row for m in (BY_DESCRIPTORS, BY_MAPS) for row in two_seeds(f"listwise+regression{m}", TUNED_ON))),
+        ]
+    )
+    assert findings.told("verdict", rows).endswith(" Measured on edition 1 of the rooms.")
+    assert "edition" not in findings.told("verdict", rows.assign(data=f"edition-{EDITION}-0"))
+    assert "edition" not in findings.told("shipping", rows)
