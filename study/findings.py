@@ -66,6 +66,19 @@ def _teacher(runs: pandas.DataFrame) -> str:
     )
 
 
+def _taught(runs: pandas.DataFrame) -> str:
+    """What students of each teacher reach on validation, beside labels."""
+    measured = teachers.read()
+    own = measured[measured["measure"] == "students"]
+    labels, recipe = own[own["detail"] == teachers.LABELS], own[own["detail"] == OURS]
+    by = {name: f"{recipe.loc[recipe['network'] == name, 'mean'].mean():.1f} %" for name in recipe["network"].unique()}
+    return (
+        f"Cheap students with {TUNED_ON} photographs, {own['seed'].nunique()} seeds, on the validation rooms: "
+        f"{by['teacher']} taught by the teacher, {by['stranger']} by the stranger, {by['memoriser']} by the memoriser, "
+        f"{labels['mean'].mean():.1f} % with labels and no teacher."
+    )
+
+
 def _losses(runs: pandas.DataFrame) -> str:
     """Which loss taught most with 300 photographs."""
     reached = {name: _mean(runs, name, TUNED_ON) for name in LOSSES}
@@ -215,7 +228,7 @@ def _shipping(runs: pandas.DataFrame) -> str:
 FINDINGS: dict[str, Callable[[pandas.DataFrame], str]] = {
     each.__name__.removeprefix("_"): each
     for each in (
-        _start, _teacher, _losses, _seeds, _asymmetry, _efficiency, _enough, _verdict, _everywhere, _paying, _choosing,
+        _start, _teacher, _taught, _losses, _seeds, _asymmetry, _efficiency, _enough, _verdict, _everywhere, _paying, _choosing,
         _assistants, _harder, _shipping,
     )
 }  # fmt: skip
@@ -240,7 +253,7 @@ def told(name: str, runs: pandas.DataFrame) -> str:
     except (BadInput, KeyError, IndexError, FileNotFoundError):
         return NOT_YET
     editions = {data.split("-")[1] for data in runs["data"]} - {str(EDITION)}
-    earlier = editions and finding not in (_teacher, _shipping)  # which read no run
+    earlier = editions and finding not in (_teacher, _taught, _shipping)  # which read no run
     return f"{said} Measured on edition {' and '.join(sorted(editions))} of the rooms." if earlier else said
 
 

@@ -12,6 +12,7 @@ from rdistill_helpers.data.rooms import EDITION
 from study import findings, recipe
 from study.methods import BY_DESCRIPTORS, BY_MAPS
 from study.search import MANY, TUNED_ON
+from study.tables import teachers
 
 
 def two_seeds(method, images, gain=0.0):
@@ -84,7 +85,7 @@ def test_harder_teachers_are_told_by_what_their_students_lose(monkeypatch):
     assert "“order” costs its student most (-7.0 points) and “rounded 2” least (-0.5)" in said
 
 
-@pytest.mark.parametrize("name", sorted(set(findings.FINDINGS) - {"teacher", "shipping"}))
+@pytest.mark.parametrize("name", sorted(set(findings.FINDINGS) - {"teacher", "taught", "shipping"}))
 def test_without_runs_a_finding_says_so(name):
     assert findings.told(name, frame()) == findings.NOT_YET
 
@@ -114,3 +115,14 @@ def test_a_finding_says_when_its_runs_are_of_an_earlier_edition():
     assert findings.told("verdict", rows).endswith(" Measured on edition 1 of the rooms.")
     assert "edition" not in findings.told("verdict", rows.assign(data=f"edition-{EDITION}-0"))
     assert "edition" not in findings.told("shipping", rows)
+
+
+def test_what_each_teacher_taught_is_the_mean_of_its_students():
+    rows = [line.split(",") for line in teachers.RESULTS.read_text(encoding="utf-8").splitlines()]
+    means = {}
+    for network, _, measure, _, detail, _, mean, *_ in rows:
+        if measure == "students" and detail in ("listwise+regression", teachers.LABELS):
+            means.setdefault(network, []).append(float(mean))
+    said = findings.told("taught", frame())
+    assert {len(values) for values in means.values()} == {5}
+    assert re.findall(r"(\d+\.\d) %", said) == [f"{sum(values) / 5:.1f}" for values in means.values()]
