@@ -63,7 +63,7 @@ CHOSEN = (
     "A photograph; the same in grey",
     "Two arrows of length one",
     "Three photographs a, b and x on",
-    "Three anchors",
+    "3 anchors",
     "Precision against recall",
     "Medium mAP in percent against photographs",
     "Three panels with the same points",
