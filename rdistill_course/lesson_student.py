@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rdistill_course.runs import runs_root
+from rdistill_course.sets import REAL_TEACHER
 from rdistill_helpers import (
     Benchmark,
     BlackBoxTeacher,
@@ -25,7 +26,6 @@ from rdistill_helpers.ship.projection import load_projection
 
 ROOMS = "rooms"
 OF_ROOMS = "teacher of the rooms"
-REAL_TEACHER = "rSfM120k-tl-resnet101-gem-w"  # scores the real sets in the teacher's place
 FEW_STEPS = 60
 LONGEST = 1024  # pixels of a real photograph's longer side
 AT_A_TIME = 8  # of them: large photographs take memory

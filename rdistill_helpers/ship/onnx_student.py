@@ -43,9 +43,8 @@ class OnnxStudent(nn.Module):
         BadInput: the file is damaged, of another network, has no projection, or needs a newer onnxruntime.
     """
 
-    takes_bytes = (
-        True  # `extract` hands over pixels as they are: PyTorch's threads would get in the way of onnxruntime's
-    )
+    # `extract` hands over pixels as they are: PyTorch's threads would get in the way of onnxruntime's.
+    takes_bytes = True
 
     def __init__(self, path: str | Path, threads: int | None = None, projected: bool = False) -> None:
         super().__init__()
