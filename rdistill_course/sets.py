@@ -15,6 +15,7 @@ from rdistill_helpers import (
     teacher_version,
 )
 
+ROOMS = "rooms"
 REAL_TEACHER = "rSfM120k-tl-resnet101-gem-w"  # answers in the teacher's place on the real sets
 
 
@@ -64,8 +65,22 @@ class CourseSet:
         whiten = net.learned_whitening.get("ms")
         return (whiten(queries), whiten(database)) if whiten else (queries, database)
 
+    def systems(self, student: RetrievalNet) -> dict[str, RetrievalNet]:
+        """What is scored on the benchmark: the teacher, the untrained student and a distilled one, all three enlarging alike.
 
-def course_set(name: str = "rooms") -> CourseSet:
+        Args:
+            student: the distilled student.
+
+        Returns:
+            The networks by name; on a real set the teacher of the rooms is there as well.
+        """
+        student.scale = self.teacher.scale
+        more = {} if self.benchmark.name == ROOMS else {"teacher of the rooms": load_teacher()}
+        untrained = RetrievalNet(scale=self.teacher.scale)
+        return {"teacher": self.teacher, "untrained student": untrained, "distilled student": student, **more}
+
+
+def course_set(name: str = ROOMS) -> CourseSet:
     """Load a benchmark and its teacher.
 
     Args:
@@ -78,7 +93,7 @@ def course_set(name: str = "rooms") -> CourseSet:
         DataMissing: photographs or network are not there; the sentence says how to get them.
     """
     benchmark = Benchmark.load(name)
-    if name == "rooms":
+    if name == ROOMS:
         return CourseSet(benchmark, load_teacher(), teacher_version())
     teacher = load_published(REAL_TEACHER)
     if torch.cuda.is_available():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tiny_sets import colours, there_and_back, unit_rows
 from torch import nn
 
-from rdistill_course.lesson_student import described, lesson_student, systems
+from rdistill_course.lesson_student import lesson_student
 from rdistill_course.loop_figures import batch_figure, list_and_answer_figure, losses_figure
 from rdistill_course.score_figures import area_figure, asymmetric_diagram, failures_figure, map_lines
 from rdistill_helpers import BadInput, RetrievalNet, save_network, teacher_version
@@ -100,13 +100,5 @@ def test_the_student_of_notebook_4_is_loaded_with_its_projection(tmp_path, monke
     saved, version = nn.Linear(512, 7), teacher_version()
     save_network(RetrievalNet(), tmp_path / "course" / f"student_of_{version}.safetensors", steps=5)
     save_projection(saved, tmp_path / "course" / f"projection_of_{version}.safetensors")
-    student, projection, said = lesson_student()
+    _, projection, said = lesson_student()
     assert torch.equal(projection.weight, saved.weight) and said == "the student of notebook 4, trained for 5 steps"
-    nets = systems("rooms", student)
-    assert list(nets) == ["teacher", "untrained student", "distilled student"]
-    assert len({net.scale for net in nets.values()}) == 1
-
-
-def test_each_network_describes_queries_and_database():
-    rows = described({"one": RetrievalNet(weights=None)}, colours())
-    assert [tuple(part.shape) for part in rows["one"]] == [(2, 512), (24, 512)]

@@ -5,7 +5,7 @@ from tiny_sets import MeanColours, colours
 
 from rdistill_course import course_set
 from rdistill_course.sets import CourseSet
-from rdistill_helpers import LearnedWhitening, teacher_version
+from rdistill_helpers import LearnedWhitening, RetrievalNet, teacher_version
 
 
 def network(whitening=None):
@@ -17,6 +17,9 @@ def network(whitening=None):
 def test_the_rooms_come_with_their_teacher():
     rooms = course_set("rooms")
     assert rooms.benchmark.name == "rooms" and rooms.version == teacher_version() and rooms.imsize is None
+    nets = rooms.systems(RetrievalNet(weights=None))
+    assert list(nets) == ["teacher", "untrained student", "distilled student"] and nets["teacher"] is rooms.teacher
+    assert len({net.scale for net in nets.values()}) == 1
 
 
 def test_a_teacher_answers_at_its_scales_and_a_student_at_one():
