@@ -140,7 +140,12 @@ def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
     length, away = float(np.linalg.norm(chord)), -0.08 if back[0] >= 0 else 0.08
     near, far = ("right", "left") if away < 0 else ("left", "right")
     ax.text(
-        float(chord[0]) + away, float(chord[1]) + 0.05, f"mixture, length {length:.2f}", ha=near, va="bottom", size=9
+        float(chord[0]) + away,
+        float(chord[1]) + 0.05,
+        f"mixture, λ = {weight:g}, length {length:.2f}",
+        ha=near,
+        va="bottom",
+        size=9,
     )
     ax.text(float(back[0]), float(back[1]) + 0.08, "brought back to length 1", ha=far, va="bottom", size=9)
     fig.set_label(

@@ -57,7 +57,7 @@ def batch_figure(
     return described(
         fig, None,
         f"{len(anchors)} anchors, each followed by its {neighbours} nearest photographs in the teacher's space with their "
-        f"similarity: a green solid frame for the same room, a red dashed one for another room, which {others} of "
+        f"similarity: a green solid frame for the same room, a dashed orange one for another room, which {others} of "
         f"{len(anchors) * neighbours} show.",
     )  # fmt: skip
 

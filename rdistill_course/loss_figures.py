@@ -60,8 +60,8 @@ def compared_figure(teacher: Tensor, student: Tensor, temperature: float = 0.04)
             for i, j in (~itself).nonzero().tolist():
                 light = table[i, j] > (low + high) / 2
                 ax.text(
-                    j + 0.5, len(table) - i - 0.5, f"{round(float(table[i, j]), 1) + 0.0:.1f}",
-                    ha="center", va="center", fontsize=7.5, color="black" if light else "white",
+                    j + 0.5, len(table) - i - 0.5, f"{round(float(table[i, j]), 2) + 0.0:.2f}",
+                    ha="center", va="center", fontsize=7, color="black" if light else "white",
                 )  # fmt: skip
             if name == "teacher":
                 ax.set_title(title, fontsize=9)

@@ -100,8 +100,8 @@ def ranked_list(
 ) -> "Figure":
     """A query and the first k images of its ranked list, framed by what they are.
 
-    Right: green solid frame and a tick; wrong: red dashed frame and a cross; ignored by the protocol: grey dotted frame and a
-    bar. The key below names those that occur.
+    Right: green solid frame and a tick; wrong: orange dashed frame and a cross; ignored by the protocol: grey dotted frame and
+    a bar. The key below names those that occur.
 
     Args:
         benchmark: the queries, their images and their ground truth.

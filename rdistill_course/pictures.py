@@ -217,8 +217,12 @@ def query_by_query(
     ax.plot([0, 100], [0, 100], color="0.6", linestyle="--", linewidth=1)
     ax.scatter(x, y, s=24, color=looks([student])[0].colour, edgecolor="white", linewidth=0.5)
     if marked is not None:
-        line = {"arrowstyle": "-", "color": "0.3"}
-        ax.annotate(f"query {marked}", (x[marked], y[marked]), (3, 96), va="center", arrowprops=line)
+        ax.annotate(
+            f"query {marked}", (x[marked], y[marked]),
+            xytext=(0, 24 if y[marked] < 80 else -24), textcoords="offset points",
+            ha="right" if x[marked] > 50 else "left", va="center", arrowprops={"arrowstyle": "-", "color": "0.3"},
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )  # fmt: skip
     ax.set(
         xlim=(-2, 102),
         ylim=(-2, 102),

@@ -21,7 +21,7 @@ SIDE = 320  # pixels of a photograph in a figure
 
 
 def rounding_figure(weight: Tensor) -> "Figure":
-    """The rounding errors of one channel's weights: on the left with one step for the whole layer, on the right with its own.
+    """One channel's weights and what 8 bits make of them: with one step for the whole layer, and with its own.
 
     The channel is the one with the smallest weights.
 
@@ -42,19 +42,20 @@ def rounding_figure(weight: Tensor) -> "Figure":
     channel = int(largest.argmin())
     values = weight[channel].detach().flatten().numpy()
     steps = {"one step for the layer": float(largest.max()), "a step of its own": float(largest[channel])}
-    fig = Figure(figsize=(9, 2.8), layout="constrained")
+    fig = Figure(figsize=(9, 3.4), layout="constrained")
     said = []
     for ax, (name, top) in zip(fig.subplots(1, 2, sharey=True), steps.items(), strict=True):
         step = top / LARGEST
-        error = values - step * np.round(values / step)
-        ax.plot(values, error, ".", color=PALETTE["blue"], markersize=4)
-        for side in (-step / 2, step / 2):
-            ax.axhline(side, color="0.4", linestyle="--", linewidth=1)
-        different = len(np.unique(np.round(values / step)))
+        rounded = step * np.round(values / step)
+        ax.plot(values, rounded, ".", color=PALETTE["blue"], markersize=5)
+        ax.axline((0, 0), slope=1, color="0.4", linestyle="--", linewidth=1, zorder=0)
+        different = len(np.unique(rounded))
         ax.set(title=f"{name}: {counted(different, 'different number')}", xlabel=f"weights of channel {channel}")
-        said.append(f"with {name} {counted(different, 'different number')}, errors up to {np.abs(error).max():.1g}")
-    fig.axes[0].set_ylabel("rounding error")
-    alt = f"Rounding errors of {len(values)} weights of channel {channel}, between half a step below and above 0: "
+        ax.locator_params(axis="x", nbins=4)
+        off = np.abs(values - rounded).max()
+        said.append(f"with {name} {counted(different, 'different number')}, errors up to {off:.1g}")
+    fig.axes[0].set_ylabel("weights in 8 bits")
+    alt = f"{len(values)} weights of channel {channel} against the same in 8 bits; without an error they lie on a diagonal: "
     return described(fig, None, alt + "; ".join(said) + ".")
 
 

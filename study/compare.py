@@ -234,41 +234,6 @@ def gains(runs: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.DataFrame:
     return _frame(["method", "other", "images"], keys, values)
 
 
-class Gained(NamedTuple):
-    """What a method gains over another.
-
-    Attributes:
-        gain: in average precision, [S, Q], the mean over numbers of photographs; [S, 1] where that of queries was not kept.
-        seeds: the S seeds.
-        sizes: how many numbers of photographs.
-    """
-
-    gain: Tensor
-    seeds: list[int]
-    sizes: int
-
-
-def gain_by_query(runs: pandas.DataFrame, method: str, other: str) -> Gained | None:
-    """What a method gains over another, by seed and query, mean over all numbers of photographs that both have.
-
-    Args:
-        runs: the runs.
-        method: the one method.
-        other: what it is compared with.
-
-    Returns:
-        The gain; None where no seed is in all numbers.
-    """
-    seeds_of = _seeds_of_both(runs, method, other)
-    common = sorted(set.intersection(*seeds_of.values())) if seeds_of else []
-    if not common:
-        return None
-    both = [[precision(runs, name, size, common)[0] for name in (method, other)] for size in seeds_of]
-    if len({ap.shape for pair in both for ap in pair}) > 1:
-        both = [[ap.mean(1, keepdim=True) for ap in pair] for pair in both]
-    return Gained(torch.stack([ap - without for ap, without in both]).mean(0), common, len(both))
-
-
 def _seeds_of_both(runs: pandas.DataFrame, method: str, other: str) -> dict[int, set[int]]:
     """The seeds that both methods have, by the number of photographs, ascending; numbers without one are left out."""
     first, second = (

@@ -27,7 +27,7 @@ SEEDS = 5  # of a point that is drawn filled; one with fewer is drawn hollow
 # How a gain is drawn by the side of 0 on which its interval lies: colour, marker, meaning.
 SIDES = {
     "above": (PALETTE["green"], "^", "better"),
-    "not told apart": ("0.35", "o", "not told apart"),
+    "no clear difference": ("0.35", "o", "no clear difference"),
     "below": (PALETTE["red"], "v", "worse"),
 }
 
@@ -267,8 +267,8 @@ def gains_by_seed(
     ax.plot(gains, list(places), color=look.colour, marker=look.marker, linestyle="none", markersize=8)
     for place, gain in zip(places, gains, strict=True):
         ax.annotate(f"{gain:+.1f}", (gain, place), (8, 0), textcoords="offset points", va="center", fontsize=8)
-    ax.plot([low, high], [0, 0], color=SIDES["not told apart"][0], linestyle="-", linewidth=2)
-    ax.plot(mean, 0, color=SIDES["not told apart"][0], marker="o", linestyle="none", markersize=8)
+    ax.plot([low, high], [0, 0], color=SIDES["no clear difference"][0], linestyle="-", linewidth=2)
+    ax.plot(mean, 0, color=SIDES["no clear difference"][0], marker="o", linestyle="none", markersize=8)
     ax.annotate(f"{mean:+.1f}", (mean, 0), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
     ax.set_yticks([*places, 0], [*(f"seed {seed}" for seed in seeds), "mean, 95 %"])
     ax.set(ylim=(-0.7, len(seeds) + 0.6), xlabel="gain in points of medium mAP")

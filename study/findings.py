@@ -6,9 +6,7 @@ seed and query, with intervals of 95 %.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas
 
@@ -21,14 +19,13 @@ from study.methods import BY_DESCRIPTORS, BY_MAPS, LABELS, METHODS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
 from study.tables.gains import MEAN, MIXED, SPENT
-from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
+from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, shipping
 
-SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
 NOT_YET = "*The study has no runs for this sentence yet.*"
 SIDES = {
-    "above": "more than chance explains",
-    "below": "less than chance explains",
-    "not told apart": "no difference that these seeds and queries can tell",
+    "above": "a clear gain",
+    "below": "a clear loss",
+    "no clear difference": "no clear difference",
 }
 LOSSES = ("listwise", "rkd-distance-angle", "similarity-preserving", "pkt", "darkrank", "regression", "order")
 
@@ -38,10 +35,10 @@ def _start(runs: pandas.DataFrame) -> str:
     level = levels(runs)
     ours, labels = (_mean(runs, name, TUNED_ON) for name in (COURSE_OURS, COURSE_LABELS))
     return (
-        f"With {TUNED_ON} photographs, {TUNED_ON} answers of the teacher and no label, a SqueezeNet goes from "
-        f"{_percent(level['untrained student'])} to {_percent(ours)} medium mAP on rooms that it has "
-        "never seen. With the labels of "
-        f"the same photographs it reaches {_percent(labels)}; the teacher itself reaches {_percent(level['teacher'])}."
+        f"With {TUNED_ON} photographs, {TUNED_ON} answers of the teacher and no label, the student of the course, a "
+        f"SqueezeNet, goes from {_percent(level['untrained student'])} to {_percent(ours)} medium mAP on rooms that it has "
+        f"never seen. With the labels of the same photographs it reaches {_percent(labels)}; the teacher itself reaches "
+        f"{_percent(level['teacher'])}."
     )
 
 
@@ -50,7 +47,7 @@ def _teacher(runs: pandas.DataFrame) -> str:
     measured = teachers.read()
 
     def of(network: str, measure: str, part: str, detail: str) -> str:
-        rows = measured[(measured[["network", "measure", "part", "detail"]] == [network, measure, part, detail]).all(1)]
+        rows = measured[(measured[["network", "measure", "part", "detail"]] == [network, measure, part, detail]).all(axis=1)]
         return f"{rows['mean'].iloc[0]:.1f} %"
 
     return (
@@ -84,11 +81,9 @@ def _losses(runs: pandas.DataFrame) -> str:
     reached = {name: _mean(runs, name, TUNED_ON) for name in LOSSES}
     best, worst = (choose(reached, key=lambda name: reached[name]) for choose in (max, min))
     return (
-        f"With {TUNED_ON} photographs, {METHODS[best].label} taught most of seven losses "
-        f"({_percent(reached[best])} medium mAP), "
-        f"{METHODS[worst].label} least ({_percent(reached[worst])}); listwise with regression, the "
-        "recipe of this course, reaches "
-        f"{_percent(_mean(runs, OURS, TUNED_ON))}."
+        f"Of seven losses, {METHODS[best].label} taught the cheap student most from {TUNED_ON} photographs "
+        f"({_percent(reached[best])} medium mAP), and {METHODS[worst].label} taught it least ({_percent(reached[worst])}). "
+        f"Listwise with regression, the recipe of this course, reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
     )
 
 
@@ -99,7 +94,7 @@ def _seeds(runs: pandas.DataFrame) -> str:
     each = ", ".join(f"{100 * float(gain):+.1f}" for gain in (mixed - plain).mean(1))
     return (
         f"The same two students with seeds {drawn[0]} to {drawn[-1]}: mixtures of descriptors gave "
-        f"{each} points, in the mean "
+        f"{each} points, on average "
         f"{_told(paired_bootstrap(mixed, plain))}."
     )
 
@@ -142,15 +137,15 @@ def _enough(runs: pandas.DataFrame) -> str:
 
 
 def _verdict(runs: pandas.DataFrame) -> str:
-    """What interpolation gave beside the recipe."""
+    """What interpolation added to the recipe."""
     own = reported(runs)
     found = {
         what: paired_precision(own, OURS + ending, OURS, TUNED_ON)
-        for what, ending in (("descriptors", BY_DESCRIPTORS), ("maps", BY_MAPS))
+        for what, ending in (("descriptors", BY_DESCRIPTORS), ("feature maps", BY_MAPS))
     }
     count = len(found["descriptors"][2])
-    said = "; mixtures of maps: ".join(_told(paired_bootstrap(*each[:2])) for each in found.values())
-    return f"Mixtures of descriptors beside the recipe, {TUNED_ON} photographs, {count} seeds: {said}."
+    said = "; mixtures of feature maps: ".join(_told(paired_bootstrap(*each[:2])) for each in found.values())
+    return f"Mixtures of descriptors added to the recipe, {TUNED_ON} photographs, {count} seeds: {said}."
 
 
 def _paying(runs: pandas.DataFrame) -> str:
@@ -175,7 +170,7 @@ def _everywhere(runs: pandas.DataFrame) -> str:
         mean = own[own["method"] == MEAN].iloc[0]
         gain = _told(Interval(mean["mean"], mean["low"], mean["high"]))
         said.append(f"mixtures of {panel} with {len(own) - 1} methods: {gain}")
-    return f"In the mean, {'; '.join(said)}."
+    return f"On average, {'; '.join(said)}."
 
 
 def _choosing(runs: pandas.DataFrame) -> str:
@@ -212,7 +207,7 @@ def _harder(runs: pandas.DataFrame) -> str:
 
 def _shipping(runs: pandas.DataFrame) -> str:
     """What the shipped student costs and keeps in int8, beside the teacher."""
-    found = json.loads(SHIPPING.read_text(encoding="utf-8"))
+    found = shipping()
     size, kept, speed = found["MB"], found["kept"], found["speed"]["1"]
     int8, first = "student, onnxruntime, int8", "student, PyTorch"
     return (

@@ -110,7 +110,7 @@ def _told(name: str, value: Any) -> str:
     if name == "augment":
         return "augmentation" if value else "no augmentation"
     if name == "mixtures" and value is not None:
-        more = [f"{value.count} mixtures{'' if value.mix_at is None else ' of maps'}"]
+        more = [f"{value.count} mixtures{'' if value.mix_at is None else ' of feature maps'}"]
         more += [f"pairs of {value.pairs}"] * (value.pairs != "random")
         more += [f"lambda of Beta {value.alpha}"] * (value.alpha != "uniform")
         more += [f"weight of the joint space {value.joint_weight}"] * (value.joint_weight != 1)
@@ -140,7 +140,7 @@ def _with_mixtures(methods: dict[str, Method]) -> dict[str, Method]:
         for ending, sizes in both.get(name, {}).items():
             where = method.settings.frozen if ending == BY_MAPS else None  # where the trained part begins
             mixtures = Mixtures(count=48) if where is None else Mixtures(count=16, mix_at=where)
-            label = f"{method.label}, mixtures of {'descriptors' if where is None else 'maps'}"
+            label = f"{method.label}, mixtures of {'descriptors' if where is None else 'feature maps'}"
             like = None if method.like is None else f"{method.like}{ending}"
             own = but(method.settings, mixtures=mixtures)
             found[name + ending] = Method(label, method.group, own, sizes, like=like, chosen=method.chosen)
@@ -196,11 +196,11 @@ METHODS: dict[str, Method] = _with_mixtures(
         },
         # Other ways to mix. Who asks the student to be straight between photographs says nothing of lists.
         "straight": Method(
-            "maps, mixtures by regression alone", "candidates",
+            "feature maps, mixtures by regression alone", "candidates",
             but(_LISTS, mixtures=Mixtures(count=16, mix_at=_LEARNED, joint_weight=0.0, row_weight=2.0)), _SOME,
         ),
         "random-depth": Method(
-            "maps, random depth, Beta(2, 2)", "candidates",
+            "feature maps, random depth, Beta(2, 2)", "candidates",
             but(_LISTS, mixtures=Mixtures(count=16, mix_at=tuple(range(_LEARNED, PARTS[SMALL])), alpha=2.0)), _SOME,
         ),
         "unpaid-mixed": _beside("consistency, unpaid mixed with paid", "consistency"),

@@ -52,6 +52,8 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "larger": tables.larger,
     "assisted": tables.assisted,
     "choices": tables.choices,
+    "students": tables.students,
+    "mixed-by-size": tables.mixed_by_size,
     "blocks": tables.blocks,
     "primary": lambda runs: tables.primary(under_protocol(runs)),
     "validated": lambda runs: tables.validated(under_protocol(runs)),

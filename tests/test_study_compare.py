@@ -13,7 +13,6 @@ from study.compare import (
     asymmetric,
     corrected,
     curve,
-    gain_by_query,
     gains,
     holm,
     paired_precision,
@@ -117,36 +116,6 @@ def test_gains_are_paired_and_leave_out_what_has_no_partner(runs):
     assert row.low == paired_bootstrap(mixed, plain).low
     assert (row.mean, row.high - row.low) == pytest.approx((0.02, 0), abs=2e-4)
     assert gains(runs, {"listwise": "listwise"})["mean"].tolist() == [0, 0]
-
-
-def test_a_gain_is_the_mean_over_numbers_of_photographs_of_the_seeds_that_all_have():
-    drawn = torch.Generator().manual_seed(3)
-    tables = {
-        (method, images, seed): torch.rand(6, generator=drawn)
-        for method in ("pkt", "pkt+mixtures")
-        for images, seeds in ((25, (0, 1, 2)), (100, (1, 2, 3)), (300, (1, 2)))
-        for seed in seeds
-    }
-    rows = [run(*key, ap=ap) for key, ap in tables.items()]
-    found = gain_by_query(pandas.DataFrame(rows), "pkt+mixtures", "pkt")
-    assert (found.sizes, found.seeds) == (3, [1, 2])
-    both = []
-    for method in ("pkt+mixtures", "pkt"):  # mean over sizes, query by query, of seeds 1 and 2
-        both.append(torch.tensor([[sum(float(tables[method, size, seed][q]) for size in (25, 100, 300)) / 3
-                                   for q in range(6)] for seed in (1, 2)]))  # fmt: skip
-    assert torch.allclose(found.gain, both[0] - both[1], atol=1e-4)
-
-
-def test_a_gain_without_its_queries_is_one_of_seeds():
-    rows = [run("pkt", images, seed) for images in (25, 300) for seed in (0, 1)]
-    rows += [run("pkt+mixtures", images, seed) for images in (25, 300) for seed in (0, 1)]
-    whole = gain_by_query(pandas.DataFrame(rows), "pkt+mixtures", "pkt")
-    assert whole.gain.shape == (2, 6) and whole.seeds == [0, 1] and whole.sizes == 2
-    rows[0]["medium_ap"] = None  # of pkt on 25
-    seeds_alone = gain_by_query(pandas.DataFrame(rows), "pkt+mixtures", "pkt")
-    assert seeds_alone.gain.shape == (2, 1)
-    assert seeds_alone.gain.mean().item() == pytest.approx(whole.gain.mean().item(), abs=1e-3)
-    assert gain_by_query(pandas.DataFrame(rows), "pkt", "order") is None
 
 
 def slow_holm(p):

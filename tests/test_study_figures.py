@@ -34,7 +34,7 @@ GAINS = pandas.DataFrame(
     [
         ("descriptors", "mean of both", 5, 0.02, 0.01, 0.03),
         ("descriptors", "listwise", 5, -0.02, -0.03, -0.01),
-        ("maps", "order", 2, 0.005, -0.01, 0.02),
+        ("feature maps", "order", 2, 0.005, -0.01, 0.02),
     ],
     columns=["panel", "method", "seeds", "mean", "low", "high"],
 )
@@ -92,7 +92,7 @@ def test_a_curve_plot_describes_itself():
 
 def test_gains_have_a_row_for_each_method_and_a_panel_for_each_kind_on_one_axis():
     fig = gain_rows(GAINS)
-    assert [ax.get_title() for ax in fig.axes] == ["mixtures of descriptors", "mixtures of maps"]
+    assert [ax.get_title() for ax in fig.axes] == ["mixtures of descriptors", "mixtures of feature maps"]
     assert [text.get_text() for text in fig.axes[0].get_yticklabels()][::-1] == ["mean of both", "listwise", "order"]
     assert len({ax.get_xlim() for ax in fig.axes}) == 1
     assert all(list(ax.lines[0].get_xdata()) == [0, 0] for ax in fig.axes)
@@ -113,7 +113,7 @@ def points_of(ax):
 def test_the_side_of_an_interval_decides_colour_and_few_seeds_are_hollow():
     first, second = gain_rows(GAINS).axes
     found = {place: (edge, face) for ax in (first, second) for place, edge, face in points_of(ax)}
-    better, worse, same = (to_hex(SIDES[side][0]) for side in ("above", "below", "not told apart"))
+    better, worse, same = (to_hex(SIDES[side][0]) for side in ("above", "below", "no clear difference"))
     assert found[2.0, 2.0] == (better, better)
     assert found[-2.0, 1.0] == (worse, worse)
     assert found[0.5, 0.0] == (same, "#ffffff")  # two seeds
@@ -122,10 +122,10 @@ def test_the_side_of_an_interval_decides_colour_and_few_seeds_are_hollow():
 def test_gains_key_what_occurs_and_describe_themselves():
     fig = gain_rows(GAINS)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [
-        "better", "not told apart", "worse", "hollow: fewer than 5 seeds",
+        "better", "no clear difference", "worse", "hollow: fewer than 5 seeds",
     ]  # fmt: skip
     assert "descriptors, mean of both: +2.0 (+1.0 to +3.0), better" in fig.get_label()
-    assert "maps, order: +0.5 (-1.0 to +2.0), not told apart" in fig.get_label()
+    assert "feature maps, order: +0.5 (-1.0 to +2.0), no clear difference" in fig.get_label()
     assert [text.get_text() for text in gain_rows(GAINS[:1]).legends[0].get_texts()] == ["better"]
 
 

@@ -216,5 +216,5 @@ def test_settings_are_told_in_words():
     said = told(differences(own, Settings()))
     assert said == "stranger (order), PKT, regression, weight 0.0, learning rate 0.001, no augmentation"
     mixtures = METHODS["listwise+map-mixtures"].settings.mixtures
-    assert told({"mixtures": mixtures}) == "16 mixtures of maps"
+    assert told({"mixtures": mixtures}) == "16 mixtures of feature maps"
     assert told({"loss_settings": {"scale": 50.0}}) == "scale 50.0"

@@ -172,7 +172,7 @@ def test_two_methods_stand_with_both_intervals_of_their_difference():
     assert found.columns[0] == "300 photographs, 4 seeds"
     said = lines(found)
     assert said[0].startswith("listwise | 11.0 (") and said[1].startswith("PKT | 8.9 (")
-    assert said[3] == "difference, the same draws for both | 2.0 (2.0 to 2.0)"
+    assert said[3] == "difference, paired | 2.0 (2.0 to 2.0)"
     low, high = map(float, re.search(r"2\.0 \((\S+) to (\S+)\)", said[2]).groups())
     assert low < 2 < high
     assert len(tables.intervals(frame(*rows), "listwise", "order", 300)) == 0
@@ -188,8 +188,21 @@ def test_the_verdict_has_a_row_for_each_method_and_the_mean_of_all_first():
     found = tables.verdict(frame(*rows)).round(4)
     assert lines(found[["panel", "method", "seeds", "mean"]]) == [
         f"descriptors | {MEAN} | 5 | -0.01", "descriptors | listwise | 5 | 0.02", "descriptors | PKT | 5 | -0.04",
-        "maps | maps, mixtures by regression alone | 2 | 0.01",
+        "feature maps | feature maps, mixtures by regression alone | 2 | 0.01",
     ]  # fmt: skip
+
+
+def test_mixtures_are_told_by_the_number_of_photographs():
+    rows = [reached("listwise+regression", size, seed, 0.1, PER_QUERY) for size in (50, 300) for seed in (0, 1)]
+    rows += [
+        reached("listwise+regression+mixtures", size, seed, 0.1, [value + gain for value in PER_QUERY])
+        for size, gain in ((50, -0.01), (300, 0.02))
+        for seed in (0, 1)
+    ]
+    found = tables.mixed_by_size(frame(*rows))
+    assert list(found.columns)[1:] == ["50", "300"]
+    assert lines(found) == ["mixtures of descriptors | -1.0 (-1.0 to -1.0), 2 seeds | 2.0 (2.0 to 2.0), 2 seeds"]
+    assert tables.mixed_by_size(frame(*rows[:4])).empty
 
 
 def test_the_verdict_of_a_whole_store_fits_a_figure():
@@ -277,7 +290,7 @@ def test_an_outdated_page_is_found_and_mended(tmp_path, monkeypatch, capsys):
 def test_the_command_shows_what_is_there_and_refuses_seeds_that_choose(capsys, tmp_path):
     assert command.main(["summary"]) == 0
     shown = capsys.readouterr().out
-    assert "listwise + regression" in shown and "not told apart" in shown
+    assert "listwise + regression" in shown and "no clear difference" in shown
     assert command.main(["run", "listwise", "--seeds", "1000"]) == 1
     assert "choose settings" in capsys.readouterr().err
     assert command.main(["summary", "--store", str(tmp_path / "none.csv")]) == 1
@@ -351,9 +364,9 @@ def test_primary_comparisons_are_corrected_together(new):
     table = tables.primary(frame(*new, *rows)).set_index("question")
     assert list(table.index) == ["descriptor mixtures", "queries in the teacher's database"]
     sure, unsure = table.loc["queries in the teacher's database"], table.loc["descriptor mixtures"]
-    assert sure["so it is"] == "higher" and sure["difference in points (95 %)"] == "5.0 (5.0 to 5.0)"
+    assert sure["verdict"] == "higher" and sure["difference in points (95 %)"] == "5.0 (5.0 to 5.0)"
     assert float(sure["corrected p"]) == pytest.approx(8 * float(sure["p"]), abs=1e-3)
-    assert unsure["so it is"] == "not told apart" and float(unsure["corrected p"]) == pytest.approx(
+    assert unsure["verdict"] == "no clear difference" and float(unsure["corrected p"]) == pytest.approx(
         min(1, 7 * float(unsure["p"])), abs=1e-3
     )
     assert "in the database of its teacher" in sure["comparison"]

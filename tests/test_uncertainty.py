@@ -59,7 +59,7 @@ def test_the_p_value_is_that_of_the_widest_interval_without_zero():
     p = bootstrap_test(first, second, draws=20_000)
     assert p == pytest.approx(expected, abs=0.02) and 0.001 < p < 0.9
     assert paired_bootstrap(first, second, level=1 - 1.1 * p, draws=20_000).side == "above"
-    assert paired_bootstrap(first, second, level=1 - 0.9 * p, draws=20_000).side == "not told apart"
+    assert paired_bootstrap(first, second, level=1 - 0.9 * p, draws=20_000).side == "no clear difference"
 
 
 def test_equal_methods_are_not_told_apart_and_unequal_ones_are():
@@ -106,12 +106,12 @@ def test_an_interval_prints_in_percent():
 
 def test_a_difference_says_on_which_side_of_0_it_lies():
     sides = [Interval(0.1, low, high).side for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))]
-    assert sides == ["above", "below", "not told apart", "not told apart"]
+    assert sides == ["above", "below", "no clear difference", "no clear difference"]
 
 
 def test_a_protocol_without_positives_has_neither_a_mean_nor_a_difference():
     nothing = torch.full((2, 3), torch.nan)
     for interval in (bootstrap(nothing), paired_bootstrap(nothing, nothing)):
         assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
-        assert str(interval) == "-" and interval.side == "not told apart"
+        assert str(interval) == "-" and interval.side == "no clear difference"
     assert math.isnan(bootstrap_test(nothing, nothing))

@@ -275,8 +275,8 @@ def mixed_similarities(answer: Answer) -> None:
     right = mixtures[0] @ mixtures[1].T
     examine(answer, (table, first, second), lambda value: tensor(value, (4, 5), "the table of similarities"), right, {
         "These are the dot products before the mixtures are brought back to length 1: the lengths are missing.": raw,
-        "Only the first set is brought to length 1: line 3 divides from both sides.": raw / a,
-        "Only the second set is brought to length 1: line 3 divides from both sides.": raw / b.T,
+        "Only the first set is brought to length 1: step 3 divides from both sides.": raw / a,
+        "Only the second set is brought to length 1: step 3 divides from both sides.": raw / b.T,
         "You divide by the squared lengths: the diagonal holds squares, take their roots.": raw / a**2 / b.T**2,
         "You multiply by the lengths: bringing to length 1 divides by them.": raw * a * b.T,
         "The shares were brought to length 1, but the length of a mixture depends on the dot products in G as "

@@ -32,8 +32,8 @@ class Interval:
 
     @property
     def side(self) -> str:
-        """Where an interval of a difference lies: "above" or "below" zero, or "not told apart" from it."""
-        return "above" if self.low > 0 else "below" if self.high < 0 else "not told apart"
+        """Where an interval of a difference lies: "above" or "below" zero, or "no clear difference" from it."""
+        return "above" if self.low > 0 else "below" if self.high < 0 else "no clear difference"
 
     def __str__(self) -> str:
         return (

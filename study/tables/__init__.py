@@ -10,6 +10,7 @@ from study.tables.gains import (
     claims,
     explored,
     front,
+    mixed_by_size,
     primary,
     search_in,
     spent,
@@ -30,6 +31,7 @@ from study.tables.scores import (
     percent,
     plain,
     scores,
+    students,
 )
 
 __all__ = [
@@ -46,12 +48,14 @@ __all__ = [
     "intervals",
     "larger",
     "levels",
+    "mixed_by_size",
     "percent",
     "plain",
     "primary",
     "scores",
     "search_in",
     "spent",
+    "students",
     "targets",
     "told_of_mixtures",
     "validated",

@@ -17,17 +17,17 @@ from study.compare import (
     asymmetric,
     corrected,
     curve,
-    gain_by_query,
+    gains,
     paired_precision,
     precision,
     reported,
 )
-from study.methods import BY_DESCRIPTORS, CONTROLS, LABELS, METHODS, mixed
+from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, mixed
 from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
 
-HIGHER = {"above": "higher", "below": "lower", "not told apart": "not told apart"}
-MIXED = ("descriptors", "maps")  # what is mixed
+HIGHER = {"above": "higher", "below": "lower", "no clear difference": "no clear difference"}
+MIXED = ("descriptors", "feature maps")  # what is mixed
 MEAN = "mean of the methods below"
 # Other ways to mix, and the same training without.
 OTHER_MIXTURES = {
@@ -65,8 +65,8 @@ def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | Non
     row = Gain(interval.mean, interval.low, interval.high, len(seeds))
     return {
         "difference in points (95 %)": percent(row) + star(ap.shape[1]),
-        "so it is": HIGHER[interval.side],
-        "first divided by second": f"{100 * ap.mean() / other.mean():.0f} %",
+        "verdict": HIGHER[interval.side],
+        "first as part of second": f"{100 * ap.mean() / other.mean():.0f} %",
     }
 
 
@@ -99,7 +99,7 @@ def compared(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> pandas.
         pairs: by what the table says of them; those without runs are left out.
 
     Returns:
-        Columns comparison, difference in points (95 %), so it is, first divided by second.
+        Columns comparison, difference in points (95 %), verdict, first as part of second.
     """
     found = {said: difference(runs, pair) for said, pair in pairs.items()}
     rows = [{"comparison": said, **own} for said, own in found.items() if own is not None]
@@ -167,30 +167,47 @@ def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """What mixtures gained with each method and each teacher, one gain for all its numbers of photographs; their mean first.
+    """What mixtures gained with each method and each teacher on 300 photographs; their mean first.
 
     Args:
         runs: of the store.
 
     Returns:
-        Columns panel ("descriptors" or "maps"), method, seeds, mean, low, high: differences in mAP, as fractions. Methods
+        Columns panel, see `MIXED`, method, seeds, mean, low, high: differences in mAP, as fractions. Methods
         whose precision of queries was not kept are left out. The mean of two or more is on the seeds that all of them have.
     """
     own, rows, mean = reported(runs), [], []
     for panel in MIXED:
-        found = {
-            told_of_mixtures(name): each
-            for name, plain in {**mixed(), **OTHER_MIXTURES}.items()
-            if _panel(name) == panel
-            and (each := gain_by_query(own, name, plain)) is not None
-            and each.gain.shape[1] > 1
-        }
-        rows += [[panel, name, len(each.seeds), *_ends(each.gain)] for name, each in found.items()]
-        common = set.intersection(*(set(each.seeds) for each in found.values())) if len(found) > 1 else set()
+        found = {}
+        for name, plain in {**mixed(), **OTHER_MIXTURES}.items():
+            try:
+                with_, without, seeds = paired_precision(own, name, plain, TUNED_ON)
+            except BadInput:
+                continue
+            if _panel(name) == panel and with_.shape[1] > 1:
+                found[told_of_mixtures(name)] = with_ - without, seeds
+        rows += [[panel, name, len(seeds), *_ends(gain)] for name, (gain, seeds) in found.items()]
+        common = set.intersection(*(set(seeds) for _, seeds in found.values())) if len(found) > 1 else set()
         if common:
-            alike = [each.gain[[seed in common for seed in each.seeds]] for each in found.values()]
+            alike = [gain[[seed in common for seed in seeds]] for gain, seeds in found.values()]
             mean.append([panel, MEAN, len(common), *_ends(torch.stack(alike).mean(0))])
     return pandas.DataFrame([*mean, *rows], columns=["panel", "method", "seeds", "mean", "low", "high"])
+
+
+def mixed_by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """What mixtures gained over the recipe with few and with many photographs.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        A row for each kind of mixtures, a column for each number of photographs.
+    """
+    rows = []
+    for panel, ending in zip(MIXED, (BY_DESCRIPTORS, BY_MAPS), strict=True):
+        found = {row.images: percent(row) for row in gains(reported(runs), {OURS + ending: OURS}).itertuples()}
+        rows += [{"gain in points (95 %), by photographs": f"mixtures of {panel}", **found}] if found else []
+    return pandas.DataFrame(rows).fillna("").rename(columns=lambda name: f"{name:,}" if isinstance(name, int) else name)
 
 
 def told_of_mixtures(name: str) -> str:
@@ -259,7 +276,7 @@ def front(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns comparison, gain in points of medium mAP (95 %), so it is.
+        Columns comparison, gain in points of medium mAP (95 %), verdict.
     """
     found = compared(
         runs,
@@ -273,7 +290,7 @@ def front(runs: pandas.DataFrame) -> pandas.DataFrame:
         },
     )
     rows = [row[:3] for row in found.itertuples(index=False)]
-    return pandas.DataFrame(rows, columns=["comparison", "gain in points of medium mAP (95 %)", "so it is"])
+    return pandas.DataFrame(rows, columns=["comparison", "gain in points of medium mAP (95 %)", "verdict"])
 
 
 def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -321,7 +338,7 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns question, comparison, difference in points (95 %), corrected interval, p, corrected p, so it is.
+        Columns question, comparison, difference in points (95 %), corrected interval, p, corrected p, verdict.
     """
     pairs = protocol.comparisons(runs)
     rows = []
@@ -336,7 +353,7 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
                 "corrected interval": f"{100 * own.interval.low:.1f} to {100 * own.interval.high:.1f}",
                 "p": f"{own.p:.4f}",
                 "corrected p": f"{own.corrected:.4f}",
-                "so it is": HIGHER[own.interval.side],
+                "verdict": HIGHER[own.interval.side],
             }
         )
     return pandas.DataFrame(rows)
