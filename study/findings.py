@@ -47,7 +47,9 @@ def _teacher(runs: pandas.DataFrame) -> str:
     measured = teachers.read()
 
     def of(network: str, measure: str, part: str, detail: str) -> str:
-        rows = measured[(measured[["network", "measure", "part", "detail"]] == [network, measure, part, detail]).all(axis=1)]
+        rows = measured[
+            (measured[["network", "measure", "part", "detail"]] == [network, measure, part, detail]).all(axis=1)
+        ]
         return f"{rows['mean'].iloc[0]:.1f} %"
 
     return (

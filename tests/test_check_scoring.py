@@ -122,6 +122,7 @@ AS_ZERO = "        if len(ranks) == 0:\n            shares.append(0.0)\n        
         ((EMPTY, ""), "stops .* IndexError.* has no positive"),
         ((EMPTY, EMPTY.replace("continue", "return float('nan')")), "holds nan: a query without a positive"),
         (("return sum", "return 100 * sum"), "not a percentage"),
+        (("depth = min", "k = depth = min"), "stays lowered for the queries that follow"),
         ((DEPTH, "3"), "Not yet. For each query"),
     ],
 )

@@ -152,11 +152,17 @@ def mean_precision(answer: Answer) -> None:
         ]
         return sum(shares) / len(among)
 
+    def carried() -> float:
+        """Of a k that stays lowered for the queries that follow."""
+        depths = np.minimum.accumulate([lowered(ranks) for ranks in kept])
+        return mean(lambda ranks: int(depths[kept.index(ranks)]))
+
     stays_out = "{hint}. One of the queries has no positive: it stays out of the mean."
     nan = "a query without a positive has no precision, it stays out of the mean."
     examine(answer, (queries, k), lambda value: tensor(value, (), "the value of mP@k", nan), right, {
         f"k is {k} for every query, so one with a single positive could never reach 1: lower k to the number of photographs "
         "down to the query's last positive.": mean(lambda ranks: k),
+        "k stays lowered for the queries that follow: begin each query with the k that was asked for.": carried(),
         "The query without a positive counts as 0: it stays out of the mean.": mean(among=queries),
         "Two things: k is not lowered, and the query without a positive counts as 0.": mean(lambda ranks: k, queries),
         "k is lowered to the number of positives. The protocol lowers it to the number of photographs down to the last one, "

@@ -295,7 +295,7 @@ def verdict(answer: Answer) -> None:
         "False.": lambda _: _verdict(answer, first[:1], second[:1], alone=True)[2],
     })  # fmt: skip
     passed(
-        f"{mean:.2f} points with an error of {error:.2f} are a difference, the same mean with a larger error is none."
+        f"{mean:.2f} points with an error of {error:.2f} count as a difference; the same mean with a larger error does not."
     )
 
 
