@@ -23,7 +23,7 @@ SAME = 1 - 1e-5  # similarity from which on two answers of a teacher are of one 
 
 
 class Consistency:
-    """A loss, and the consistency of the student on mixtures of maps with photographs that nobody paid for.
+    """A loss, and the consistency of the student on mixtures of feature maps with photographs that nobody paid for.
 
     In each step `count` unpaid photographs are each mixed with a paid one. The student's mixture, projected, should be the
     mixture of the teacher's answer and of what a moving average of the student says of the unpaid one. The weight grows as
