@@ -85,7 +85,7 @@ def step_overhead(figures: Figures) -> str:
         "photographs that is ready.",
         table(["`distill`", "to the bare step"], whole),
         f"Its parts as shares of the bare step. The joint space of 48 mixtures takes {100 * joint:.1f} %, all parts together "
-        f"take {100 * together:.1f} % at most. 16 mixtures of maps, which the student describes, make a step "
+        f"take {100 * together:.1f} % at most. 16 mixtures of feature maps, which the student describes, make a step "
         f"{figures['mixtures of maps']:.2f} times as long.",
         table(["part", *settings], parts),
     ]
