@@ -68,7 +68,9 @@ def photographs_needed(answer: Answer) -> None:
         "This is where the curve falls below the level: look for where it comes up to it.": 50 * 2 ** (1 / 3),
     }, "This curve rises, dips and rises again, so its mAP is not sorted: find the first point that reaches the "
        "level.")  # fmt: skip
-    passed(f"A level of 29 % needs {right:.0f} photographs here; for a level that is never reached the function says inf.")
+    passed(
+        f"A level of 29 % needs {right:.0f} photographs here; for a level that is never reached the function says inf."
+    )
 
 
 def _number(value: Any) -> Tensor:

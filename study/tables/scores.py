@@ -69,7 +69,7 @@ def students(runs: pandas.DataFrame) -> pandas.DataFrame:
         ("larger student", "EfficientNet-Lite0", "larger", TUNED_ON),
         ("teacher", "EfficientNet-Lite2", "teacher", 0),
     ]
-    rows = []
+    rows: list[list[str]] = []
     for name, said, method, images in lines:
         if rows and not method:
             rows.append([name, said, f"{100 * shipping()['kept']['student, PyTorch']['medium']:.1f}"])
