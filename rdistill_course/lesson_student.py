@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rdistill_course.runs import runs_root
+from rdistill_course.sets import ROOMS
 from rdistill_helpers import (
     BlackBoxTeacher,
     RetrievalNet,
@@ -18,7 +19,6 @@ from rdistill_helpers import (
 )
 from rdistill_helpers.ship.projection import load_projection
 
-ROOMS = "rooms"
 FEW_STEPS = 60
 
 

@@ -6,7 +6,9 @@ seed and query, with intervals of 95 %.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas
 
@@ -15,12 +17,13 @@ from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
 from study import tables
 from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported, under_protocol
-from study.methods import BY_DESCRIPTORS, BY_MAPS, LABELS, METHODS
+from study.methods import BY_DESCRIPTORS, LABELS, METHODS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
 from study.tables.gains import MEAN, MIXED, SPENT
-from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, shipping
+from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
 
+SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
 NOT_YET = "*The study has no runs for this sentence yet.*"
 SIDES = {
     "above": "a clear gain",
@@ -141,10 +144,7 @@ def _enough(runs: pandas.DataFrame) -> str:
 def _verdict(runs: pandas.DataFrame) -> str:
     """What interpolation added to the recipe."""
     own = reported(runs)
-    found = {
-        what: paired_precision(own, OURS + ending, OURS, TUNED_ON)
-        for what, ending in (("descriptors", BY_DESCRIPTORS), ("feature maps", BY_MAPS))
-    }
+    found = {what: paired_precision(own, OURS + ending, OURS, TUNED_ON) for what, ending in MIXED.items()}
     count = len(found["descriptors"][2])
     said = "; mixtures of feature maps: ".join(_told(paired_bootstrap(*each[:2])) for each in found.values())
     return f"Mixtures of descriptors added to the recipe, {TUNED_ON} photographs, {count} seeds: {said}."
@@ -209,7 +209,7 @@ def _harder(runs: pandas.DataFrame) -> str:
 
 def _shipping(runs: pandas.DataFrame) -> str:
     """What the shipped student costs and keeps in int8, beside the teacher."""
-    found = shipping()
+    found = json.loads(SHIPPING.read_text(encoding="utf-8"))
     size, kept, speed = found["MB"], found["kept"], found["speed"]["1"]
     int8, first = "student, onnxruntime, int8", "student, PyTorch"
     return (

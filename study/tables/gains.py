@@ -27,7 +27,8 @@ from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
 
 HIGHER = {"above": "higher", "below": "lower", "no clear difference": "no clear difference"}
-MIXED = ("descriptors", "feature maps")  # what is mixed
+# What is mixed, and how the names of methods end that mix it.
+MIXED = {"descriptors": BY_DESCRIPTORS, "feature maps": BY_MAPS}
 MEAN = "mean of the methods below"
 # Other ways to mix, and the same training without.
 OTHER_MIXTURES = {
@@ -180,11 +181,13 @@ def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
     for panel in MIXED:
         found = {}
         for name, plain in {**mixed(), **OTHER_MIXTURES}.items():
+            if _panel(name) != panel:
+                continue
             try:
                 with_, without, seeds = paired_precision(own, name, plain, TUNED_ON)
-            except BadInput:
+            except BadInput:  # no seed in common
                 continue
-            if _panel(name) == panel and with_.shape[1] > 1:
+            if with_.shape[1] > 1:
                 found[told_of_mixtures(name)] = with_ - without, seeds
         rows += [[panel, name, len(seeds), *_ends(gain)] for name, (gain, seeds) in found.items()]
         common = set.intersection(*(set(seeds) for _, seeds in found.values())) if len(found) > 1 else set()
@@ -203,11 +206,16 @@ def mixed_by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         A row for each kind of mixtures, a column for each number of photographs.
     """
-    rows = []
-    for panel, ending in zip(MIXED, (BY_DESCRIPTORS, BY_MAPS), strict=True):
-        found = {row.images: percent(row) for row in gains(reported(runs), {OURS + ending: OURS}).itertuples()}
-        rows += [{"gain in points (95 %), by photographs": f"mixtures of {panel}", **found}] if found else []
-    return pandas.DataFrame(rows).fillna("").rename(columns=lambda name: f"{name:,}" if isinstance(name, int) else name)
+    rows = {}
+    for panel, ending in MIXED.items():
+        found = gains(reported(runs), {OURS + ending: OURS})
+        if len(found):
+            rows[f"mixtures of {panel}"] = {row.images: percent(row) for row in found.itertuples()}
+    sizes = sorted({size for own in rows.values() for size in own})
+    return pandas.DataFrame(
+        [[said, *(own.get(size, "") for size in sizes)] for said, own in rows.items()],
+        columns=["gain in points (95 %), by photographs", *[f"{size:,}" for size in sizes]],
+    )
 
 
 def told_of_mixtures(name: str) -> str:
@@ -230,7 +238,7 @@ def _panel(name: str) -> str:
     """What a method mixes. The columns of a table of similarities are descriptors."""
     own = METHODS[name].settings
     maps = own.beside != "columns" if own.mixtures is None else own.mixtures.mix_at is not None
-    return MIXED[maps]
+    return "feature maps" if maps else "descriptors"
 
 
 def _ends(gain: Tensor) -> list[float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pandas
@@ -19,7 +17,6 @@ from study.settings import LARGER, SMALL, Settings
 PROTOCOLS = ["easy", "medium", "hard"]
 SECONDS = {SMALL: 60.0, LARGER: 360.0, "course": 170.0}  # of 500 steps on one of two busy cores
 OURS = "listwise+regression"
-SHIPPING = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "shipping.json"
 COURSE_OURS, COURSE_LABELS = "course-listwise+regression", "course-supervised-contrastive"
 
 
@@ -65,27 +62,16 @@ def students(runs: pandas.DataFrame) -> pandas.DataFrame:
         ("student of notebook 4", "trained there, for 100 steps", "lesson", TUNED_ON),
         ("cheap student", "500 steps in its last four parts, six kept views of a photograph", OURS, TUNED_ON),
         ("student of the course", "500 steps in its last seven parts, a new view in each step", COURSE_OURS, TUNED_ON),
-        ("shipped student", "the best of five of these on the validation rooms", "", TUNED_ON),
         ("larger student", "EfficientNet-Lite0", "larger", TUNED_ON),
         ("teacher", "EfficientNet-Lite2", "teacher", 0),
     ]
-    rows: list[list[str]] = []
-    for name, said, method, images in lines:
-        if rows and not method:
-            rows.append([name, said, f"{100 * shipping()['kept']['student, PyTorch']['medium']:.1f}"])
-        elif ((own["method"] == method) & (own["images"] == images)).any():
-            rows.append([name, said, f"{100 * precision(own, method, images)[0].mean():.1f}"])
+    there = set(zip(own["method"], own["images"], strict=True))
+    rows = [
+        [name, said, f"{100 * precision(own, method, images)[0].mean():.1f}"]
+        for name, said, method, images in lines
+        if (method, images) in there
+    ]
     return pandas.DataFrame(rows, columns=["name", "what it is", "medium mAP in %"])
-
-
-def shipping() -> dict[str, Any]:
-    """What `python -m benchmarks.shipping` measured.
-
-    Returns:
-        Its results by name.
-    """
-    found: dict[str, Any] = json.loads(SHIPPING.read_text(encoding="utf-8"))
-    return found
 
 
 def curves(runs: pandas.DataFrame, names: list[str]) -> dict[str, pandas.DataFrame]:
