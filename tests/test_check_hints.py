@@ -53,6 +53,18 @@ def test_an_error_is_named_with_the_line_of_the_answer_that_it_passed():
     assert isinstance(told.value.__cause__, RuntimeError)
 
 
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (lambda x: torch.arange(5) * torch.ones(5, 4), r"`x\[:, None\]` gives a vector a second axis"),
+        (lambda x: x.cummax(0).clamp(max=1), r"take its `.values`"),
+    ],
+)
+def test_a_frequent_error_comes_with_help(mistake, words):
+    with pytest.raises(Hint, match=words):
+        ask(mistake, torch.ones(3))
+
+
 def test_an_error_of_a_builtin_is_named_without_a_line():
     with pytest.raises(Hint, match=r"len stops with TypeError: "):
         ask(len, 3)

@@ -63,6 +63,16 @@ def test_an_empty_list_is_told_apart_from_terms_that_do_not_count():
     assert "Sum over the terms that count" in hint_of(check.listwise, sums_minus_infinities)
 
 
+def test_a_loss_whose_gradient_is_nan_cannot_train():
+    def divides_outside(own, wanted, counted, temperature):
+        chances = [(x / temperature).exp() * counted for x in (own, wanted)]
+        q, p = (x / x.sum(1, keepdim=True) for x in chances)
+        terms = torch.where(counted, p * (p / q).log(), 0.0)
+        return terms.sum(1)[counted.any(1)].mean()
+
+    assert "its gradient is nan" in hint_of(check.listwise, divides_outside)
+
+
 def test_listwise_takes_plain_loops(capsys):
     def loops(own, wanted, counted, temperature):
         values = []

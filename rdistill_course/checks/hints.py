@@ -11,6 +11,11 @@ from torch import Tensor
 
 from rdistill_helpers.errors import shown
 
+HELP = {  # by a sign in the message of an error
+    "must match the size": "Two shapes do not fit: print both. `x[:, None]` gives a vector a second axis, a column of numbers.",
+    "torch.return_types": "The function gives values and positions together: take its `.values` or `.indices`.",
+}
+
 
 class Hint(AssertionError):
     """What is not right yet about an answer, and where to look. A notebook shows it without a traceback."""
@@ -71,8 +76,9 @@ def _stopped(answer: Callable[..., Any], name: str, error: Exception) -> NoRetur
     if frames and (line := linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()):
         place = f" at `{line}`"
     what = " ".join(str(error).split())
+    more = next((f" {help_}" for sign, help_ in HELP.items() if sign in what), "")
     what = f"{type(error).__name__}: {what}" if what else type(error).__name__
-    raise Hint(f"{name} stops{place} with {what if len(what) <= 300 else what[:300] + ' ...'}") from error
+    raise Hint(f"{name} stops{place} with {what if len(what) <= 300 else what[:300] + ' ...'}.{more}") from error
 
 
 def _copy(value: Any) -> Any:

@@ -81,6 +81,14 @@ def listwise(answer: Answer) -> None:
         "The sign is wrong: a divergence is never negative.": -right,
     }, f"The loss should be {'larger' if given < right else 'smaller'} here. Compute it in steps: mask, softmax of each row "
        "for both tables, sum of p (log p - log q) of each row, mean of the rows that have something to compare.")  # fmt: skip
+    tracked = own.clone().requires_grad_()
+    loss_value = ask(answer, tracked, wanted, counted, t)
+    trains = isinstance(loss_value, Tensor) and loss_value.requires_grad  # not so in plain loops over numbers
+    tell({
+        "The value is right, but its gradient is nan: a division or a logarithm runs over what does not count. Set such "
+        "places to minus infinity, and take `log_softmax`.":
+            trains and not torch.autograd.grad(loss_value, tracked)[0].isfinite().all().item(),
+    })  # fmt: skip
     passed(f"Your loss is {float(given):.4f} here, as the formula demands.")
 
 

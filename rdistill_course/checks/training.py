@@ -249,14 +249,14 @@ def _step(
     "Take the difference within each seed first; everything else is done with these S numbers.",
     "`tensor.std()` has S - 1 in the denominator already. Divide it by the root of S. Points are 100 times a fraction.",
     "Mean of the differences, their standard error, and the question whether the mean's absolute value is more "
-    "than three errors; with one seed the answer is False.",
+    "than `T95[len(first)]` errors; with one seed the answer is False.",
 )
 def verdict(answer: Answer) -> None:
     """Exercise 4.3: what several seeds say about the difference of two students.
 
     Args:
         answer: (first [S], second [S]: mAP as fractions, entry s of both from seed s) -> (mean, error, supported): mean and
-            standard error of second - first in points, and whether the mean is more than three errors away from 0.
+            standard error of second - first in points, and whether the mean is more than `T95[S]` errors away from 0.
 
     Raises:
         Hint: the answer is not right.
@@ -283,14 +283,17 @@ def verdict(answer: Answer) -> None:
         "The error is that of the first student alone.": 100 * first.std() / root,
         "The error is that of the second student alone.": 100 * second.std() / root,
     }, "The error is not the standard error of the differences: their spread divided by the root of S.", 1e-3)  # fmt: skip
-    # A mean of 0.6 points again, but an error of 0.25: between two and three errors.
+    # A mean of 0.6 points again, but an error of 0.25: between two and 2.8 errors. Of three seeds one between 2.8 and 4.3.
     loose = torch.tensor([0.013, -0.001, 0.009, 0.006, 0.003])
+    three = torch.tensor([0.010, 0.006, 0.004])
     tell({
-        "The mean is more than three errors away from 0 in this case: the seeds support the difference.": not supported,
+        "The mean is far more than 2.8 errors away from 0 in this case: the seeds support the difference.": not supported,
         "A second student that is worse is a difference as well: compare the size of the mean, without its "
         "sign.": lambda _: not _verdict(answer, second, first)[2],
         f"With a mean of {100 * loose.mean():.2f} and an error of {100 * loose.std() / root:.2f} points the seeds do not "
-        "support the difference: it takes more than three errors.": lambda _: _verdict(answer, first, first + loose)[2],
+        "support the difference: five seeds take more than 2.8 errors.": lambda _: _verdict(answer, first, first + loose)[2],
+        "Three seeds take more than 4.3 errors, because so few say little about the error itself: look up `T95` at the number "
+        "of seeds.": lambda _: _verdict(answer, first[:3], first[:3] + three)[2],
         "With a single seed nothing is known about the error, so no difference is supported: give "
         "False.": lambda _: _verdict(answer, first[:1], second[:1], alone=True)[2],
     })  # fmt: skip
