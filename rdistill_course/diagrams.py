@@ -33,7 +33,7 @@ def course_map() -> "Figure":
         ("student", 1.1, 1.7, ARMS["distilled"].colour, "notebooks 1, 4"),
         ("teacher\n(black box)", 1.1, 0.3, ARMS["teacher"].colour, "notebooks 1, 7"),
         ("descriptors\nin two spaces", 2.3, 1, PALETTE["sky"], "notebook 1,\nappendix B"),
-        ("joint space:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
+        ("joint space, twice:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
         ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4,\nappendix A"),
         ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),
         ("search\nanywhere", 4.7, 0.3, ARMS["distilled"].colour, "notebook 8"),
@@ -56,8 +56,8 @@ def course_map() -> "Figure":
     _arrow(ax, (4.7, 1.95), (1.1, 1.9), colour=PALETTE["purple"], bend=0.1)
     ax.text(2.9, 2.27, "gradient: trains the student, never the teacher", ha="center", fontsize=9, color="0.25")
     fig.set_label(
-        "Photographs go to the student and to the teacher; both give descriptors, in two spaces; a joint space of real "
-        "and interpolated samples is made of them; a ranking loss compares both spaces, and its gradient trains the "
+        "Photographs go to the student and to the teacher; both give descriptors, in two spaces; in each, real and "
+        "interpolated samples make a joint space; a ranking loss compares both spaces, and its gradient trains the "
         "student; descriptors are scored under three protocols, and the student is shipped to search anywhere."
     )
     return fig
