@@ -1,7 +1,6 @@
 """What only the notebooks use: exercise checks, widgets, diagrams, the doctor and the closing table of scores."""
 
 from rdistill_course import checks as check
-from rdistill_course.by_heart import by_heart_figure
 from rdistill_course.closing_table import format_scores, read_scores, score_row, write_scores
 from rdistill_course.diagrams import (
     course_map,
@@ -28,7 +27,6 @@ from rdistill_course.widgets import (
 )
 
 __all__ = [
-    "by_heart_figure",
     "check",
     "course_map",
     "course_progress",

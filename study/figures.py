@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NO_RUNS = "The study has no runs for this figure yet."
 ROWS = 14  # of a figure, at most: more could not be read on a slide
+# The parts of the rooms that each teacher was trained on.
+LEARNED_FROM = {"teacher": ("private", "train"), "stranger": ("private",), "memoriser": ("train",)}
 SEEDS = 5  # of a point that is drawn filled; one with fewer is drawn hollow
 # How a gain is drawn by the side of 0 on which its interval lies: colour, marker, meaning.
 SIDES = {
@@ -278,6 +280,41 @@ def gains_by_seed(
     fig.set_label(
         f"Gain in points of medium mAP: {each}; mean {mean:+.1f} with an interval from {low:+.1f} to {high:+.1f}."
     )
+    return fig
+
+
+def same_room_figure(measured: "pandas.DataFrame") -> "Figure":
+    """How well each network finds the other photographs of a room, in rooms that it was trained on and in others.
+
+    Args:
+        measured: what `study.tables.teachers.read` gives.
+
+    Returns:
+        The figure: a row for each part of the rooms, a mark with its interval for each network, filled where it learned from
+        that part.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    own = measured[measured["measure"] == "same-room"]
+    parts, names = (list(dict.fromkeys(own[column])) for column in ("part", "network"))
+    fig = Figure(figsize=(7.4, 1.2 + 0.5 * len(parts)), layout="constrained")
+    ax, said, key = fig.subplots(), [], []
+    for place, (name, look) in enumerate(zip(names, looks(names), strict=True)):
+        for row in own[own["network"] == name].itertuples():
+            height = len(parts) - 1 - parts.index(row.part) + 0.22 * (1 - place)
+            learned = row.part in LEARNED_FROM[name]
+            ax.hlines(height, row.low, row.high, color=look.colour, linewidth=1.8)
+            face = look.colour if learned else "white"
+            ax.scatter(row.mean, height, color=look.colour, marker=look.marker, s=48, facecolors=face, zorder=3)
+            seen = "seen" if learned else "new"
+            said.append(f"{name}, {row.part} ({seen}): {row.mean:.1f} ({row.low:.1f} to {row.high:.1f})")
+        key.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle="none", label=name))
+    ax.set_yticks(range(len(parts)), parts[::-1])
+    ax.set(ylim=(-0.5, len(parts) - 0.5), xlabel="same-room mAP in % (95 % over rooms); filled: trained on these rooms")
+    ax.grid(axis="y", visible=False)
+    fig.legend(handles=key, loc="outside upper center", ncols=len(key), fontsize=9, frameon=False)
+    fig.set_label(f"Same-room mAP in percent: {'; '.join(said)}.")
     return fig
 
 

@@ -17,8 +17,10 @@ from study.figures import (
     gain_rows,
     gains_by_seed,
     query_scatter,
+    same_room_figure,
     teacher_rows,
 )
+from study.tables import teachers
 
 
 def frame(rows):
@@ -196,3 +198,12 @@ def test_gains_of_one_pair_are_dots_by_seed_above_their_mean_and_interval():
 def test_without_such_runs_the_figure_is_one_sentence():
     fig = gains_by_seed(runs_of(), "lesson+mixtures", "lesson", 300)
     assert fig.get_label() == NO_RUNS == fig.texts[0].get_text() and not fig.axes
+
+
+def test_rooms_that_a_network_learned_from_are_filled():
+    fig = same_room_figure(teachers.read())
+    (ax,) = fig.axes
+    filled = {(place[0], edge == face) for place, edge, face in points_of(ax)}
+    assert sum(full for _, full in filled) == 4 and len(filled) == 12
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["test", "validation", "train", "private"]
+    assert "memoriser, train (seen): 67.9" in fig.get_label()

@@ -85,7 +85,7 @@ def test_harder_teachers_are_told_by_what_their_students_lose(monkeypatch):
     assert "“order” costs its student most (-7.0 points) and “rounded 2” least (-0.5)" in said
 
 
-@pytest.mark.parametrize("name", sorted(set(findings.FINDINGS) - {"teacher", "taught", "shipping"}))
+@pytest.mark.parametrize("name", sorted(set(findings.FINDINGS) - {"teacher", "by_heart", "taught", "shipping"}))
 def test_without_runs_a_finding_says_so(name):
     assert findings.told(name, frame()) == findings.NOT_YET
 
@@ -115,6 +115,15 @@ def test_a_finding_says_when_its_runs_are_of_an_earlier_edition():
     assert findings.told("verdict", rows).endswith(" Measured on edition 1 of the rooms.")
     assert "edition" not in findings.told("verdict", rows.assign(data=f"edition-{EDITION}-0"))
     assert "edition" not in findings.told("shipping", rows)
+
+
+def test_what_is_known_by_heart_is_told_beside_the_stranger():
+    rows = [line.split(",") for line in teachers.RESULTS.read_text(encoding="utf-8").splitlines()]
+    mean = {(row[0], row[3]): float(row[6]) for row in rows if row[2] == "same-room"}
+    said = findings.told("by_heart", frame())
+    for name in ("teacher", "memoriser"):
+        for part in ("train", "validation", "test"):
+            assert f"{mean[name, part] - mean['stranger', part]:+.1f}" in said
 
 
 def test_what_each_teacher_taught_is_the_mean_of_its_students():

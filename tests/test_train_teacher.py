@@ -8,17 +8,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from tiny_sets import colours
 
-from rdistill_helpers import RetrievalNet, Training, extract, load_network, save_network
-from rdistill_helpers.descriptors import open_descriptors
+from rdistill_helpers import RetrievalNet, Training, load_network, save_network
 from rdistill_helpers.distil.history import History
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
@@ -205,17 +202,6 @@ def test_the_average_is_the_part_that_is_best_on_validation(tool, tmp_path, star
     assert tool.main(line) == 0
     one, other, mixed = (load_network(path).features[0].weight for path in (start, trained, out))
     assert torch.allclose(mixed, (one + other) / 2, atol=1e-3)  # in half precision
-
-
-def test_descriptions_keep_the_cosines_in_fewer_numbers(tool, tmp_path, start, monkeypatch):
-    images = torch.randint(256, (40, 3, 48, 64), dtype=torch.uint8)
-    monkeypatch.setattr(tool.Benchmark, "load", lambda name: colours())
-    monkeypatch.setattr(tool.TrainingImages, "load", lambda name: SimpleNamespace(pixels=lambda: images))
-    assert tool.main(["describe", str(start), "--out", str(tmp_path / "rows")]) == 0
-    train, validation = (open_descriptors(tmp_path / f"rows_{part}.npy") for part in ("train", "validation"))
-    assert train.shape == (40, 40) and validation.shape == (24, 40)  # 40 photographs have no more directions
-    rows = extract(load_network(start), images, progress=False).numpy()
-    assert np.abs(train.astype(np.float32) @ train.T - rows @ rows.T).max() < 2e-3
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ REFERENCE = {
         "Course",
         ["rdistill_course.doctor", "rdistill_course.closing_table", "rdistill_course.diagrams", "rdistill_course.loss_figures", "rdistill_course.whitening",
          "rdistill_course.toy",
-         "rdistill_course.cost", "rdistill_course.published", "rdistill_course.maps", "rdistill_course.by_heart", "rdistill_course.progress",
+         "rdistill_course.cost", "rdistill_course.published", "rdistill_course.maps", "rdistill_course.progress",
          "rdistill_course.embeddings", "rdistill_course.mixtures", "rdistill_course.sets",
          "rdistill_course.photographs", "rdistill_course.pictures", "rdistill_course.tiles", "rdistill_course.runs", "rdistill_course.shipping",
          "rdistill_course.style",

