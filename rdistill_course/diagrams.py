@@ -142,7 +142,7 @@ def mixture_diagram(weight: float = 0.3, degrees: float = 100.0) -> "Figure":
     ax.text(
         float(chord[0]) + away,
         float(chord[1]) + 0.05,
-        f"mixture, λ = {weight:g}, length {length:.2f}",
+        f"mixture, λ = {weight:g},\nlength {length:.2f}",
         ha=near,
         va="bottom",
         size=9,
@@ -171,7 +171,7 @@ def joint_space_diagram(weight: float = 0.65) -> "Figure":
     if not 0 <= weight <= 1:
         raise BadInput(f"A mixture with lambda {weight} cannot be drawn: give a number from 0 to 1.")
     places = {"teacher": ((0.3, 1.55), (1.75, 1.75), (0.55, 0.45), (1.9, 0.6))}
-    places["student"] = ((5.9, 1.75), (4.35, 0.45), (5.75, 0.95), (4.25, 1.5))
+    places["student"] = ((5.9, 1.75), (4.4, 1.2), (4.4, 0.4), (5.75, 0.75))
     mixtures = ((0, 1, weight), (2, 3, 0.4), (0, 2, 0.5))
     fig, ax = _canvas((8.4, 3.3), (-0.15, 6.35), (-0.62, 2.45))
     drawn = {}
@@ -192,7 +192,7 @@ def joint_space_diagram(weight: float = 0.65) -> "Figure":
     ends = [drawn[name, 0, 1] for name in places]
     ax.plot(*zip(*ends, strict=True), color=PALETTE["red"], linestyle="--", linewidth=1.2, zorder=0)
     same = f"the same pair (1, 2)\nand the same λ = {weight:g}\nin both spaces"
-    ax.text(3.1, 1.68, same, ha="center", va="bottom", fontsize=9)
+    ax.text(3.1, 1.76, same, ha="center", va="bottom", fontsize=9)
     apart = "no row of one space is ever\ncompared with one of the other"
     ax.text(3.1, 0.62, apart, ha="center", va="center", fontsize=9, color="0.3")
     table = "similarities among all rows,\nreal and mixed"
