@@ -62,11 +62,11 @@ def batch_figure(
     )  # fmt: skip
 
 
-def list_and_answer_figure(chances: Tensor, student_dim: int, teacher_dim: int) -> "Figure":
+def list_and_answer_figure(probabilities: Tensor, student_dim: int, teacher_dim: int) -> "Figure":
     """What a list of the teacher says by place, and beside it how regression compares a student's row with the answer itself.
 
     Args:
-        chances: [B, B - 1], the teacher's chances in each list, or more lists than one of the same length.
+        probabilities: [B, B - 1], the teacher's probabilities in each list, or more lists than one of the same length.
         student_dim: numbers in a student's row.
         teacher_dim: numbers in an answer of the teacher.
 
@@ -78,10 +78,12 @@ def list_and_answer_figure(chances: Tensor, student_dim: int, teacher_dim: int) 
     """
     from matplotlib.figure import Figure
 
-    places = chances.shape[-1]
-    if chances.ndim != 2 or places < 21:
-        raise BadInput(f"Chances of shape {list(chances.shape)} are not drawn: give [B, n] with at least 21 places.")
-    by_place = 100 * chances.sort(1, descending=True).values.mean(0)
+    places = probabilities.shape[-1]
+    if probabilities.ndim != 2 or places < 21:
+        raise BadInput(
+            f"Probabilities of shape {list(probabilities.shape)} are not drawn: give [B, n] with at least 21 places."
+        )
+    by_place = 100 * probabilities.sort(1, descending=True).values.mean(0)
     shares = {
         f"places {first} to {last}": float(by_place[first - 1 : last].sum())
         for first, last in ((1, 5), (6, 20), (21, places))
@@ -92,7 +94,7 @@ def list_and_answer_figure(chances: Tensor, student_dim: int, teacher_dim: int) 
     for place, share in zip((3, 2, 1), shares.values(), strict=True):
         left.text(share + 2, place, f"{share:.1f} %", va="center", fontsize=9)
     left.set_yticks((3, 2, 1), list(shares))
-    left.set(xlim=(0, 122), title="the list: the teacher's chances")
+    left.set(xlim=(0, 122), title="the list: the teacher's probabilities")
     left.set_xticks((0, 50, 100), ("0", "50", "100 %"))
     left.grid(axis="y", visible=False)
     right.set(xlim=(0, 10), ylim=(0, 4), title="regression: one photograph at a time")
@@ -111,7 +113,7 @@ def list_and_answer_figure(chances: Tensor, student_dim: int, teacher_dim: int) 
     said = ", ".join(f"{name} {share:.1f} %" for name, share in shares.items())
     return described(
         fig, None,
-        f"Left, how much of the teacher's chances falls on the places of a list, the mean of {len(chances)} lists: {said}. "
+        f"Left, the teacher's probability on the places of a list, the mean of {len(probabilities)} lists: {said}. "
         f"Right, a student's row of {student_dim:,} numbers passes a projection to {teacher_dim:,} numbers, and the cosine "
         "compares it with the teacher's answer for the same photograph.",
     )  # fmt: skip

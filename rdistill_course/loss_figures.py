@@ -23,12 +23,12 @@ SHARES = torch.linspace(0, 1, 21)
 
 
 def compared_figure(teacher: Tensor, student: Tensor, temperature: float = 0.04) -> "Figure":
-    """What three losses compare: similarities, relative distances and chances of the same images in both spaces.
+    """What three losses compare: similarities, relative distances and probabilities of the same images in both spaces.
 
     Args:
         teacher: [B, Dt], L2-normalised.
         student: [B, Ds], L2-normalised, of the same images.
-        temperature: of the chances.
+        temperature: of the probabilities.
 
     Returns:
         The figure: above the teacher's tables, below the student's.
@@ -51,7 +51,9 @@ def compared_figure(teacher: Tensor, student: Tensor, temperature: float = 0.04)
         tables = {
             "similarity: pairs": similarities,
             "RKD: distance / mean distance": distances / distances[~itself].mean(),
-            "listwise: chances of each list": (similarities / temperature).masked_fill(itself, -torch.inf).softmax(1),
+            "listwise: probabilities of each list": (similarities / temperature)
+            .masked_fill(itself, -torch.inf)
+            .softmax(1),
         }
         for ax, (title, table) in zip(row, tables.items(), strict=True):
             ax.pcolormesh(table.masked_fill(itself, torch.nan).flip(0), cmap="cividis")
@@ -69,7 +71,7 @@ def compared_figure(teacher: Tensor, student: Tensor, temperature: float = 0.04)
         row[0].set_ylabel(name)
     fig.set_label(
         f"Two rows of three tables of {len(teacher)} images, the teacher's above and the student's below: similarities of "
-        "pairs, distances divided by their mean, and the chances of each list, where a row sums to 1. In the chances one or "
+        "pairs, distances divided by their mean, and the probabilities of each list, where a row sums to 1. There one or "
         "two images of a list have nearly everything."
     )
     return fig
@@ -165,11 +167,11 @@ def draw_points(ax: "Axes", points: Tensor, groups: Tensor, title: str) -> None:
     ax.axis("off")
 
 
-def temperature_figure(chances: Mapping[float, Sequence[float]], shares: Mapping[str, float]) -> "Figure":
-    """What the temperature does to the chances of a list, and where the pull of losses goes.
+def temperature_figure(probabilities: Mapping[float, Sequence[float]], shares: Mapping[str, float]) -> "Figure":
+    """What the temperature does to the probabilities of a list, and where the pull of losses goes.
 
     Args:
-        chances: by temperature, the mean chance of each of the first places.
+        probabilities: by temperature, the mean probability of each of the first places.
         shares: by loss, the part of its pull that goes to the first five places; "listwise, " and each temperature is one.
 
     Returns:
@@ -180,11 +182,11 @@ def temperature_figure(chances: Mapping[float, Sequence[float]], shares: Mapping
     fig = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = fig.subplots(1, 2)
     styles = dict(zip(shares, looks(shares), strict=True))
-    for temperature, by_place in chances.items():
+    for temperature, by_place in probabilities.items():
         look = styles[f"listwise, {temperature:g}"]
         drawn: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "markersize": 4}
         left.plot(range(1, len(by_place) + 1), by_place, label=f"{temperature:g}", **drawn)
-    left.set(xlabel="place in the teacher's list", ylabel="chance, mean of all lists")
+    left.set(xlabel="place in the teacher's list", ylabel="probability, mean of all lists")
     left.legend(title="temperature")
     for number, (name, share) in enumerate(shares.items()):
         right.barh(name, 100 * share, color=styles[name].colour, hatch=styles[name].hatch, edgecolor="white")
@@ -192,9 +194,9 @@ def temperature_figure(chances: Mapping[float, Sequence[float]], shares: Mapping
     right.invert_yaxis()
     right.set(xlabel="part of the pull on the first five places, in %", xlim=(0, 100))
     said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-    first = ", ".join(f"{temperature:g}: {float(by_place[0]):.2f}" for temperature, by_place in chances.items())
+    first = ", ".join(f"{temperature:g}: {float(by_place[0]):.2f}" for temperature, by_place in probabilities.items())
     fig.set_label(
-        "Left: the teacher's chances by place of the list at several temperatures; the lower the temperature, the more the "
+        "Left: the teacher's probabilities by place of the list at several temperatures; the lower one is, the more the "
         f"first place has ({first}). Right: the part of the pull that goes to the first five places: {said}."
     )
     return fig

@@ -144,7 +144,9 @@ def mixtures_on_maps(
             look = {"s": 46, "color": colour, "marker": marker, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
             ax.scatter(*places[:photographs][own[:photographs]].T, label=name, **look)
         steps: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "markevery": slice(1, -1)}
-        ax.plot(*places[list(way)].T, color=PALETTE["black"], linestyle="-", label="mixtures of one pair", zorder=4, **steps)
+        ax.plot(
+            *places[list(way)].T, color=PALETTE["black"], linestyle="-", label="mixtures of one pair", zorder=4, **steps
+        )
         ax.scatter([], [], s=9, color=GREY, linewidths=0, label="mixtures, in the colour of the heavier part")
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)

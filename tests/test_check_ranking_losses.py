@@ -23,7 +23,7 @@ SCALED = "(table / temperature)"
         (("counted.any(dim=1)", "slice(None)", MASK, "", ")[counted].sum()", ").sum()"), "the mask is not used"),
         ((MASK, MASK.replace("~", ""), "[counted].sum()", "[~counted].sum()"), "The mask is the wrong way round"),
         ((MASK, ""), "mask before the softmax"),
-        (("-torch.inf", "0.0"), "set to 0, which is still a chance"),
+        (("-torch.inf", "0.0"), "set to 0, which still gives it a probability"),
         ((SCALED, "(table / 1)"), "The temperature is not applied"),
         ((SCALED, "(table * temperature)"), "multiplied by the temperature"),
         ((TABLES, "for table in (own * temperature, wanted)"), "applied to the teacher's similarities alone"),

@@ -19,7 +19,7 @@ from rdistill_helpers.distil.interpolate import interpolate, mix
     "3.1",
     'Take the formula of section 1 and put `counted` in the place of "all others". Which rows can have no softmax?',
     "Leave out rows with an empty list before the softmax. What is not counted gets -inf before it, so that it "
-    "takes no chance; but -inf minus -inf is nan.",
+    "has probability 0; but -inf minus -inf is nan.",
     "For each row left: log-softmax of both tables divided by the temperature over what is counted; add up p "
     "(log p - log q) over the counted places only, and divide by the number of rows left.",
 )
@@ -55,17 +55,17 @@ def listwise(answer: Answer) -> None:
     everything = torch.ones_like(counted)
     right = loss()
     judge(given, right, {
-        "The softmax runs along the wrong dimension: the chances of each list, a row, sum to 1.": loss(dim=0),
-        "Teacher and student are swapped: the divergence is weighted with the teacher's chances "
+        "The softmax runs along the wrong dimension: the probabilities of each list, a row, sum to 1.": loss(dim=0),
+        "Teacher and student are swapped: the divergence is weighted with the teacher's probabilities "
         "p.": _listwise(wanted, own, counted, t),
         "What `counted` leaves out is still in the lists: the mask finds the empty ones and is not used "
         "otherwise.": _listwise(own[some], wanted[some], everything[some], t),
         "What `counted` leaves out is still in the sums: the mask is not used.": _listwise(own, wanted, everything, t),
         "The mask is the wrong way round: the softmax runs over what `counted` leaves "
         "out.": _listwise(own[some], wanted[some], ~counted[some], t, divide="rows"),
-        "The softmax runs over the whole list and the mask comes after it, so that the chances of what counts do not sum to "
-        "1: mask before the softmax.": loss(late=True),
-        "What does not count has its similarity set to 0, which is still a chance, exp(0): set it to minus "
+        "The softmax runs over the whole list and the mask comes after it, so that the probabilities of what counts do not sum "
+        "to 1: mask before the softmax.": loss(late=True),
+        "What does not count has its similarity set to 0, which still gives it a probability: set it to minus "
         "infinity.": loss(filler=0.0),
         "The temperature is applied to the teacher's similarities alone.": loss(own_temperature=1.0),
         "The temperature is applied to the student's similarities alone.": loss(wanted_temperature=1.0),

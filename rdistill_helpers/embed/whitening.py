@@ -87,7 +87,7 @@ def learn_whitening(
     if bool(_varies((unseen.T @ overall @ unseen).diagonal(), descriptors).any()) or not bool(seen.any()):
         raise BadInput(
             f"The {len(queries)} pairs differ in {int(seen.sum())} directions only, the descriptors in more "
-            f"(D = {descriptors.shape[1]}): give at least as many pairs as dimensions, or take pca_whitening."
+            f"(D = {descriptors.shape[1]}): give pairs of more photographs and places, or take pca_whitening."
         )
     # Any square root of S^-1 does: they differ by a rotation, which U undoes.
     whiten = (vectors[:, seen] / values[seen].sqrt()).T

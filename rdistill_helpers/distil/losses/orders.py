@@ -60,8 +60,8 @@ def listmle(
 ) -> Tensor:
     """Minus the log-likelihood of the teacher's whole order of the comparable rows, mean over all places of all lists.
 
-    The student draws rows one after another with chances proportional to exp(scale * similarity) among those not yet placed
-    (Plackett-Luce). Only the teacher's order counts, not its similarities.
+    The student draws rows one after another with probabilities proportional to exp(scale * similarity) among those not yet
+    placed (Plackett-Luce). Only the teacher's order counts, not its similarities.
 
     Args:
         student_rows: [B, Ds].
@@ -164,7 +164,7 @@ def darkrank_hard(
 ) -> Tensor:
     """Minus the log-likelihood of the teacher's order of its `length` nearest rows, mean over rows.
 
-    The student draws rows one after another with chances proportional to exp(-alpha * distance**beta) among those not
+    The student draws rows one after another with probabilities proportional to exp(-alpha * distance**beta) among those not
     yet placed (Plackett-Luce).
 
     Args:
@@ -201,7 +201,7 @@ def darkrank_soft(
 ) -> Tensor:
     """Cross-entropy between teacher and student over all length! orders of the teacher's nearest rows, mean over rows.
 
-    Scores are -scale * (distance**2)**power; an order's chance is Plackett-Luce's (ListNet over permutations).
+    Scores are -scale * (distance**2)**power; an order's probability is Plackett-Luce's (ListNet over permutations).
 
     Args:
         student_rows: [B, Ds].

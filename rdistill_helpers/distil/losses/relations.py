@@ -202,7 +202,7 @@ def pkt(student_rows: Tensor, teacher_rows: Tensor, *, comparable: Tensor | None
     """
     kept = with_diagonal(compared_pairs(student_rows, teacher_rows, comparable))
     own, target = (_cosine_distribution(rows, kept) for rows in (student_rows, teacher_rows))
-    eps = 1e-7  # opposite rows have chance 0, whose logarithm would be infinite; the authors' value
+    eps = 1e-7  # opposite rows have probability 0, whose logarithm would be infinite; the authors' value
     return masked_mean(target * ((target + eps) / (own + eps)).log(), kept)
 
 
