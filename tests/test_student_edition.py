@@ -78,7 +78,7 @@ def shipped_settings():
 
 def test_a_graded_cell_has_the_time_that_a_cell_of_a_tested_notebook_has(student):
     assert shipped_settings().Execute.timeout >= student.CELL_SECONDS > 30
-    assert "tools/nbgrader_config.py" in (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
+    assert "tools/nbgrader_config.py" in (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
 
 
 def failed_cells(notebook, folder):

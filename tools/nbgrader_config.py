@@ -1,4 +1,4 @@
-"""Settings of nbgrader for this course; docs/instructor.md says where they go."""
+"""Settings of nbgrader for this course; docs/grading.md says where they go."""
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - nbgrader's
 
