@@ -36,7 +36,7 @@ def course_map() -> "Figure":
         ("joint space, twice:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
         ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4,\nappendix A"),
         ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),
-        ("search\nanywhere", 4.7, 0.3, ARMS["distilled"].colour, "notebook 8"),
+        ("ship the\nstudent", 4.7, 0.3, ARMS["distilled"].colour, "notebook 8"),
     ]
     _boxes(ax, [(text, x, y, colour) for text, x, y, colour, _ in stages], size=10)
     for _, x, y, _, notebooks in stages:
@@ -58,7 +58,7 @@ def course_map() -> "Figure":
     fig.set_label(
         "Photographs go to the student and to the teacher; both give descriptors, in two spaces; in each, real and "
         "interpolated samples make a joint space; a ranking loss compares both spaces, and its gradient trains the "
-        "student; descriptors are scored under three protocols, and the student is shipped to search anywhere."
+        "student; descriptors are scored under three protocols, and the student is shipped."
     )
     return fig
 

@@ -52,10 +52,12 @@ _LIST = Look(PALETTE["sky"], LINES[4], "^", "----")
 _LABELS = Look(PALETTE["black"], LINES[5], "P", "\\\\\\\\")
 ARMS = {
     "teacher": _TEACHER,
+    "teacher, its database": _TEACHER,
     "untrained student": _UNTRAINED,
     "untrained student, not enlarged": _UNTRAINED,
     "distilled": _DISTILLED,
     "distilled student": _DISTILLED,
+    "student, its database": _DISTILLED,
     "listwise + regression": _DISTILLED,
     "no assistant": _DISTILLED,
     "distilled with interpolation": _MIXED,
