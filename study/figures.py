@@ -38,16 +38,16 @@ def efficiency_plot(
     curves: Mapping[str, "pandas.DataFrame"],
     levels: Mapping[str, float] | None = None,
     xlabel: str = "photographs",
-    bands: bool = True,
     alt: str | None = None,
 ) -> "Figure":
-    """mAP of several methods against the number of photographs, on a logarithmic axis, with a band for each interval.
+    """mAP of several methods against the number of photographs, on a logarithmic axis.
+
+    The first method has a band for its interval; several bands would hide each other.
 
     Args:
         curves: by the name in the key, a frame with columns images, seeds, mean, low, high; empty ones are passed over.
         levels: mAP of what does not depend on photographs, such as the teacher, by name; drawn as horizontal lines.
         xlabel: what the horizontal axis counts.
-        bands: False for many curves, whose bands would hide each other.
         alt: the figure's description; without it, one is made from what it shows.
 
     Returns:
@@ -64,8 +64,8 @@ def efficiency_plot(
         raise BadInput("There is no curve to draw: give at least one with a point.")
     fig = Figure(figsize=(8.2, 4.4), layout="constrained")
     ax = fig.subplots()
-    for look, (name, frame) in zip(looks(drawn), drawn.items(), strict=True):
-        _curve(ax, look, name, frame, bands)
+    for number, (look, (name, frame)) in enumerate(zip(looks(drawn), drawn.items(), strict=True)):
+        _curve(ax, look, name, frame, band=not number)
     for number, (name, value) in enumerate((levels or {}).items()):
         colour = ARMS[name].colour if name in ARMS else GREY
         ax.axhline(100 * value, color=colour, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, zorder=0)
@@ -87,21 +87,16 @@ def efficiency_plot(
         for name, frame in drawn.items()
     )
     lines = "".join(f" Horizontal line: {name} {100 * value:.1f}." for name, value in (levels or {}).items())
-    fig.set_label(
-        alt or f"Medium mAP in percent against {xlabel}{', with bands of 95 %' if bands else ''}: {said}.{lines}"
-    )
+    fig.set_label(alt or f"Medium mAP in percent against {xlabel}, with a band of 95 % for the first: {said}.{lines}")
     return fig
 
 
-def _curve(ax: "Axes", look: Look, name: str, frame: "pandas.DataFrame", bands: bool) -> None:
-    """One method: its points, hollow where seeds are few, and its intervals."""
+def _curve(ax: "Axes", look: Look, name: str, frame: "pandas.DataFrame", band: bool) -> None:
+    """One method: its points, hollow where seeds are few, and perhaps the band of its intervals."""
     colour, line, marker, _ = look
     sizes, mean = frame["images"].to_numpy(float), 100 * frame["mean"].to_numpy()
-    low, high = 100 * frame["low"].to_numpy(), 100 * frame["high"].to_numpy()
-    if bands and len(sizes) > 1:
-        ax.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)
-    elif bands:  # a single point has no band
-        ax.vlines(sizes, low, high, color=colour, linewidth=1.2, alpha=0.6)
+    if band:
+        ax.fill_between(sizes, 100 * frame["low"], 100 * frame["high"], color=colour, alpha=0.15, linewidth=0)
     ax.plot(sizes, mean, color=colour, linestyle=line, marker=marker, markersize=5, label=name)
     few = frame["seeds"].to_numpy() < SEEDS
     ax.plot(sizes[few], mean[few], color=colour, linestyle="none", marker=marker, markersize=5, mfc="white")

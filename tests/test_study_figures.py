@@ -68,11 +68,11 @@ def test_curves_differ_by_more_than_colour():
     assert len({marker for _, marker in looks}) == 8
 
 
-def test_a_curve_of_one_point_has_an_interval_too_and_bands_can_be_left_out():
+def test_the_first_method_alone_has_a_band():
     (ax,) = efficiency_plot(CURVES).axes
-    assert len(ax.collections) == 2  # a band, and an upright line for the single point
-    (ax,) = efficiency_plot(CURVES, bands=False).axes
-    assert len(ax.collections) == 0
+    (band,) = ax.collections
+    assert sorted(set(band.get_paths()[0].vertices[:, 0])) == [25, 100, 300]
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(35)
 
 
 def test_levels_are_lines_with_their_figure():
@@ -85,7 +85,7 @@ def test_levels_are_lines_with_their_figure():
 def test_a_curve_plot_describes_itself():
     said = efficiency_plot(CURVES, xlabel="queries").get_label()
     assert (
-        "against queries, with bands of 95 %: listwise 20.0 at 25, 25.0 at 100, 30.0 at 300; labels 22.0 at 100."
+        "against queries, with a band of 95 % for the first: listwise 20.0 at 25, 25.0 at 100, 30.0 at 300; labels 22.0 at 100."
         in said
     )
     assert "to come" not in said
