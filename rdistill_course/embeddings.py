@@ -133,7 +133,7 @@ def separation_figure(similarities: Mapping[str, Tensor], benchmark: Benchmark, 
     if wrong := [name for name, table in similarities.items() if list(table.shape) != shape]:
         raise BadInput(f"The similarities of {', '.join(wrong)} do not fit {benchmark.name}: give tensors of {shape}.")
     fig = Figure(figsize=(8.4, 3.2), layout="constrained")
-    axes = fig.subplots(1, len(similarities), sharey=True, squeeze=False)[0]
+    axes = fig.subplots(1, len(similarities), sharex=True, sharey=True, squeeze=False)[0]
     said, ratio = [], 0.0
     for ax, (name, table) in zip(axes, similarities.items(), strict=True):
         right, negative = _right_and_negative(table, benchmark)

@@ -56,11 +56,16 @@ def compared_figure(teacher: Tensor, student: Tensor, temperature: float = 0.04)
             .softmax(1),
         }
         for ax, (title, table) in zip(row, tables.items(), strict=True):
-            ax.pcolormesh(table.masked_fill(itself, torch.nan).flip(0), cmap="cividis")
-            ax.set(aspect="equal", xticks=[], yticks=[])
-            low, high = table[~itself].aminmax()
+            near = -table if title.startswith("RKD") else table  # in all tables light is near
+            ax.pcolormesh(near.masked_fill(itself, torch.nan).flip(0), cmap="cividis")
+            numbers = range(1, len(table) + 1)
+            ax.set_xticks([number - 0.5 for number in numbers], numbers, fontsize=7)
+            ax.set_yticks([number - 0.5 for number in numbers], numbers[::-1], fontsize=7)
+            ax.set_aspect("equal")
+            ax.tick_params(length=0)
+            low, high = near[~itself].aminmax()
             for i, j in (~itself).nonzero().tolist():
-                light = table[i, j] > (low + high) / 2
+                light = near[i, j] > (low + high) / 2
                 ax.text(
                     j + 0.5, len(table) - i - 0.5, f"{round(float(table[i, j]), 2) + 0.0:.2f}",
                     ha="center", va="center", fontsize=7, color="black" if light else "white",
@@ -92,7 +97,8 @@ def circles_figure(points: Mapping[str, Tensor], groups: Tensor, kept: Mapping[s
     from matplotlib.figure import Figure
 
     rows = -(-len(points) // 4)
-    fig = Figure(figsize=(9, 2.6 * rows + 0.4), layout="constrained")
+    fig = Figure(figsize=(9, 2.6 * rows + 0.7), layout="constrained")
+    fig.get_layout_engine().set(h_pad=0.12)
     panels = fig.subplots(rows, 4, squeeze=False)
     for ax in panels.flat[len(points) :]:
         ax.axis("off")
