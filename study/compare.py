@@ -52,18 +52,6 @@ def reported(runs: pandas.DataFrame) -> pandas.DataFrame:
     return runs[(runs["seed"] < SEARCHING) & (runs["method"] != SEARCH)]
 
 
-def under_protocol(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """Leave out the runs of the first edition, which were made before the protocol and chose settings on the rooms that score.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        The others.
-    """
-    return runs[~runs["data"].str.startswith("edition-1-").astype(bool)]
-
-
 def searched(runs: pandas.DataFrame) -> pandas.DataFrame:
     """Select the runs of the search.
 

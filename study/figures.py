@@ -15,13 +15,13 @@ from rdistill_helpers.plots.style import GREY, PALETTE
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
 from study.compare import paired_precision, reported
 from study.methods import METHODS
+from study.runs import NO_RUNS
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NO_RUNS = "The study has no runs for this figure yet."
 ROWS = 14  # of a figure, at most: more could not be read on a slide
 # The parts of the rooms that each teacher was trained on.
 LEARNED_FROM = {"teacher": ("private", "train"), "stranger": ("private",), "memoriser": ("train",)}

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pandas
 
-from rdistill_helpers.data.rooms import EDITION
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
 from study import tables
-from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported, under_protocol
+from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
 from study.methods import BY_DESCRIPTORS, LABELS, METHODS
+from study.runs import NO_RUNS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
 from study.tables.gains import MEAN, MIXED, SPENT
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
 
 SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
-NOT_YET = "*The study has no runs for this sentence yet.*"
+NOT_YET = f"*{NO_RUNS}*"
 SIDES = {
     "above": "a clear gain",
     "below": "a clear loss",
@@ -200,7 +200,7 @@ def _assistants(runs: pandas.DataFrame) -> str:
 
 def _harder(runs: pandas.DataFrame) -> str:
     """Which harder teacher costs its student most."""
-    found = tables.explored(under_protocol(runs)).drop_duplicates("teacher")
+    found = tables.explored(runs).drop_duplicates("teacher")
     reached = {row.teacher: float(row.student) for row in found.itertuples()}
     plain = reached["teacher"]
     lost = {name.partition(" (")[2][:-1]: plain - value for name, value in reached.items() if "(" in name}
@@ -252,12 +252,9 @@ def told(name: str, runs: pandas.DataFrame) -> str:
     """
     finding = FINDINGS[name]
     try:
-        said = finding(runs)
+        return finding(runs)
     except (BadInput, KeyError, IndexError, FileNotFoundError):
         return NOT_YET
-    editions = {data.split("-")[1] for data in runs["data"]} - {str(EDITION)}
-    earlier = editions and finding not in (_teacher, _by_heart, _taught, _shipping)  # which read no run
-    return f"{said} Measured on edition {' and '.join(sorted(editions))} of the rooms." if earlier else said
 
 
 def _of_teachers(measure: str, network: str, part: str, detail: str = "") -> float:

@@ -55,7 +55,7 @@ class Method:
             compared with; "assistants" and larger students; "course" for the student of the course, "lesson" for the one that
             notebook 4 trains; "stranger" for the other teacher; "levels" for what is only scored.
         settings: what is fixed; the training and what is tried beside it are chosen, see `settings_of`.
-        sizes: numbers of photographs that it is run with; none for a method whose runs are of the first edition alone.
+        sizes: numbers of photographs that it is run with.
         assistant: the method that describes all photographs.
         assistant_images: how many of them it has learned from.
         like: the method whose choice of settings it takes; None for one of its own.
@@ -120,19 +120,13 @@ def _told(name: str, value: Any) -> str:
 
 def _with_mixtures(methods: dict[str, Method]) -> dict[str, Method]:
     """The methods, each followed by those that add mixtures to it."""
-    some, none = (FEW, 100, TUNED_ON, MANY), ()
+    some = (FEW, 100, TUNED_ON, MANY)
     both: dict[str, dict[str, tuple[int, ...]]] = {
         "listwise+regression": {BY_DESCRIPTORS: some, BY_MAPS: some},
-        "listwise": {BY_DESCRIPTORS: none, BY_MAPS: none},
-        "short-lists": {BY_DESCRIPTORS: none, BY_MAPS: none},
-        "order": {BY_DESCRIPTORS: none, BY_MAPS: _SOME},
-        "darkrank": {BY_DESCRIPTORS: none},
-        "pkt": {BY_DESCRIPTORS: none},
+        "order": {BY_MAPS: _SOME},
         "long": {BY_MAPS: _SOME},
         "stranger": {BY_DESCRIPTORS: _SOME, BY_MAPS: _SOME},
-        "course-listwise": {BY_DESCRIPTORS: none},
         "lesson": {BY_DESCRIPTORS: _SOME},
-        "course-listwise+regression": {BY_MAPS: none},
     }
     found = {}
     for name, method in methods.items():
@@ -168,13 +162,11 @@ METHODS: dict[str, Method] = _with_mixtures(
         "larger-untrained": Method("untrained larger student", "levels", but(untrained(LARGER), frozen=7), (0,)),
         "listwise+regression": Method("listwise + regression", "losses", _LISTS),
         "listwise": _of("listwise", sizes=_BOTH),
-        "short-lists": Method("listwise, short lists", "losses", of_loss("listwise", anchors=2, neighbours=3), ()),
         "order": Method("order (ListMLE)", "losses", of_loss("listmle"), _SOME),
         "supervised-contrastive": _of("contrastive"),
         "supervised-multi-similarity": _of("multi_similarity"),
         "supervised-proxy-anchor": _of("proxy_anchor"),
         "regression": _of("regression", sizes=_BOTH),
-        "rkd-distance": _of("rkd_distance", sizes=()),
         "rkd-distance-angle": _of("rkd", sizes=_BOTH),
         "darkrank": _of("darkrank_hard", sizes=_SOME),
         "similarity-preserving": _of("similarity_preserving", sizes=_SOME),
@@ -235,7 +227,6 @@ METHODS: dict[str, Method] = _with_mixtures(
             )
         },
         "course-supervised-contrastive": _of("contrastive", COURSE, "course", _BOTH),
-        "course-listwise": _of("listwise", COURSE, "course", ()),
         "course-listwise+regression": Method("listwise + regression", "course", COURSE, _BOTH),
         "lesson": Method("student of notebook 4", "lesson", but(COURSE, steps=100), _SOME, chosen=False),
         "course-assisted-300": Method(

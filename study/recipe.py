@@ -19,7 +19,6 @@ from rdistill_course.style import drawn, use_style
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.files import written_whole
 from study import findings, students, tables
-from study.compare import under_protocol
 from study.figures import gain_rows
 from study.tables import teachers
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-NONE = "*No run of this kind is in the store yet.*"
 PAGES = tuple(
     ROOT / name
     for name in (
@@ -55,10 +53,10 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "students": tables.students,
     "mixed-by-size": tables.mixed_by_size,
     "blocks": tables.blocks,
-    "primary": lambda runs: tables.primary(under_protocol(runs)),
-    "validated": lambda runs: tables.validated(under_protocol(runs)),
-    "explored": lambda runs: tables.explored(under_protocol(runs)),
-    "search-in": lambda runs: tables.search_in(under_protocol(runs)),
+    "primary": tables.primary,
+    "validated": tables.validated,
+    "explored": tables.explored,
+    "search-in": tables.search_in,
 }
 FIGURES: dict[str, Callable[[pandas.DataFrame], Figure]] = {"verdict": lambda runs: gain_rows(tables.verdict(runs))}
 OF_TEACHERS: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
@@ -103,7 +101,7 @@ def _figure(name: str, runs: pandas.DataFrame) -> Figure | None:
 def _described(name: str, path: str, runs: pandas.DataFrame) -> str:
     """A picture with its description as a page has it."""
     figure = _figure(name, runs)
-    return NONE if figure is None else f"![{figure.get_label()}]({path})"
+    return findings.NOT_YET if figure is None else f"![{figure.get_label()}]({path})"
 
 
 def _draw(page: Path, text: str, runs: pandas.DataFrame) -> None:
@@ -147,7 +145,7 @@ def markdown(table: pandas.DataFrame) -> str:
         Markdown; one line instead where there is no row yet.
     """
     if not len(table):
-        return NONE
+        return findings.NOT_YET
     return table.to_markdown(index=False, disable_numparse=True)
 
 

@@ -1,14 +1,11 @@
 """The store of the study: every run is a line of one CSV, written as soon as the run ends and never changed.
 
-Columns: version (of the settings), made (the day, or the name of an earlier loop), data (which photographs, see
+Columns: version (of the settings), made (the day), data (which photographs, see
 `students.Rooms.source`; one store holds one data), teacher (which was asked, and eight digits of its file; empty where none
 was; one store holds one file of each), method, images, teacher_queries, seed, mAP of easy / medium / hard as fractions, seconds
 of training, settings, medium_ap, the average precision of each query under the medium protocol with spaces between (empty where
 it was not kept), and the same of the student's queries in the teacher's database, to_teacher and to_teacher_ap (empty where the
 student has no projection to the teacher's space).
-
-The study writes runs.csv. Until there is one, pages and notebooks show the runs that were made with the first edition of the
-rooms, edition-1.csv; once there is, that file and `EARLIER` can go.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ from rdistill_helpers.score.report import Report
 from study.settings import Settings, as_text, from_text, version
 
 STORE = Path(__file__).parent / "results" / "runs.csv"
-EARLIER = STORE.with_name("edition-1.csv")
+NO_RUNS = "The study has no runs for this yet."
 COLUMNS = ["version", "made", "data", "teacher", "method", "images", "teacher_queries", "seed"]
 COLUMNS += ["easy", "medium", "hard", "seconds", "settings", "medium_ap", "to_teacher", "to_teacher_ap"]
 Source = tuple[str, str]  # data and teacher of a run, as the store has them
@@ -101,12 +98,11 @@ def _numbers(ap: Any) -> str:
     return " ".join(f"{value:.4f}" for value in ap.tolist())
 
 
-def read(path: Path | None = None) -> pandas.DataFrame:
+def read(path: Path = STORE) -> pandas.DataFrame:
     """Read all runs of a store, in their order.
 
     Args:
-        path: the store; None for the one that pages show: the study's own, before it is begun the earlier one. A last line that
-            is still being written, or was cut off, is left out.
+        path: the store. A last line that is still being written, or was cut off, is left out.
 
     Returns:
         A frame with the columns of the store; settings are `Settings`, medium_ap and to_teacher_ap float tensors [Q] or None.
@@ -116,7 +112,6 @@ def read(path: Path | None = None) -> pandas.DataFrame:
         BadInput: for another file, and for a store with runs of another version of the settings, of two data, or of two
             files of a teacher.
     """
-    path = path or (STORE if STORE.is_file() else EARLIER)
     if not path.is_file():
         raise DataMissing(f"There is no store of runs at {path}: make it with `make study`.")
     rows = _lines(path, path.read_text(encoding="utf-8"))

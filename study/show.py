@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rdistill_course.style import show_figure
 from rdistill_helpers.errors import BadInput
-from study.recipe import NONE, markdown
+from study.findings import NOT_YET
+from study.recipe import markdown
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +35,7 @@ def figure(draw: Callable[..., Figure], *what: Any, **settings: Any) -> None:
     try:
         drawn = draw(*what, **settings)
     except BadInput:
-        _say(NONE)
+        _say(NOT_YET)
         return
     show_figure(drawn)
 

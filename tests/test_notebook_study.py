@@ -9,8 +9,8 @@ import pytest
 from nbclient import NotebookClient
 
 from study import runs
+from study.findings import NOT_YET
 from study.methods import METHODS
-from study.recipe import NONE
 from study.settings import as_text, but
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,8 +30,7 @@ def shown(tmp_path, monkeypatch):
     """Gives what a notebook shows with a store that holds the search and these methods, on 300 photographs and one seed."""
     shutil.copytree(ROOT / "study", tmp_path / "study", ignore=shutil.ignore_patterns("__pycache__"))
     store = tmp_path / "study" / "results" / runs.STORE.name
-    there = runs.STORE if runs.STORE.is_file() else runs.EARLIER
-    searched = [line for line in there.read_text(encoding="utf-8").splitlines() if f",{runs.SEARCH}," in line]
+    searched = [line for line in runs.STORE.read_text(encoding="utf-8").splitlines() if f",{runs.SEARCH}," in line]
     source = runs.read()[["data", "teacher"]].iloc[0]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
 
@@ -67,10 +66,10 @@ def test_it_runs_with_one_seed_of_few_methods(shown, page):
         "07": ["random, against ten of each room: +0.0", "no assistant 34.5 at 300", "34.5 ("],
     }[page.stem[:2]]
     assert [part for part in expected if not any(part in text for text in texts)] == []
-    assert NONE in texts  # what has no run yet
+    assert NOT_YET in texts  # what has no run yet
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_it_runs_before_the_first_result(shown, page):
-    assert shown(page, ()).count(NONE) >= 4
+    assert shown(page, ()).count(NOT_YET) >= 4

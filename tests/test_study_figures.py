@@ -10,7 +10,6 @@ from test_study_recipe import frame as runs_of
 
 from rdistill_helpers.errors import BadInput
 from study.figures import (
-    NO_RUNS,
     SIDES,
     choice_figure,
     efficiency_plot,
@@ -20,6 +19,7 @@ from study.figures import (
     same_room_figure,
     teacher_rows,
 )
+from study.runs import NO_RUNS
 from study.tables import teachers
 
 

@@ -8,7 +8,6 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_study_recipe import PER_QUERY, frame, reached
 
-from rdistill_helpers.data.rooms import EDITION
 from study import findings, recipe
 from study.methods import BY_DESCRIPTORS, BY_MAPS
 from study.search import MANY, TUNED_ON
@@ -51,10 +50,11 @@ def test_a_few_photographs_are_a_part_of_the_way():
 
 
 def test_the_mean_of_all_mixtures_counts_its_methods():
-    rows = [row for name in ("listwise", "pkt") for row in two_seeds(name, TUNED_ON)]
-    rows += two_seeds(f"listwise{BY_DESCRIPTORS}", TUNED_ON, 0.03) + two_seeds(f"pkt{BY_DESCRIPTORS}", TUNED_ON, 0.01)
+    rows = [row for name in ("listwise+regression", "stranger", "order") for row in two_seeds(name, TUNED_ON)]
+    for name, gain in (("listwise+regression", 0.03), ("stranger", 0.01)):
+        rows += two_seeds(f"{name}{BY_DESCRIPTORS}", TUNED_ON, gain)
     assert findings.told("everywhere", frame(*rows)) == findings.NOT_YET  # no maps
-    rows += two_seeds(f"listwise{BY_MAPS}", TUNED_ON) + two_seeds("order", TUNED_ON)
+    rows += two_seeds(f"listwise+regression{BY_MAPS}", TUNED_ON)
     rows += two_seeds(f"order{BY_MAPS}", TUNED_ON, -0.02)
     said = findings.told("everywhere", frame(*rows))
     assert "mixtures of descriptors with 2 methods: +2.0 points (95 %: +2.0 to +2.0), a clear gain" in said
@@ -102,19 +102,6 @@ def test_a_notebook_is_filled_in_its_text_alone():
     assert filled.cells[1].source == cells[1].source
     with pytest.raises(KeyError):
         recipe.filled(marks.format("unheard-of"), frame())
-
-
-def test_a_finding_says_when_its_runs_are_of_an_earlier_edition():
-    rows = frame(*two_seeds("listwise+regression", TUNED_ON))
-    rows = pandas.concat(
-        [
-            rows,
-            frame(*(row for m in (BY_DESCRIPTORS, BY_MAPS) for row in two_seeds(f"listwise+regression{m}", TUNED_ON))),
-        ]
-    )
-    assert findings.told("verdict", rows).endswith(" Measured on edition 1 of the rooms.")
-    assert "edition" not in findings.told("verdict", rows.assign(data=f"edition-{EDITION}-0"))
-    assert "edition" not in findings.told("shipping", rows)
 
 
 def test_what_is_known_by_heart_is_told_beside_the_stranger():

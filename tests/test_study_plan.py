@@ -143,10 +143,11 @@ def test_mixtures_are_made_where_the_trained_part_begins():
         assert list(added) == ["mixtures"]
         maps = name.endswith(methods.BY_MAPS)
         assert added["mixtures"].mix_at == (METHODS[plain].settings.frozen if maps else None)
-    assert mixed("course", ending=methods.BY_MAPS) == {
-        "course-listwise+regression+map-mixtures": "course-listwise+regression"
+    assert mixed("lesson") == {"lesson+mixtures": "lesson"}
+    assert set(mixed("losses", of="listwise+regression")) == {
+        "listwise+regression+mixtures",
+        "listwise+regression+map-mixtures",
     }
-    assert set(mixed("losses", of="order")) == {"order+mixtures", "order+map-mixtures"}
 
 
 def test_a_candidate_differs_from_its_control_and_both_ask_300_times():

@@ -13,10 +13,10 @@ from rdistill_helpers.distil import losses
 from rdistill_helpers.distil.distill import distill
 from rdistill_helpers.distil.settings import Training
 from study import __main__ as command
-from study import methods, primary, recipe, tables
+from study import findings, methods, primary, recipe, tables
 from study.figures import ROWS
 from study.methods import METHODS
-from study.runs import COLUMNS, EARLIER, SEARCH, read
+from study.runs import COLUMNS, SEARCH, read
 from study.search import COURSE, MANY
 from study.settings import Settings, but
 from study.tables.gains import MEAN, OTHER_MIXTURES
@@ -36,7 +36,7 @@ def row(method, own, seed, medium, ap=None):
     values = [
         "version",
         "today",
-        "edition-1-0",
+        "edition-2-0",
         "teacher 0" if own.asked else "",
         method,
         own.images,
@@ -130,7 +130,7 @@ def test_a_figure_is_described_on_its_page_and_drawn_beside_it(store, tmp_path, 
     assert page.read_text(encoding="utf-8").splitlines()[1].startswith("![Paired gains in points of medium mAP")
     assert (tmp_path / "pictures" / "one.png").stat().st_size > 1000
     assert recipe.fill(store) == []
-    assert recipe.filled(mark.format("old"), frame()) == mark.format(recipe.NONE)
+    assert recipe.filled(mark.format("old"), frame()) == mark.format(findings.NOT_YET)
 
 
 def test_the_student_of_the_course_is_a_part_of_its_teacher():
@@ -179,15 +179,16 @@ def test_two_methods_stand_with_both_intervals_of_their_difference():
 
 
 def test_the_verdict_has_a_row_for_each_method_and_the_mean_of_all_first():
-    gains = {"listwise": 0.02, "pkt": -0.04}
-    rows = [reached(name, 300, seed, 0.1, PER_QUERY) for name in (*gains, "listwise+regression") for seed in range(5)]
+    gains = {"listwise+regression": 0.02, "stranger": -0.04}
+    rows = [reached(name, 300, seed, 0.1, PER_QUERY) for name in gains for seed in range(5)]
     for name, gain in gains.items():
         rows += [reached(f"{name}+mixtures", 300, seed, 0.1, [v + gain for v in PER_QUERY]) for seed in range(5)]
     rows += [reached("straight", 300, seed, 0.1, [v + 0.01 for v in PER_QUERY]) for seed in range(2)]
-    rows += [reached("course-listwise", 300, 0, 0.3), reached("course-listwise+mixtures", 300, 0, 0.4)]  # no queries
+    rows += [reached("long", 300, 0, 0.3), reached("long+map-mixtures", 300, 0, 0.4)]  # no queries
     found = tables.verdict(frame(*rows)).round(4)
     assert lines(found[["panel", "method", "seeds", "mean"]]) == [
-        f"descriptors | {MEAN} | 5 | -0.01", "descriptors | listwise | 5 | 0.02", "descriptors | PKT | 5 | -0.04",
+        f"descriptors | {MEAN} | 5 | -0.01", "descriptors | listwise + regression | 5 | 0.02",
+        "descriptors | stranger's student | 5 | -0.04",
         "feature maps | feature maps, mixtures by regression alone | 2 | 0.01",
     ]  # fmt: skip
 
@@ -229,12 +230,13 @@ def test_choices_stand_against_the_same_number_of_queries():
 def test_scores_are_means_with_the_spread_of_the_seeds():
     rows = [reached("untrained", 0, 0, 0.18), reached("teacher", 0, 0, 0.43)]
     rows += [
-        reached("course-listwise", 300, seed, medium) for seed, medium in ((0, 0.2), (1, 0.9), (1, 0.3), (1000, 0.9))
+        reached("course-listwise+regression", 300, seed, medium)
+        for seed, medium in ((0, 0.2), (1, 0.9), (1, 0.3), (1000, 0.9))
     ]
     assert lines(tables.course(frame(*rows))) == [
         "teacher | 0 | 50.0 | 43.0 | 10.0 | 1",
         "untrained student | 0 | 50.0 | 18.0 | 10.0 | 1",
-        "listwise | 300 | 50.0 ± 0.0 | 25.0 ± 7.1 | 10.0 ± 0.0 | 2",
+        "listwise + regression | 300 | 50.0 ± 0.0 | 25.0 ± 7.1 | 10.0 ± 0.0 | 2",
     ]
 
 
@@ -249,16 +251,7 @@ def test_a_claim_is_compared_with_the_best_of_the_baselines():
 
 @pytest.mark.parametrize("name", [name for name in recipe.TABLES if name != "blocks"])
 def test_a_table_without_runs_says_so(name):
-    assert recipe.markdown(recipe.TABLES[name](frame())) == "*No run of this kind is in the store yet.*"
-
-
-@pytest.mark.parametrize("name", ["primary", "validated", "search-in"])
-def test_runs_from_before_the_protocol_answer_none_of_its_questions(new, name):
-    rows = [asked_in(reached("listwise+regression", 300, seed, 0.1, PER_QUERY), 0.1, 0.15) for seed in range(5)]
-    before = frame(*new, *rows)
-    now = before.assign(data="edition-2-0")
-    assert "listwise + regression" in recipe.markdown(recipe.TABLES[name](now))
-    assert recipe.markdown(recipe.TABLES[name](before)) == "*No run of this kind is in the store yet.*"
+    assert recipe.markdown(recipe.TABLES[name](frame())) == findings.NOT_YET
 
 
 def test_a_mark_of_no_table_is_an_error():
@@ -269,7 +262,8 @@ def test_a_mark_of_no_table_is_an_error():
 def test_a_student_ships_with_the_default_settings_where_nothing_was_searched_yet(monkeypatch, capsys):
     monkeypatch.setattr(command.students, "rooms", lambda: None)
     monkeypatch.setattr(command.ship, "make", lambda own, *others: own)
-    assert command.main(["ship", "--store", str(EARLIER), "--images", "100"]) == 0
+    monkeypatch.setattr(command.runs, "read", lambda path: frame())
+    assert command.main(["ship", "--images", "100"]) == 0
     assert capsys.readouterr().out.strip() == str(but(COURSE, images=100))
 
 

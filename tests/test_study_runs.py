@@ -233,13 +233,6 @@ def test_queries_in_the_teachers_database_are_kept_beside(tmp_path):
     assert math.isnan(second.to_teacher) and second.to_teacher_ap is None
 
 
-def test_pages_show_the_earlier_runs_until_the_study_has_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "STORE", tmp_path / "runs.csv")
-    assert set(read()["data"].str[:9]) == {"edition-1"}
-    make(WANTED[:1], work, source, path=tmp_path / "runs.csv")
-    assert read()["data"].tolist() == [SOURCE[0]]
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -227,11 +227,7 @@ def told_of_mixtures(name: str) -> str:
     Returns:
         Its label.
     """
-    plain = mixed().get(name)
-    if plain is None:
-        return METHODS[name].label
-    course = METHODS[name].group == "course"
-    return f"student of the course, {METHODS[plain].label}" if course else METHODS[plain].label
+    return METHODS[mixed().get(name, name)].label
 
 
 def _panel(name: str) -> str:
