@@ -26,12 +26,8 @@ ROWS = 14  # of a figure, at most: more could not be read on a slide
 # The parts of the rooms that each teacher was trained on.
 LEARNED_FROM = {"teacher": ("private", "train"), "stranger": ("private",), "memoriser": ("train",)}
 SEEDS = 5  # of a point that is drawn filled; one with fewer is drawn hollow
-# How a gain is drawn by the side of 0 on which its interval lies: colour, marker, meaning.
-SIDES = {
-    "above": (PALETTE["green"], "^", "better"),
-    "no clear difference": ("0.35", "o", "no clear difference"),
-    "below": (PALETTE["red"], "v", "worse"),
-}
+# How a gain is drawn by what its interval says: colour and marker.
+VERDICTS = {"higher": (PALETTE["green"], "^"), "no clear difference": ("0.35", "o"), "lower": (PALETTE["red"], "v")}
 
 
 def efficiency_plot(
@@ -127,15 +123,16 @@ def gain_rows(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
     width = 3.4 + 2.4 * len(titles)
     fig = Figure(figsize=(width, 1.35 + 0.27 * len(names)), layout="constrained")
     said: list[str] = []
-    seen: set[str] = set()
+    seen: dict[str, list[str]] = {}
     for ax, title in zip(fig.subplots(1, len(titles), sharex=True, sharey=True, squeeze=False)[0], titles, strict=True):
         ax.axvline(0, color="0.35", linewidth=1)
+        rows = []
         for row in (gains[gains["panel"] == title] if title else gains).itertuples():
-            seen.add(side := Interval(row.mean, row.low, row.high).side)
-            _gain(ax, len(names) - 1 - names.index(row.method), row, side)
-            ends = f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
-            where = f"{title}, " if title else ""
-            said.append(f"{where}{row.method}: {100 * row.mean:+.1f} ({ends}), {SIDES[side][2]}")
+            verdict = Interval(row.mean, row.low, row.high).verdict
+            seen.setdefault(verdict, []).append(f"{title}, {row.method}" if title else row.method)
+            _gain(ax, len(names) - 1 - names.index(row.method), row, verdict)
+            rows.append(f"{row.method} {100 * row.mean:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})")
+        said.append(f"{title}: {'; '.join(rows)}" if title else "; ".join(rows))
         for place, name in enumerate(reversed(names)):
             if name.startswith("mean"):
                 ax.axhspan(place - 0.5, place + 0.5, color="0.5", alpha=0.15, linewidth=0)
@@ -144,14 +141,16 @@ def gain_rows(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
         ax.set_ylim(-0.6, len(names) - 0.4)
         ax.set_xlabel("gain in points of medium mAP (95 %)", fontsize=9)
         ax.grid(axis="y", visible=False)
-    _key(fig, [SIDES[side] for side in SIDES if side in seen], bool((gains["seeds"] < SEEDS).any()))
-    fig.set_label(alt or f"Paired gains in points of medium mAP with intervals of 95 %: {'; '.join(said)}.")
+    _key(fig, [(*VERDICTS[each], each) for each in VERDICTS if each in seen], bool((gains["seeds"] < SEEDS).any()))
+    clear = [f"{each}: {'; '.join(seen[each])}" for each in ("higher", "lower") if each in seen]
+    said.append(f"Clearly {'. Clearly '.join(clear)}" if clear else "No interval leaves out 0")
+    fig.set_label(alt or f"Gains in points of medium mAP (95 %). {'. '.join(said)}.")
     return fig
 
 
-def _gain(ax: "Axes", place: int, row: Any, side: str) -> None:
-    """One gain with its interval, by the side of 0 on which that lies."""
-    colour, marker, _ = SIDES[side]
+def _gain(ax: "Axes", place: int, row: Any, verdict: str) -> None:
+    """One gain with its interval."""
+    colour, marker = VERDICTS[verdict]
     ax.hlines(place, 100 * row.low, 100 * row.high, color=colour, linewidth=1.8)
     face = "white" if row.seeds < SEEDS else colour
     ax.scatter(100 * row.mean, place, color=colour, marker=marker, s=42, facecolors=face, zorder=3)
@@ -264,8 +263,8 @@ def gains_by_seed(
     ax.plot(gains, list(places), color=look.colour, marker=look.marker, linestyle="none", markersize=8)
     for place, gain in zip(places, gains, strict=True):
         ax.annotate(f"{gain:+.1f}", (gain, place), (8, 0), textcoords="offset points", va="center", fontsize=8)
-    ax.plot([low, high], [0, 0], color=SIDES["no clear difference"][0], linestyle="-", linewidth=2)
-    ax.plot(mean, 0, color=SIDES["no clear difference"][0], marker="o", linestyle="none", markersize=8)
+    ax.plot([low, high], [0, 0], color="0.35", linestyle="-", linewidth=2)
+    ax.plot(mean, 0, color="0.35", marker="o", linestyle="none", markersize=8)
     ax.annotate(f"{mean:+.1f}", (mean, 0), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
     ax.set_yticks([*places, 0], [*(f"seed {seed}" for seed in seeds), "mean, 95 %"])
     ax.set(ylim=(-0.7, len(seeds) + 0.6), xlabel="gain in points of medium mAP")

@@ -25,11 +25,6 @@ from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
 
 SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
 NOT_YET = f"*{NO_RUNS}*"
-SIDES = {
-    "above": "a clear gain",
-    "below": "a clear loss",
-    "no clear difference": "no clear difference",
-}
 PARTS = ("train", "validation", "test")  # of the rooms, none of which the stranger saw
 LOSSES = ("listwise", "rkd-distance-angle", "similarity-preserving", "pkt", "darkrank", "regression", "order")
 
@@ -279,4 +274,4 @@ def _percent(fraction: float) -> str:
 def _told(gain: Interval) -> str:
     """A difference in points, its interval, and what it means."""
     mean, low, high = (f"{100 * value:+.1f}" for value in (gain.mean, gain.low, gain.high))
-    return f"{mean} points (95 %: {low} to {high}), {SIDES[gain.side]}"
+    return f"{mean} points (95 %: {low} to {high}), {gain.verdict}"

@@ -151,7 +151,7 @@ def test_comparisons_are_tested_together_and_those_that_are_missing_count():
     assert found["sure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 3)
     first, other, _ = paired_precision(pandas.DataFrame(rows), "unsure", "a", 300)
     assert found["unsure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 2)
-    assert found["sure"].interval.side == "above"
+    assert found["sure"].interval.verdict == "higher"
 
 
 def test_queries_in_the_teachers_database_are_a_method_of_their_own():

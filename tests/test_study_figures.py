@@ -10,7 +10,7 @@ from test_study_recipe import frame as runs_of
 
 from rdistill_helpers.errors import BadInput
 from study.figures import (
-    SIDES,
+    VERDICTS,
     choice_figure,
     efficiency_plot,
     gain_rows,
@@ -115,7 +115,7 @@ def points_of(ax):
 def test_the_side_of_an_interval_decides_colour_and_few_seeds_are_hollow():
     first, second = gain_rows(GAINS).axes
     found = {place: (edge, face) for ax in (first, second) for place, edge, face in points_of(ax)}
-    better, worse, same = (to_hex(SIDES[side][0]) for side in ("above", "below", "no clear difference"))
+    better, worse, same = (to_hex(VERDICTS[each][0]) for each in ("higher", "lower", "no clear difference"))
     assert found[2.0, 2.0] == (better, better)
     assert found[-2.0, 1.0] == (worse, worse)
     assert found[0.5, 0.0] == (same, "#ffffff")  # two seeds
@@ -124,11 +124,12 @@ def test_the_side_of_an_interval_decides_colour_and_few_seeds_are_hollow():
 def test_gains_key_what_occurs_and_describe_themselves():
     fig = gain_rows(GAINS)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [
-        "better", "no clear difference", "worse", "hollow: fewer than 5 seeds",
+        "higher", "no clear difference", "lower", "hollow: fewer than 5 seeds",
     ]  # fmt: skip
-    assert "descriptors, mean of both: +2.0 (+1.0 to +3.0), better" in fig.get_label()
-    assert "feature maps, order: +0.5 (-1.0 to +2.0), no clear difference" in fig.get_label()
-    assert [text.get_text() for text in gain_rows(GAINS[:1]).legends[0].get_texts()] == ["better"]
+    assert "descriptors: mean of both +2.0 (+1.0 to +3.0)" in fig.get_label()
+    assert "order +0.5 (-1.0 to +2.0)" in fig.get_label()
+    assert fig.get_label().endswith("Clearly higher: descriptors, mean of both. Clearly lower: descriptors, listwise.")
+    assert [text.get_text() for text in gain_rows(GAINS[:1]).legends[0].get_texts()] == ["higher"]
 
 
 def test_queries_are_drawn_by_one_method_against_the_other():

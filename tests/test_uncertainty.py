@@ -58,8 +58,8 @@ def test_the_p_value_is_that_of_the_widest_interval_without_zero():
     expected = 2 * min((means <= 0).mean(), (means >= 0).mean())
     p = bootstrap_test(first, second, draws=20_000)
     assert p == pytest.approx(expected, abs=0.02) and 0.001 < p < 0.9
-    assert paired_bootstrap(first, second, level=1 - 1.1 * p, draws=20_000).side == "above"
-    assert paired_bootstrap(first, second, level=1 - 0.9 * p, draws=20_000).side == "no clear difference"
+    assert paired_bootstrap(first, second, level=1 - 1.1 * p, draws=20_000).verdict == "higher"
+    assert paired_bootstrap(first, second, level=1 - 0.9 * p, draws=20_000).verdict == "no clear difference"
 
 
 def test_equal_methods_are_not_told_apart_and_unequal_ones_are():
@@ -105,13 +105,13 @@ def test_an_interval_prints_in_percent():
 
 
 def test_a_difference_says_on_which_side_of_0_it_lies():
-    sides = [Interval(0.1, low, high).side for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))]
-    assert sides == ["above", "below", "no clear difference", "no clear difference"]
+    verdicts = [Interval(0.1, low, high).verdict for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))]
+    assert verdicts == ["higher", "lower", "no clear difference", "no clear difference"]
 
 
 def test_a_protocol_without_positives_has_neither_a_mean_nor_a_difference():
     nothing = torch.full((2, 3), torch.nan)
     for interval in (bootstrap(nothing), paired_bootstrap(nothing, nothing)):
         assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
-        assert str(interval) == "-" and interval.side == "no clear difference"
+        assert str(interval) == "-" and interval.verdict == "no clear difference"
     assert math.isnan(bootstrap_test(nothing, nothing))

@@ -31,9 +31,9 @@ class Interval:
     high: float
 
     @property
-    def side(self) -> str:
-        """Where an interval of a difference lies: "above" or "below" zero, or "no clear difference" from it."""
-        return "above" if self.low > 0 else "below" if self.high < 0 else "no clear difference"
+    def verdict(self) -> str:
+        """What an interval of a difference says: "higher", "lower", or "no clear difference" where it contains 0."""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "no clear difference"
 
     def __str__(self) -> str:
         return (

@@ -26,7 +26,6 @@ from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, mi
 from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
 
-HIGHER = {"above": "higher", "below": "lower", "no clear difference": "no clear difference"}
 # What is mixed, and how the names of methods end that mix it.
 MIXED = {"descriptors": BY_DESCRIPTORS, "feature maps": BY_MAPS}
 MEAN = "mean of the methods below"
@@ -66,7 +65,7 @@ def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | Non
     row = Gain(interval.mean, interval.low, interval.high, len(seeds))
     return {
         "difference in points (95 %)": percent(row) + star(ap.shape[1]),
-        "verdict": HIGHER[interval.side],
+        "verdict": interval.verdict,
         "first as part of second": f"{100 * ap.mean() / other.mean():.0f} %",
     }
 
@@ -357,7 +356,7 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
                 "corrected interval": f"{100 * own.interval.low:.1f} to {100 * own.interval.high:.1f}",
                 "p": f"{own.p:.4f}",
                 "corrected p": f"{own.corrected:.4f}",
-                "verdict": HIGHER[own.interval.side],
+                "verdict": own.interval.verdict,
             }
         )
     return pandas.DataFrame(rows)
