@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, call: object, described: str, jobs: bool = False) -> argparse.ArgumentParser:
         own = commands.add_parser(name, help=described)
         own.set_defaults(command=call)
-        own.add_argument("--store", type=Path, default=runs.STORE if jobs else None, help="the CSV of the runs")
+        own.add_argument("--store", type=Path, default=runs.STORE, help="the CSV of the runs")
         if jobs:
             own.add_argument("--jobs", type=int, default=2, help="processes")
         return own

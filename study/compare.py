@@ -138,8 +138,7 @@ def precision(
         seeds: only these, all of which must be there.
 
     Returns:
-        Float [S, Q], and the S seeds in ascending order. Where the precision of queries was not kept this is [S, 1], the mAP
-        of each seed, and an interval made from it speaks of seeds alone.
+        Float [S, Q], and the S seeds in ascending order.
 
     Raises:
         BadInput: where there is no such run.
@@ -154,10 +153,7 @@ def precision(
         raise BadInput(
             f"There is no run of {method!r} on {images} photographs{which}: there are {there or 'none at all'}."
         )
-    values = [rows[seed].medium_ap for seed in wanted]
-    if any(value is None for value in values):
-        values = [torch.tensor([rows[seed].medium]) for seed in wanted]
-    return torch.stack(values), wanted
+    return torch.stack([rows[seed].medium_ap for seed in wanted]), wanted
 
 
 def paired_precision(

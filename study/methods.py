@@ -350,32 +350,6 @@ def tuning() -> Iterator[Run]:
             yield from (Run(SEARCH, own, TUNING_SEED) for own in (wanted if len(wanted) > 1 else ()))
 
 
-class Untold(dict[str, float]):
-    """What was tried, where nothing was: all settings reached the same, so the first of each method are taken."""
-
-    def __contains__(self, text: object) -> bool:
-        return True
-
-    def __missing__(self, text: str) -> float:
-        return 0.0
-
-
-def blocks() -> dict[str, list[Run]]:
-    """All runs of the study but the further seeds of the primary comparisons, which the search chooses.
-
-    Returns:
-        The runs of each block, in their order, each run once. Settings that the search chooses are the first of each method.
-    """
-    untold, known, found = Untold(), set(), {}
-    for name, wanted in (
-        ("tuning", tuning()), ("confirming", confirming(untold)), ("exploring", exploring(untold)),
-        ("results", plan(untold, list(METHODS))),
-    ):  # fmt: skip
-        found[name] = [run for run in {run.key: run for run in wanted}.values() if run.key not in known]
-        known |= {run.key for run in found[name]}
-    return found
-
-
 def _where(images: int) -> int:
     """The number of photographs on which settings for another one are chosen."""
     return TUNED_ON if FEW_PAID <= images < 1000 else FEW if images < FEW_PAID else MANY

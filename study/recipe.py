@@ -52,7 +52,7 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "choices": tables.choices,
     "students": tables.students,
     "mixed-by-size": tables.mixed_by_size,
-    "blocks": tables.blocks,
+    "made": tables.made,
     "primary": tables.primary,
     "validated": tables.validated,
     "explored": tables.explored,

@@ -1,11 +1,10 @@
 """The store of the study: every run is a line of one CSV, written as soon as the run ends and never changed.
 
-Columns: version (of the settings), made (the day), data (which photographs, see
-`students.Rooms.source`; one store holds one data), teacher (which was asked, and eight digits of its file; empty where none
-was; one store holds one file of each), method, images, teacher_queries, seed, mAP of easy / medium / hard as fractions, seconds
-of training, settings, medium_ap, the average precision of each query under the medium protocol with spaces between (empty where
-it was not kept), and the same of the student's queries in the teacher's database, to_teacher and to_teacher_ap (empty where the
-student has no projection to the teacher's space).
+Columns: version (of the settings), made (the day), data (which photographs, see `students.Rooms.source`; one store holds one
+data), teacher (which was asked, and eight digits of its file; empty where none was; one store holds one file of each), method,
+images, teacher_queries, seed, mAP of easy / medium / hard as fractions, seconds of training, settings, medium_ap (the average
+precision of each query under the medium protocol, with spaces between), and the same of the student's queries in the teacher's
+database: to_teacher and to_teacher_ap (empty where the student has no projection to the teacher's space).
 """
 
 from __future__ import annotations

@@ -75,12 +75,6 @@ def test_of_a_seed_that_is_there_twice_the_later_run_counts():
     assert ap[0].tolist() == pytest.approx([0.9] * 6)
 
 
-def test_without_precision_of_queries_the_means_stand_in():
-    ap, seeds = precision(pandas.DataFrame(ROWS).assign(medium_ap=None), "listwise", 25)
-    assert ap.shape == (3, 1) and seeds == [0, 1, 2]
-    assert ap[1].item() == pytest.approx(float(ap_of("listwise", 25, 1).mean()))
-
-
 def test_runs_that_are_not_there_are_named(runs):
     with pytest.raises(BadInput, match="'listwise' on 50 photographs: there are listwise, listwise\\+mixtures"):
         precision(runs, "listwise", 50)

@@ -5,7 +5,7 @@ import pytest
 from rdistill_helpers import TrainingImages
 from rdistill_helpers.errors import BadInput
 from study import methods, primary, search
-from study.methods import METHODS, PRIMARY_SEEDS, SEEDS, Untold, blocks, mixed, named, settings_of, told
+from study.methods import METHODS, PRIMARY_SEEDS, SEEDS, mixed, named, settings_of, told
 from study.runs import SEARCH, SEARCHING, STORE, Run, read
 from study.search import CONFIRMING_SEED, COURSE, FEW, LARGE, MANY, TUNED_ON, TUNING_SEED, of_loss, tries
 from study.settings import LARGER, WITH_LABELS, Settings, as_text, but, differences
@@ -156,11 +156,8 @@ def test_a_candidate_differs_from_its_control_and_both_ask_300_times():
         assert own.settings != control.settings and own.settings.images == control.settings.images
         assert {100, TUNED_ON} & set(own.sizes) and set(own.sizes) <= set(control.sizes)
         for each in (name, methods.CONTROLS[name]):
-            assert settings_of(each, min(METHODS[each].sizes, key=lambda n: abs(n - 200)), Untold()).queries in (
-                50,
-                100,
-                300,
-            )
+            images = min(METHODS[each].sizes, key=lambda size: abs(size - 200))
+            assert settings_of(each, images, best()).queries in (50, 100, 300)
 
 
 def test_a_study_that_was_stopped_has_all_methods_of_a_seed_before_the_next():
@@ -183,16 +180,15 @@ def test_primary_comparisons_have_more_seeds():
 
 
 def test_the_search_never_uses_a_seed_that_is_reported():
-    found = blocks()
-    searched = [run for name in ("tuning", "confirming", "exploring") for run in found[name]]
+    searched = [*methods.tuning(), *methods.confirming(best()), *methods.exploring(best())]
+    results = list(methods.plan(best(), list(METHODS)))
     assert {run.seed for run in searched} == {TUNING_SEED, CONFIRMING_SEED} and max(PRIMARY_SEEDS) < TUNING_SEED
-    assert {run.method for run in searched} == {SEARCH} and SEARCH not in {run.method for run in found["results"]}
-    keys = [run.key for wanted in found.values() for run in wanted]
-    assert len(keys) == len(set(keys)) < 850
+    assert {run.method for run in searched} == {SEARCH} and SEARCH not in {run.method for run in results}
+    assert len({run.key for run in [*searched, *results]}) < 850
 
 
 def test_exploring_has_both_teachers_and_every_harder_one():
-    found = list(methods.exploring(Untold()))
+    found = list(methods.exploring(best()))
     trained = [run.settings for run in found if run.settings.images]
     names = {"teacher", "stranger", *(f"teacher ({kind})" for kind in methods.HARDER)}
     assert {own.teacher for own in trained} == names
@@ -216,6 +212,6 @@ def test_settings_are_told_in_words():
     )
     said = told(differences(own, Settings()))
     assert said == "stranger (order), PKT, regression, weight 0.0, learning rate 0.001, no augmentation"
-    mixtures = METHODS["listwise+map-mixtures"].settings.mixtures
+    mixtures = METHODS["listwise+regression+map-mixtures"].settings.mixtures
     assert told({"mixtures": mixtures}) == "16 mixtures of feature maps"
     assert told({"loss_settings": {"scale": 50.0}}) == "scale 50.0"

@@ -105,7 +105,9 @@ def test_an_interval_prints_in_percent():
 
 
 def test_a_difference_says_on_which_side_of_0_it_lies():
-    verdicts = [Interval(0.1, low, high).verdict for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))]
+    verdicts = [
+        Interval(0.1, low, high).verdict for low, high in ((0.01, 0.2), (-0.2, -0.01), (-0.01, 0.2), (0.0, 0.2))
+    ]
     assert verdicts == ["higher", "lower", "no clear difference", "no clear difference"]
 
 

@@ -1,7 +1,7 @@
 """The tables of the study as data frames, printed alike in README, docs and notebooks.
 
 Every table takes the runs of the store, see `runs.read`. Figures are medium mAP, in percent or in points, with intervals of
-95 % over seeds and queries; where the precision of queries was not kept, a * says that the interval speaks of seeds alone.
+95 % over seeds and queries.
 """
 
 from study.tables.gains import (
@@ -20,7 +20,6 @@ from study.tables.gains import (
     verdict,
 )
 from study.tables.scores import (
-    blocks,
     by_queries,
     by_size,
     course,
@@ -28,6 +27,7 @@ from study.tables.scores import (
     intervals,
     larger,
     levels,
+    made,
     percent,
     plain,
     scores,
@@ -36,7 +36,6 @@ from study.tables.scores import (
 
 __all__ = [
     "assisted",
-    "blocks",
     "by_queries",
     "by_size",
     "choices",
@@ -48,6 +47,7 @@ __all__ = [
     "intervals",
     "larger",
     "levels",
+    "made",
     "mixed_by_size",
     "percent",
     "plain",

@@ -64,7 +64,7 @@ def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | Non
     interval = paired_bootstrap(ap, other)
     row = Gain(interval.mean, interval.low, interval.high, len(seeds))
     return {
-        "difference in points (95 %)": percent(row) + star(ap.shape[1]),
+        "difference in points (95 %)": percent(row),
         "verdict": interval.verdict,
         "first as part of second": f"{100 * ap.mean() / other.mean():.0f} %",
     }
@@ -77,18 +77,6 @@ class Gain(NamedTuple):
     low: float
     high: float
     seeds: int
-
-
-def star(queries: int) -> str:
-    """Mark an interval that speaks of seeds alone.
-
-    Args:
-        queries: how many values a seed has.
-
-    Returns:
-        " *" where it has only its mean.
-    """
-    return " *" if queries == 1 else ""
 
 
 def compared(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> pandas.DataFrame:
@@ -173,8 +161,8 @@ def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns panel, see `MIXED`, method, seeds, mean, low, high: differences in mAP, as fractions. Methods
-        whose precision of queries was not kept are left out. The mean of two or more is on the seeds that all of them have.
+        Columns panel, see `MIXED`, method, seeds, mean, low, high: differences in mAP, as fractions. The mean of two or
+        more is on the seeds that all of them have.
     """
     own, rows, mean = reported(runs), [], []
     for panel in MIXED:
@@ -186,8 +174,7 @@ def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
                 with_, without, seeds = paired_precision(own, name, plain, TUNED_ON)
             except BadInput:  # no seed in common
                 continue
-            if with_.shape[1] > 1:
-                found[told_of_mixtures(name)] = with_ - without, seeds
+            found[told_of_mixtures(name)] = with_ - without, seeds
         rows += [[panel, name, len(seeds), *_ends(gain)] for name, (gain, seeds) in found.items()]
         common = set.intersection(*(set(seeds) for _, seeds in found.values())) if len(found) > 1 else set()
         if common:
@@ -309,7 +296,7 @@ def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
     pairs = {
         ("2: interpolation", f"mixtures of descriptors, {METHODS[name].label}, {TUNED_ON} photographs"):
             Comparison(name + BY_DESCRIPTORS, TUNED_ON, name, TUNED_ON)
-        for name in (OURS, "listwise", "stranger")
+        for name in (OURS, "stranger")
     }  # fmt: skip
     for images in (25, 50, 100, TUNED_ON):
         if name := _best_labels(runs, images):

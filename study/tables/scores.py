@@ -8,14 +8,11 @@ import pandas
 
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
-from study.compare import curve, paired_precision, precision, reported
-from study.methods import METHODS, PRIMARY_SEEDS, SEEDS, SIZES, STUDENTS, mixed, named
-from study.methods import blocks as all_blocks
+from study.compare import curve, paired_precision, precision, reported, searched
+from study.methods import METHODS, SEEDS, SIZES, STUDENTS, mixed, named
 from study.search import MANY, TUNED_ON
-from study.settings import LARGER, SMALL, Settings
 
 PROTOCOLS = ["easy", "medium", "hard"]
-SECONDS = {SMALL: 60.0, LARGER: 360.0, "course": 170.0}  # of 500 steps on one of two busy cores
 OURS = "listwise+regression"
 COURSE_OURS, COURSE_LABELS = "course-listwise+regression", "course-supervised-contrastive"
 
@@ -105,34 +102,20 @@ def plain(group: str = "losses") -> list[str]:
     return [name for name in named(group) if name not in mixed(group)]
 
 
-def blocks(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """How many runs the study has, and about how long they take.
+def made(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """How many runs the study has, and how long their trainings took.
 
     Args:
-        runs: of the store; they change nothing.
+        runs: of the store.
 
     Returns:
-        Columns block, scored on, runs, hours: on two cores, a run on each, by what runs took with the first edition.
+        Columns scored on, runs, hours of training: on one thread.
     """
-    more = (len(PRIMARY_SEEDS) - len(SEEDS)) * 12  # seeds of at most twelve methods, most of the cheap student
-    rows: list[tuple[str, str, int, float]] = []
-    for name, wanted in all_blocks().items():
-        part = "test" if name == "results" else "validation"
-        rows.append((name, part, len(wanted), sum(_seconds(run.settings) for run in wanted)))
-    rows.append(("further seeds", "test", more, more * SECONDS[SMALL]))
-    rows.append(("all", "", sum(row[2] for row in rows), sum(row[3] for row in rows)))
+    parts = {"validation": searched(runs), "test": reported(runs), "both": runs}
     return pandas.DataFrame(
-        [[name, part, f"{count}", f"{seconds / 2 / 3600:.1f}"] for name, part, count, seconds in rows],
-        columns=["block", "scored on", "runs", "hours"],
+        [[part, f"{len(own):,}", f"{own['seconds'].sum() / 3600:.1f}"] for part, own in parts.items() if len(own)],
+        columns=["scored on", "runs", "hours of training"],
     )
-
-
-def _seconds(own: Settings) -> float:
-    """About how long a run takes on one core."""
-    if own.loss is None:
-        return 0.0
-    each = SECONDS["course"] if own.views is None else SECONDS[own.student]
-    return each * own.training.steps / 500
 
 
 def scores(runs: pandas.DataFrame, names: list[str]) -> pandas.DataFrame:
