@@ -87,7 +87,8 @@ def _losses(runs: pandas.DataFrame) -> str:
     reached = {name: _mean(runs, name, TUNED_ON) for name in LOSSES}
     best, worst = (choose(reached, key=lambda name: reached[name]) for choose in (max, min))
     return (
-        f"Of seven losses, {METHODS[best].label} taught the cheap student most from {TUNED_ON} photographs "
+        f"Of seven losses (appendix A has those that are not here), {METHODS[best].label} taught the cheap student most from "
+        f"{TUNED_ON} photographs "
         f"({_percent(reached[best])} medium mAP), and {METHODS[worst].label} taught it least ({_percent(reached[worst])}). "
         f"Listwise with regression, the recipe of this course, reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
     )
@@ -110,7 +111,7 @@ def _asymmetry(runs: pandas.DataFrame) -> str:
     both = asymmetric(reported(runs))
     to_teacher, own, _ = paired_precision(both, OURS + ASYMMETRIC, OURS, TUNED_ON)
     return (
-        f"A student of {TUNED_ON} photographs finds {_percent(float(own.mean()))} in a database that "
+        f"The cheap student, trained on {TUNED_ON} photographs, finds {_percent(float(own.mean()))} in a database that "
         "it has described itself, and "
         f"{_percent(float(to_teacher.mean()))} in one that the teacher has described: "
         f"{_told(paired_bootstrap(to_teacher, own))}."
@@ -125,7 +126,7 @@ def _efficiency(runs: pandas.DataFrame) -> str:
     gain = paired_bootstrap(*paired_precision(own, OURS, labels, TUNED_ON)[:2])
     few, many = min(points), max(points)
     return (
-        f"Without a label the student climbs from {_percent(points[few])} with {few} photographs to "
+        f"Without a label the cheap student climbs from {_percent(points[few])} with {few} photographs to "
         f"{_percent(points[TUNED_ON])} with "
         f"{TUNED_ON} and {_percent(points[many])} with {many:,}. On {TUNED_ON} photographs the "
         f"difference to {METHODS[labels].label}, the best of three "
@@ -137,8 +138,8 @@ def _enough(runs: pandas.DataFrame) -> str:
     """How much of what all photographs give the student has after 300."""
     before, few, many = levels(runs)["untrained student"], _mean(runs, OURS, TUNED_ON), _mean(runs, OURS, MANY)
     return (
-        f"{TUNED_ON} photographs take the cheap student {100 * (few - before) / (many - before):.0f} % of the way from "
-        f"untrained, {_percent(before)}, to what {MANY:,} photographs give, {_percent(many)}."
+        f"The cheap student, untrained at {_percent(before)}, has {_percent(few)} with {TUNED_ON} photographs. This is "
+        f"{100 * few / many:.0f} % of the {_percent(many)} that {MANY:,} photographs give."
     )
 
 
@@ -148,7 +149,9 @@ def _verdict(runs: pandas.DataFrame) -> str:
     found = {what: paired_precision(own, OURS + ending, OURS, TUNED_ON) for what, ending in MIXED.items()}
     count = len(found["descriptors"][2])
     said = "; mixtures of feature maps: ".join(_told(paired_bootstrap(*each[:2])) for each in found.values())
-    return f"Mixtures of descriptors added to the recipe, {TUNED_ON} photographs, {count} seeds: {said}."
+    return (
+        f"Mixtures of descriptors added to the recipe (cheap student, {TUNED_ON} photographs, {count} seeds): {said}."
+    )
 
 
 def _paying(runs: pandas.DataFrame) -> str:
@@ -158,9 +161,9 @@ def _paying(runs: pandas.DataFrame) -> str:
     helped, plain, _ = paired_precision(own, "assisted-300", OURS, MANY, TUNED_ON)
     every = _mean(runs, OURS, MANY)
     return (
-        f"An assistant that learned {TUNED_ON} answers and describes all photographs for the student: "
-        f"{_told(paired_bootstrap(helped, plain))}. This is {100 * float(helped.mean()) / every:.0f} "
-        f"% of what {MANY:,} queries give. "
+        f"With an assistant that learned {TUNED_ON} answers and describes all photographs, the cheap student reaches "
+        f"{_percent(float(helped.mean()))}: {_told(paired_bootstrap(helped, plain))}. This is "
+        f"{100 * float(helped.mean()) / every:.0f} % of the {_percent(every)} that {MANY:,} teacher queries give. "
         f"Choosing the {TUNED_ON} photographs by k-centre instead of at random: {_told(centre)}."
     )
 
@@ -186,11 +189,15 @@ def _choosing(runs: pandas.DataFrame) -> str:
 
 
 def _assistants(runs: pandas.DataFrame) -> str:
-    """What the student reaches with few queries and an assistant, and without one."""
+    """What the student reaches with few queries and an assistant, and without one; and what the teacher's answers are worth."""
     helped = {row.images: row.mean for row in tables.by_queries(runs)["the larger assistant"].itertuples()}
     said = ", ".join(f"{_percent(mean)} with {queries:,} queries" for queries, mean in helped.items())
     alone = " and ".join(f"{_percent(_mean(runs, OURS, images))} with {images:,}" for images in (TUNED_ON, MANY))
-    return f"A student of the larger assistant reaches {said}; a student of the teacher alone {alone}."
+    asked = paired_bootstrap(*paired_precision(reported(runs), "assisted-300", "assisted-by-labels-300", MANY)[:2])
+    return (
+        f"A cheap student of the larger assistant reaches {said}; one of the teacher alone {alone}. An assistant that asked "
+        f"the teacher about {TUNED_ON} photographs, against one that learned from their labels: {_told(asked)}."
+    )
 
 
 def _harder(runs: pandas.DataFrame) -> str:

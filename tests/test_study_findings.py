@@ -26,7 +26,7 @@ def test_the_verdict_has_the_gain_of_both_mixtures_and_says_which_one_chance_exp
     mixed += two_seeds(f"listwise+regression{BY_MAPS}", TUNED_ON, 0.0)
     said = findings.told("verdict", frame(*two_seeds("listwise+regression", TUNED_ON), *mixed))
     descriptors, maps = said.split("; mixtures of feature maps: ")
-    assert "2 seeds: +2.0 points (95 %: +2.0 to +2.0), higher" in descriptors
+    assert "2 seeds): +2.0 points (95 %: +2.0 to +2.0), higher" in descriptors
     assert maps.startswith("+0.0 points") and "no clear difference" in maps
 
 
@@ -37,7 +37,10 @@ def test_an_assistant_is_measured_against_the_same_queries_and_as_a_share_of_all
     said = findings.told("paying", frame(*rows))
     mean = sum(PER_QUERY) / len(PER_QUERY) + 0.05
     assert "+5.0 points (95 %: +5.0 to +5.0), higher" in said
-    assert f"This is {100 * (mean + 0.05) / (mean + 0.1):.0f} % of what {MANY:,} queries give." in said
+    assert (
+        f"This is {100 * (mean + 0.05) / (mean + 0.1):.0f} % of the {100 * (mean + 0.1):.1f} % that {MANY:,} teacher queries give."
+        in said
+    )
     assert "at random: -1.0 points (95 %: -1.0 to -1.0), lower." in said
 
 
@@ -46,7 +49,8 @@ def test_a_few_photographs_are_a_part_of_the_way():
     rows += [reached("listwise+regression", TUNED_ON, 0, 0.2, [0.2] * 20)]
     rows += [reached("listwise+regression", MANY, 0, 0.3, [0.3] * 20)]
     said = findings.told("enough", frame(*rows))
-    assert "50 % of the way from untrained, 10.0 %, to what 3,020 photographs give, 30.0 %." in said
+    assert said.startswith("The cheap student, untrained at 10.0 %, has 20.0 % with 300 photographs.")
+    assert said.endswith("This is 67 % of the 30.0 % that 3,020 photographs give.")
 
 
 def test_the_mean_of_all_mixtures_counts_its_methods():
@@ -66,14 +70,16 @@ def test_choices_and_assistants_are_said_with_their_numbers():
     rows += two_seeds("paid-random", TUNED_ON) + two_seeds("paid-k-centre", TUNED_ON, -0.01)
     rows += two_seeds("paid-clusters", TUNED_ON, 0.01) + two_seeds("paid-few-views", TUNED_ON, 0.02)
     rows += two_seeds("assisted-100", MANY, 0.03) + two_seeds("assisted-300", MANY, 0.05)
+    rows += two_seeds("assisted-by-labels-300", MANY, 0.04)
     runs = frame(*rows)
     assert "k-centre, against random: -1.0 points" in findings.told("choosing", runs)
     assert "three of each room, against ten: +2.0 points" in findings.told("choosing", runs)
     mean = 100 * (sum(PER_QUERY) / len(PER_QUERY) + 0.05)
     said = findings.told("assistants", runs)
-    levels = [float(value) for value in re.findall(r"(\S+) %", said)]
+    levels = [float(value) for value in re.findall(r"([\d.]+) % with", said)]
     assert levels == pytest.approx([mean + 3, mean + 5, mean, mean + 10], abs=0.06)
-    assert said.startswith("A student of the larger assistant reaches") and "% with 3,020." in said
+    assert said.startswith("A cheap student of the larger assistant reaches") and "% with 3,020." in said
+    assert said.endswith("against one that learned from their labels: +1.0 points (95 %: +1.0 to +1.0), higher.")
 
 
 def test_harder_teachers_are_told_by_what_their_students_lose(monkeypatch):

@@ -66,7 +66,7 @@ def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | Non
     return {
         "difference in points (95 %)": percent(row),
         "verdict": interval.verdict,
-        "first as part of second": f"{100 * ap.mean() / other.mean():.0f} %",
+        "first / second": f"{100 * ap.mean() / other.mean():.0f} %",
     }
 
 
@@ -87,7 +87,7 @@ def compared(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> pandas.
         pairs: by what the table says of them; those without runs are left out.
 
     Returns:
-        Columns comparison, difference in points (95 %), verdict, first as part of second.
+        Columns comparison, difference in points (95 %), verdict, first / second (their ratio).
     """
     found = {said: difference(runs, pair) for said, pair in pairs.items()}
     rows = [{"comparison": said, **own} for said, own in found.items() if own is not None]
@@ -271,10 +271,10 @@ def front(runs: pandas.DataFrame) -> pandas.DataFrame:
     found = compared(
         runs,
         {
-            f"{TUNED_ON} photographs and no labels, against labels on the same": Comparison(
+            f"student of the course: {TUNED_ON} photographs and no labels, against labels on the same": Comparison(
                 COURSE_OURS, TUNED_ON, COURSE_LABELS, TUNED_ON
             ),
-            f"{TUNED_ON} teacher queries and an assistant network, against {TUNED_ON} queries alone": Comparison(
+            f"student of the course: {TUNED_ON} teacher queries and an assistant network, against none": Comparison(
                 "course-assisted-300", MANY, COURSE_OURS, TUNED_ON
             ),
         },

@@ -176,8 +176,9 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns student, learns from, photographs, teacher queries, medium mAP in %.
+        Columns student, learns from, photographs, teacher queries, medium mAP in %, of the teacher's.
     """
+    teacher = levels(runs).get("teacher")
     lines = [
         ("nobody: untrained", "larger-untrained", 0),
         ("the teacher", "larger", TUNED_ON),
@@ -193,8 +194,11 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
         for found in curve(own, name).itertuples():
             said = percent(found) if images else f"{100 * found.mean:.1f}"  # an untrained network has no seeds
             queries = int(own["teacher_queries"].iloc[0])
-            rows.append([STUDENTS[METHODS[name].settings.student], learns_from, f"{images:,}", f"{queries:,}", said])
-    head = ["student", "learns from", "photographs", "teacher queries", "medium mAP in %"]
+            share = "" if teacher is None else f"{100 * found.mean / teacher:.0f} %"
+            rows.append(
+                [STUDENTS[METHODS[name].settings.student], learns_from, f"{images:,}", f"{queries:,}", said, share]
+            )
+    head = ["student", "learns from", "photographs", "teacher queries", "medium mAP in %", "of the teacher's"]
     return pandas.DataFrame(rows, columns=head)
 
 
