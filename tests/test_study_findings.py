@@ -37,10 +37,9 @@ def test_an_assistant_is_measured_against_the_same_queries_and_as_a_share_of_all
     said = findings.told("paying", frame(*rows))
     mean = sum(PER_QUERY) / len(PER_QUERY) + 0.05
     assert "+5.0 points (95 %: +5.0 to +5.0), higher" in said
-    assert (
-        f"This is {100 * (mean + 0.05) / (mean + 0.1):.0f} % of the {100 * (mean + 0.1):.1f} % that {MANY:,} teacher queries give."
-        in said
-    )
+    part, whole = (float(value) for value in re.search(r"This is (\d+) % of the (\S+) % that", said).groups())
+    reached_by_all = 100 * float(re.search(r"reaches (\S+) %", said)[1]) / part
+    assert reached_by_all == pytest.approx(whole, rel=0.01) and whole == pytest.approx(100 * (mean + 0.1), abs=0.06)
     assert "at random: -1.0 points (95 %: -1.0 to -1.0), lower." in said
 
 
