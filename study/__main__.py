@@ -81,7 +81,7 @@ def _summary(args: argparse.Namespace) -> None:
     found = runs.read(args.store)
     print(f"{len(found)} runs, {int((found['method'] == runs.SEARCH).sum())} of them of the search")
     print("made:", ", ".join(f"{made} {count}" for made, count in found["made"].value_counts().items()))
-    for table in (tables.primary, tables.validated, tables.search_in, tables.by_size, tables.course, tables.verdict):
+    for table in (tables.primary, tables.validated, tables.claims, tables.search_in, tables.by_size, tables.verdict):
         print(f"\n{table(found).to_string(index=False)}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas
@@ -12,6 +12,7 @@ from torch import Tensor
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, bootstrap, bootstrap_test, paired_bootstrap
 from study.runs import SEARCH, SEARCHING
+from study.settings import as_text
 
 ASYMMETRIC = "@teacher"  # ends the name of a method whose queries search in the teacher's database
 ALPHA = 0.05  # of all primary comparisons together
@@ -32,12 +33,19 @@ class Tested(NamedTuple):
     Attributes:
         p: of the comparison alone.
         corrected: p after Holm's correction.
-        interval: of the difference, as wide as the correction asks.
+        interval: of the difference; those of all comparisons hold together.
     """
 
     p: float
     corrected: float
     interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """As `Interval.verdict`, by the corrected p-value."""
+        if self.corrected >= ALPHA:
+            return "no clear difference"
+        return "higher" if self.interval.mean > 0 else "lower"
 
 
 def reported(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -99,31 +107,35 @@ def holm(p: Sequence[float]) -> list[float]:
     return found
 
 
-def corrected(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> dict[str, Tested]:
+def corrected(
+    runs: pandas.DataFrame, pairs: Mapping[str, Comparison], planned: int, seeds: Collection[int] = ()
+) -> dict[str, Tested]:
     """Test several comparisons together, by seed and query.
 
     Args:
-        runs: of the store. A comparison without a common seed counts among the number of tests, with p = 1, and is left out.
+        runs: of the store.
         pairs: by name.
+        planned: how many comparisons there are to be; those that cannot be made yet count with p = 1.
+        seeds: that both sides of a comparison must have, so that no verdict comes before all of them are run.
 
     Returns:
-        By name. The interval of the comparison of rank k among m has the level 1 - `ALPHA` / (m - k + 1).
+        By name. Every interval has the level 1 - `ALPHA` / planned.
     """
     own = asymmetric(reported(runs))
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, pair in pairs.items():
         try:
-            found[name] = paired_precision(own, pair.method, pair.other, pair.images, pair.other_images)[:2]
+            ap, other, there = paired_precision(own, pair.method, pair.other, pair.images, pair.other_images)
         except BadInput:  # not run yet
             continue
-    p = [bootstrap_test(*found[name]) if name in found else 1.0 for name in pairs]
-    ranks = sorted(range(len(p)), key=lambda place: p[place])
-    rows = {}
-    for place, (name, value, after) in enumerate(zip(pairs, p, holm(p), strict=True)):
-        if name in found:
-            level = 1 - ALPHA / (len(p) - ranks.index(place))
-            rows[name] = Tested(value, after, paired_bootstrap(*found[name], level))
-    return rows
+        if set(seeds) <= set(there):
+            found[name] = ap, other
+    p = {name: bootstrap_test(*both) for name, both in found.items()}
+    after = holm([*p.values(), *[1.0] * (planned - len(p))])
+    return {
+        name: Tested(p[name], value, paired_bootstrap(*found[name], 1 - ALPHA / planned))
+        for name, value in zip(p, after, strict=False)
+    }
 
 
 def precision(
@@ -141,9 +153,14 @@ def precision(
         Float [S, Q], and the S seeds in ascending order.
 
     Raises:
-        BadInput: where there is no such run.
+        BadInput: where there is no such run, and for runs with other settings among them.
     """
     chosen = runs[(runs["method"] == method) & (runs["images"] == images)]
+    if len({as_text(own) for own in chosen["settings"]}) > 1:
+        raise BadInput(
+            f"{method!r} on {images} photographs has runs of different settings, because the search chose anew: remove the "
+            "older ones from the store."
+        )
     rows = {int(row.seed): row for row in chosen.itertuples()}
     wanted = sorted(rows if seeds is None else seeds)
     missing = [seed for seed in wanted if seed not in rows]

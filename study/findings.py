@@ -6,27 +6,24 @@ seed and query, with intervals of 95 %.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas
 
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
-from study import tables
-from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
-from study.methods import BY_DESCRIPTORS, LABELS, METHODS
+from study import primary, tables
+from study.compare import ALPHA, ASYMMETRIC, asymmetric, corrected, curve, paired_precision, precision, reported
+from study.methods import BY_DESCRIPTORS, METHODS, PRIMARY_SEEDS
 from study.runs import NO_RUNS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
-from study.tables.gains import MEAN, MIXED, SPENT
+from study.tables.gains import MEAN, MIXED, OTHER_WAY, SPENT
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
 
-SHIPPING = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "shipping.json"
 NOT_YET = f"*{NO_RUNS}*"
 PARTS = ("train", "validation", "test")  # of the rooms, none of which the stranger saw
-LOSSES = ("listwise", "rkd-distance-angle", "similarity-preserving", "pkt", "darkrank", "regression", "order")
+LOSSES = ("rkd-distance-angle", "similarity-preserving", "pkt", "darkrank", "regression", "order")
 
 
 def _start(runs: pandas.DataFrame) -> str:
@@ -83,14 +80,16 @@ def _taught(runs: pandas.DataFrame) -> str:
 
 
 def _losses(runs: pandas.DataFrame) -> str:
-    """Which loss taught most with 300 photographs."""
-    reached = {name: _mean(runs, name, TUNED_ON) for name in LOSSES}
-    best, worst = (choose(reached, key=lambda name: reached[name]) for choose in (max, min))
+    """What the listwise loss taught with 300 photographs, beside the loss that came nearest on the validation rooms."""
+    reached = primary.searched_best(runs, LOSSES, TUNED_ON)
+    nearest = _tried(primary.highest(reached))
+    lists, other, _ = paired_precision(reported(runs), "listwise", nearest, TUNED_ON)
     return (
-        f"Of seven losses (appendix A has those that are not here), {METHODS[best].label} taught the cheap student most from "
-        f"{TUNED_ON} photographs "
-        f"({_percent(reached[best])} medium mAP), and {METHODS[worst].label} taught it least ({_percent(reached[worst])}). "
-        f"Listwise with regression, the recipe of this course, reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
+        f"The listwise loss taught the cheap student {_percent(float(lists.mean()))} medium mAP from {TUNED_ON} photographs. "
+        f"Of {len(LOSSES)} other losses (appendix A has those that are not here) {METHODS[nearest].label} was best on the "
+        f"validation rooms; it reaches {_percent(float(other.mean()))}. The difference: "
+        f"{_told(paired_bootstrap(lists, other))}. With regression, the recipe of this course, the listwise loss reaches "
+        f"{_percent(_mean(runs, OURS, TUNED_ON))}."
     )
 
 
@@ -122,15 +121,15 @@ def _efficiency(runs: pandas.DataFrame) -> str:
     """How far few photographs go, without labels and with them."""
     own = reported(runs)
     points = {row.images: row.mean for row in curve(own, OURS).itertuples()}
-    labels = max(LABELS, key=lambda name: _mean(runs, name, TUNED_ON))
+    labels = _tried(primary.best_labels(runs, TUNED_ON))
     gain = paired_bootstrap(*paired_precision(own, OURS, labels, TUNED_ON)[:2])
     few, many = min(points), max(points)
     return (
         f"Without a label the cheap student climbs from {_percent(points[few])} with {few} photographs to "
         f"{_percent(points[TUNED_ON])} with "
         f"{TUNED_ON} and {_percent(points[many])} with {many:,}. On {TUNED_ON} photographs the "
-        f"difference to {METHODS[labels].label}, the best of three "
-        f"losses with labels, is {_told(gain)}."
+        f"difference to {METHODS[labels].label}, the best of three losses with labels on the validation rooms, is "
+        f"{_told(gain)}."
     )
 
 
@@ -144,14 +143,21 @@ def _enough(runs: pandas.DataFrame) -> str:
 
 
 def _verdict(runs: pandas.DataFrame) -> str:
-    """What interpolation added to the recipe."""
-    own = reported(runs)
-    found = {what: paired_precision(own, OURS + ending, OURS, TUNED_ON) for what, ending in MIXED.items()}
-    count = len(found["descriptors"][2])
-    said = "; mixtures of feature maps: ".join(_told(paired_bootstrap(*each[:2])) for each in found.values())
-    return (
-        f"Mixtures of descriptors added to the recipe (cheap student, {TUNED_ON} photographs, {count} seeds): {said}."
+    """What interpolation added to the recipe: three of the primary comparisons."""
+    pairs = primary.comparisons(runs)
+    found = corrected(runs, pairs, primary.PLANNED, PRIMARY_SEEDS)
+    other = METHODS[pairs["the best other mixtures"].method].label
+    questions = {
+        "mixtures of descriptors": "descriptor mixtures",
+        "mixtures of feature maps": "map mixtures",
+        f"the best other way to mix ({other})": "the best other mixtures",
+    }
+    level = f"{100 * (1 - ALPHA / primary.PLANNED):.1f} %"
+    said = "; ".join(
+        f"{name} {_told(found[question].interval, level, found[question].verdict)}"
+        for name, question in questions.items()
     )
+    return f"Added to the recipe (cheap student, {TUNED_ON} photographs, {len(PRIMARY_SEEDS)} seeds): {said}."
 
 
 def _paying(runs: pandas.DataFrame) -> str:
@@ -175,7 +181,8 @@ def _everywhere(runs: pandas.DataFrame) -> str:
         own = found[found["panel"] == panel]
         mean = own[own["method"] == MEAN].iloc[0]
         gain = _told(Interval(mean["mean"], mean["low"], mean["high"]))
-        said.append(f"mixtures of {panel} with {len(own) - 1} methods: {gain}")
+        methods = int((~own["method"].str.startswith(OTHER_WAY)).sum()) - 1
+        said.append(f"mixtures of {panel} with {methods} methods: {gain}")
     return f"On average, {'; '.join(said)}."
 
 
@@ -201,32 +208,17 @@ def _assistants(runs: pandas.DataFrame) -> str:
 
 
 def _harder(runs: pandas.DataFrame) -> str:
-    """Which harder teacher costs its student most."""
+    """What harder teachers cost their students."""
     found = tables.explored(runs).drop_duplicates("teacher")
     reached = {row.teacher: float(row.student) for row in found.itertuples()}
     plain = reached["teacher"]
     lost = {name.partition(" (")[2][:-1]: plain - value for name, value in reached.items() if "(" in name}
     if not lost:
         raise BadInput("There is no run of a harder teacher: make them with `python -m study search`.")
-    most, least = (choose(lost, key=lambda name: lost[name]) for choose in (max, min))
+    said = ", ".join(f"{name} {-value:+.1f}" for name, value in lost.items())
     return (
-        f"A student of the teacher reaches {plain:.1f} % on the validation rooms. Of {len(lost)} harder versions, "
-        f"“{most}” costs its student most ({-lost[most]:+.1f} points) and “{least}” least ({-lost[least]:+.1f})."
-    )
-
-
-def _shipping(runs: pandas.DataFrame) -> str:
-    """What the shipped student costs and keeps in int8, beside the teacher."""
-    found = json.loads(SHIPPING.read_text(encoding="utf-8"))
-    size, kept, speed = found["MB"], found["kept"], found["speed"]["1"]
-    int8, first = "student, onnxruntime, int8", "student, PyTorch"
-    return (
-        f"The student in int8 takes {size[int8]:.2f} MB, the teacher {size['teacher, PyTorch']:.1f}: "
-        f"{size['teacher, PyTorch'] / size[int8]:.1f} times as many. Its medium mAP is "
-        f"{_percent(kept[int8]['medium'])} on the test rooms, "
-        f"{_percent(kept[first]['medium'])} before; on one thread of the processor of our measurement "
-        f"it describes {speed[int8]:.1f} photographs "
-        f"while the teacher describes one in PyTorch."
+        f"A student of the teacher reaches {plain:.1f} % on the validation rooms, mean of two seeds. Students of harder "
+        f"versions, in points compared with it: {said}."
     )
 
 
@@ -234,7 +226,7 @@ FINDINGS: dict[str, Callable[[pandas.DataFrame], str]] = {
     each.__name__.removeprefix("_"): each
     for each in (
         _start, _teacher, _by_heart, _taught, _losses, _seeds, _asymmetry, _efficiency, _enough, _verdict, _everywhere, _paying,
-        _choosing, _assistants, _harder, _shipping,
+        _choosing, _assistants, _harder,
     )
 }  # fmt: skip
 
@@ -269,6 +261,13 @@ def _of_teachers(measure: str, network: str, part: str, detail: str = "") -> flo
     )
 
 
+def _tried(name: str | None) -> str:
+    """A method that the search chose; BadInput where it has not yet."""
+    if name is None:
+        raise BadInput("Nothing was tried yet: run `python -m study search`.")
+    return name
+
+
 def _mean(runs: pandas.DataFrame, method: str, images: int) -> float:
     """Medium mAP of a method, mean over seeds, as a fraction."""
     return float(precision(reported(runs), method, images)[0].mean())
@@ -278,7 +277,7 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def _told(gain: Interval) -> str:
+def _told(gain: Interval, level: str = "95 %", verdict: str = "") -> str:
     """A difference in points, its interval, and what it means."""
     mean, low, high = (f"{100 * value:+.1f}" for value in (gain.mean, gain.low, gain.high))
-    return f"{mean} points (95 %: {low} to {high}), {gain.verdict}"
+    return f"{mean} points ({level}: {low} to {high}), {verdict or gain.verdict}"

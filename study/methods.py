@@ -175,6 +175,15 @@ METHODS: dict[str, Method] = _with_mixtures(
         "stranger": Method(
             "stranger's student", "stranger", but(_LISTS, teacher="stranger"), _BOTH, like="listwise+regression"
         ),
+        # The training with mixtures, without them: the recipe and its mixtures chose different temperatures.
+        "unmixed": Method(
+            "listwise + regression at the temperature of its mixtures", "candidates", _LISTS, _SOME,
+            like="listwise+regression+mixtures",
+        ),
+        "stranger-unmixed": Method(
+            "stranger's student at the temperature of its mixtures", "candidates", but(_LISTS, teacher="stranger"), _SOME,
+            like="listwise+regression+mixtures",
+        ),
         # Which photographs to pay for: the best method on a choice among all of them, made without the teacher. Who has yet to
         # take the photographs can take few of each place: three of a room instead of ten, so of more rooms.
         **{

@@ -43,7 +43,6 @@ class Consistency:
         weight: of the consistency beside the loss.
         count: mixtures in each step.
         mixed: 1; 0 is the control, which shows the unpaid photographs unmixed.
-        paid_half: 1; 0 mixes two unpaid photographs.
 
     Source:
         Verma et al., "Interpolation consistency training", IJCAI 2019, where both photographs are unpaid and inputs are mixed.
@@ -52,12 +51,12 @@ class Consistency:
     def __init__(
         self, loss: Loss, net: RetrievalNet, projection: nn.Linear, parts: int, maps: Tensor, paid: Tensor, answers: Tensor,
         steps: int, generator: torch.Generator, autocast: torch.dtype | None, weight: float = 2.0, count: float = 16,
-        mixed: float = 1, paid_half: float = 1,
+        mixed: float = 1,
     ) -> None:  # fmt: skip
         self.loss, self.net, self.projection, self.parts = loss, net, projection, parts
         self.maps, self.paid, self.answers = maps, paid, answers
         self.steps, self.generator, self.autocast = steps, generator, autocast
-        self.weight, self.count, self.mixed, self.paid_half = weight, int(count), mixed, paid_half
+        self.weight, self.count, self.mixed = weight, int(count), mixed
         unpaid = torch.ones(len(maps), dtype=torch.bool)
         unpaid[paid] = False
         self.unpaid = unpaid.nonzero()[:, 0]
@@ -75,24 +74,22 @@ class Consistency:
 
     def consistency(self) -> Tensor:
         """1 - cosine between the student's mixtures and their targets, mean over `count` mixtures."""
-        first, answers = self._drawn(self.unpaid)
-        if self.paid_half:
-            which = torch.randint(len(self.paid), (self.count,), generator=self.generator)
-            second, others = self._maps(self.paid[which]), self.answers[which]
-        else:
-            second, others = self._drawn(self.unpaid)
+        first, said = self._of_unpaid()
+        which = torch.randint(len(self.paid), (self.count,), generator=self.generator)
+        second, answers = self._maps(self.paid[which]), self.answers[which]
         both = torch.stack([torch.arange(self.count), self.count + torch.arange(self.count)], 1)
-        _, weight = draw_mixtures(answers, self.count, alpha=2.0, generator=self.generator)
-        weight = torch.minimum(weight, 1 - weight) if self.paid_half else weight  # the paid one is the larger half
-        weight = weight if self.mixed else torch.ones_like(weight)
+        _, weight = draw_mixtures(said, self.count, alpha=2.0, generator=self.generator)
+        weight = (
+            torch.minimum(weight, 1 - weight) if self.mixed else torch.ones_like(weight)
+        )  # the paid one is the larger half
         with products(torch.device("cpu"), self.autocast):
             rows = self.net.describe_maps(mix_maps(torch.cat([first, second]), both, weight), self.parts).float()
-        target = mix(torch.cat([answers, others]), both, weight)
+        target = mix(torch.cat([said, answers]), both, weight)
         return losses.regression(rows, target, projection=self.projection)
 
-    def _drawn(self, among: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps of some photographs, and what the averaged student says of them in the teacher's space."""
-        maps = self._maps(among[torch.randint(len(among), (self.count,), generator=self.generator)])
+    def _of_unpaid(self) -> tuple[Tensor, Tensor]:
+        """Maps of some unpaid photographs, and what the averaged student says of them in the teacher's space."""
+        maps = self._maps(self.unpaid[torch.randint(len(self.unpaid), (self.count,), generator=self.generator)])
         with torch.no_grad(), products(torch.device("cpu"), self.autocast):
             rows = self.average.describe_maps(maps, self.parts).float()
         return maps, project(rows, self.average_projection)

@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[pandas.DataFrame], pandas.DataFrame]] = {
     "targets": tables.targets,
     "by-size": tables.by_size,
     "claims": tables.claims,
+    "controls": tables.controls,
     "larger": tables.larger,
     "assisted": tables.assisted,
     "choices": tables.choices,

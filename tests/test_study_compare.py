@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
 from study.compare import (
     Comparison,
+    Tested,
     asymmetric,
     corrected,
     curve,
@@ -137,15 +138,27 @@ def test_comparisons_are_tested_together_and_those_that_are_missing_count():
     rows = [run(name, 300, seed, ap=ap_of("listwise", 300, seed) + add) for seed in range(5) for name, add in
             (("a", 0.0), ("sure", 0.05 + noise / 10), ("unsure", 0.002 + noise))]  # fmt: skip
     pairs = {name: Comparison(name, 300, "a", 300) for name in ("unsure", "sure", "missing")}
-    found = corrected(pandas.DataFrame(rows), pairs)
-    assert list(found) == ["unsure", "sure"]
+    found = corrected(pandas.DataFrame(rows), pairs, planned=3)
+    assert list(found) == ["unsure", "sure"] and not corrected(pandas.DataFrame(rows), pairs, 3, seeds=range(8))
     assert found["sure"].corrected == pytest.approx(3 * found["sure"].p)
     assert found["unsure"].corrected == pytest.approx(min(1.0, 2 * found["unsure"].p))
     first, other, _ = paired_precision(pandas.DataFrame(rows), "sure", "a", 300)
     assert found["sure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 3)
     first, other, _ = paired_precision(pandas.DataFrame(rows), "unsure", "a", 300)
-    assert found["unsure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 2)
-    assert found["sure"].interval.verdict == "higher"
+    assert found["unsure"].interval == paired_bootstrap(first, other, 1 - 0.05 / 3)
+    assert found["sure"].verdict == "higher" and found["unsure"].verdict == "no clear difference"
+
+
+def test_a_verdict_follows_the_corrected_p_value():
+    clear = Interval(0.02, 0.01, 0.03)
+    assert [Tested(0.01, p, clear).verdict for p in (0.049, 0.05)] == ["higher", "no clear difference"]
+    assert Tested(0.001, 0.01, Interval(-0.02, -0.03, -0.01)).verdict == "lower"
+
+
+def test_runs_of_two_settings_are_not_one_method():
+    rows = [run("listwise", 300, 0), {**run("listwise", 300, 1), "settings": Settings(loss="pkt", images=300)}]
+    with pytest.raises(BadInput, match="runs of different settings"):
+        precision(pandas.DataFrame(rows), "listwise", 300)
 
 
 def test_queries_in_the_teachers_database_are_a_method_of_their_own():

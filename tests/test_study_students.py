@@ -67,7 +67,7 @@ def data(tmp_path_factory):
         but(TINY, made=6),
         but(TINY, made=6, made_by="crops"),
         but(TINY, beside="consistency", beside_settings={"count": 4}),
-        but(TINY, beside="consistency", beside_settings={"count": 4, "mixed": 0, "paid_half": 0}),
+        but(TINY, beside="consistency", beside_settings={"count": 4, "mixed": 0}),
         but(TINY, beside="columns", beside_settings={"size": 8, "count": 4, "first": 1, "last": 4}),
         but(TINY, projection="ridge"),
         but(TINY, projection="probe"),

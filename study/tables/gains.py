@@ -13,6 +13,8 @@ from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
 from study import primary as protocol
 from study.compare import (
+    ALPHA,
+    ASYMMETRIC,
     Comparison,
     asymmetric,
     corrected,
@@ -22,18 +24,21 @@ from study.compare import (
     precision,
     reported,
 )
-from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, mixed
+from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, PRIMARY_SEEDS, mixed
 from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
 
 # What is mixed, and how the names of methods end that mix it.
 MIXED = {"descriptors": BY_DESCRIPTORS, "feature maps": BY_MAPS}
-MEAN = "mean of the methods below"
-# Other ways to mix, and the same training without.
-OTHER_MIXTURES = {
-    "straight": OURS,
-    "random-depth": OURS,
-    **{name: CONTROLS[name] for name in ("unpaid-mixed", "columns-mixed")},
+MEAN = "mean, other ways apart"
+GROUP = 8  # queries that follow each other, about as many as rooms that share floors, wallpapers and furniture
+# Other ways to mix: as the figure names them, and the same training without.
+OTHER_WAY = "other way"
+OTHER_WAYS = {
+    "straight": (f"{OTHER_WAY}: regression alone", OURS),
+    "random-depth": (f"{OTHER_WAY}: random depth", OURS),
+    "unpaid-mixed": (f"{OTHER_WAY}: with unpaid ones", CONTROLS["unpaid-mixed"]),
+    "columns-mixed": (f"{OTHER_WAY}: columns", CONTROLS["columns-mixed"]),
 }
 SPENT = {  # the comparison is with photographs of whole rooms where nothing else is said
     "k-centre, against random": Comparison("paid-k-centre", TUNED_ON, "paid-random", TUNED_ON),
@@ -155,32 +160,39 @@ def assisted(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """What mixtures gained with each method and each teacher on 300 photographs; their mean first.
+    """What mixtures gained with each method and each teacher on 300 photographs; the mean of those first.
 
     Args:
         runs: of the store.
 
     Returns:
-        Columns panel, see `MIXED`, method, seeds, mean, low, high: differences in mAP, as fractions. The mean of two or
-        more is on the seeds that all of them have.
+        Columns panel, see `MIXED`, method, seeds, mean, low, high: differences in mAP, as fractions. The mean is of the methods
+        with mixtures and without, on the seeds that all of them have; other ways to mix come last.
     """
-    own, rows, mean = reported(runs), [], []
+    own, mean, rows, others = reported(runs), [], [], []
     for panel in MIXED:
         found = {}
-        for name, plain in {**mixed(), **OTHER_MIXTURES}.items():
-            if _panel(name) != panel:
-                continue
-            try:
-                with_, without, seeds = paired_precision(own, name, plain, TUNED_ON)
-            except BadInput:  # no seed in common
-                continue
-            found[told_of_mixtures(name)] = with_ - without, seeds
-        rows += [[panel, name, len(seeds), *_ends(gain)] for name, (gain, seeds) in found.items()]
+        for name, plain in mixed().items():
+            if _panel(name) == panel and (gain := _gain(own, name, plain)):
+                found[name] = gain
+                rows.append([panel, METHODS[plain].label, len(gain[1]), *_ends(gain[0])])
+        for name, (said, plain) in OTHER_WAYS.items():
+            if _panel(name) == panel and (gain := _gain(own, name, plain)):
+                others.append([panel, said, len(gain[1]), *_ends(gain[0])])
         common = set.intersection(*(set(seeds) for _, seeds in found.values())) if len(found) > 1 else set()
         if common:
             alike = [gain[[seed in common for seed in seeds]] for gain, seeds in found.values()]
             mean.append([panel, MEAN, len(common), *_ends(torch.stack(alike).mean(0))])
-    return pandas.DataFrame([*mean, *rows], columns=["panel", "method", "seeds", "mean", "low", "high"])
+    return pandas.DataFrame([*mean, *rows, *others], columns=["panel", "method", "seeds", "mean", "low", "high"])
+
+
+def _gain(own: pandas.DataFrame, name: str, plain: str) -> tuple[Tensor, list[int]] | None:
+    """Differences by seed and query on 300 photographs, and the seeds; None where no seed is in common."""
+    try:
+        with_, without, seeds = paired_precision(own, name, plain, TUNED_ON)
+    except BadInput:
+        return None
+    return with_ - without, seeds
 
 
 def mixed_by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -202,18 +214,6 @@ def mixed_by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
         [[said, *(own.get(size, "") for size in sizes)] for said, own in rows.items()],
         columns=["gain in points (95 %), by photographs", *[f"{size:,}" for size in sizes]],
     )
-
-
-def told_of_mixtures(name: str) -> str:
-    """A method with mixtures as the rows of the verdict name it: without its mixtures, which the panel names.
-
-    Args:
-        name: of the method.
-
-    Returns:
-        Its label.
-    """
-    return METHODS[mixed().get(name, name)].label
 
 
 def _panel(name: str) -> str:
@@ -260,27 +260,48 @@ def choices(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def front(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The findings that the README names beside the figure of the verdict: no labels, and an assistant.
+    """The primary comparisons as the README has them.
 
     Args:
         runs: of the store.
 
     Returns:
-        Columns comparison, gain in points of medium mAP (95 %), verdict.
+        Columns comparison, gain in points of medium mAP, verdict.
     """
-    found = compared(
-        runs,
-        {
-            f"student of the course: {TUNED_ON} photographs and no labels, against labels on the same": Comparison(
-                COURSE_OURS, TUNED_ON, COURSE_LABELS, TUNED_ON
-            ),
-            f"student of the course: {TUNED_ON} teacher queries and an assistant network, against none": Comparison(
-                "course-assisted-300", MANY, COURSE_OURS, TUNED_ON
-            ),
-        },
-    )
-    rows = [row[:3] for row in found.itertuples(index=False)]
-    return pandas.DataFrame(rows, columns=["comparison", "gain in points of medium mAP (95 %)", "verdict"])
+    found = primary(runs)
+    rows = [[row.comparison, row[3], row.verdict] for row in found.itertuples()]
+    return pandas.DataFrame(rows, columns=["comparison", "gain in points of medium mAP", "verdict"])
+
+
+def controls(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """What mixtures gained over a training that differs in nothing else, or in little else, and not over the recipe.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        As `compared`.
+    """
+    same = "against the same training without"
+    pairs = {
+        f"mixtures of {panel}, {same}": Comparison(OURS + ending, TUNED_ON, "unmixed", TUNED_ON)
+        for panel, ending in MIXED.items()
+    }
+    pairs |= {
+        f"mixtures of {panel}, stranger, {same}": Comparison(
+            f"stranger{ending}", TUNED_ON, "stranger-unmixed", TUNED_ON
+        )
+        for panel, ending in MIXED.items()
+    }
+    pairs[f"{METHODS['straight'].label}, {same}"] = Comparison("straight", TUNED_ON, "unmixed", TUNED_ON)
+    for name, control in CONTROLS.items():
+        if name != "straight":
+            images = FEW_PAID if METHODS[name].settings.made else TUNED_ON
+            pairs[f"{METHODS[name].label}, against {METHODS[control].label}"] = Comparison(
+                name, images, control, images
+            )
+    longer = f"{METHODS['random-depth'].label}, against {METHODS['long'].label}"
+    return compared(runs, pairs | {longer: Comparison("random-depth", TUNED_ON, "long", TUNED_ON)})
 
 
 def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -290,19 +311,23 @@ def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        A column claim before those of `compared`. Labels are those of the best loss on as many photographs, so that the
-        comparison is not an easy one.
+        A column claim before those of `compared`. Labels are those of the loss that the validation rooms chose for as many
+        photographs.
     """
-    pairs = {
+    pairs: dict[tuple[str, str], Comparison] = {
         ("2: interpolation", f"mixtures of descriptors, {METHODS[name].label}, {TUNED_ON} photographs"):
             Comparison(name + BY_DESCRIPTORS, TUNED_ON, name, TUNED_ON)
         for name in (OURS, "stranger")
     }  # fmt: skip
     for images in (25, 50, 100, TUNED_ON):
-        if name := _best_labels(runs, images):
+        if name := protocol.best_labels(runs, images):
             said = f"{images} photographs, no labels, against {METHODS[name].label}"
             pairs["3: few samples", said] = Comparison(OURS, images, name, images)
-    if name := _best_labels(runs, MANY):
+            if images == TUNED_ON:
+                pairs["3: few samples", f"{said}; the stranger's answers"] = Comparison(
+                    "stranger", images, name, images
+                )
+    if name := protocol.best_labels(runs, MANY):
         said = f"{TUNED_ON} queries{{}}, against {METHODS[name].label} on {MANY:,}"
         pairs["4: full supervision", said.format("")] = Comparison(OURS, TUNED_ON, name, MANY)
         pairs["4: full supervision", said.format(" and an assistant")] = Comparison("assisted-300", MANY, name, MANY)
@@ -312,38 +337,35 @@ def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
     )
 
 
-def _best_labels(runs: pandas.DataFrame, images: int) -> str | None:
-    """The loss with labels that reached most on so many photographs; None where none was run."""
-    own, reached = reported(runs), {}
-    for name in LABELS:
-        if ((own["method"] == name) & (own["images"] == images)).any():
-            reached[name] = float(precision(own, name, images)[0].mean())
-    return max(reached, key=lambda name: reached[name], default=None)
-
-
 def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The primary comparisons of the protocol.
+    """The primary comparisons of the protocol, each once all of its seeds are run.
 
     Args:
         runs: of the store.
 
     Returns:
-        Columns question, comparison, difference in points (95 %), corrected interval, p, corrected p, verdict.
+        Columns question, comparison, difference in points (at the level that holds for all together), of each seed, by groups
+        of queries (95 %), p, corrected p, verdict.
     """
     pairs = protocol.comparisons(runs)
+    level = f"{100 * (1 - ALPHA / protocol.PLANNED):.1f} %"
     rows = []
-    for question, own in corrected(runs, pairs).items():
-        pair, found = pairs[question], difference(runs, pairs[question])
-        assert found is not None
+    for question, own in corrected(runs, pairs, protocol.PLANNED, PRIMARY_SEEDS).items():
+        pair = pairs[question]
+        ap, other, _ = paired_precision(
+            asymmetric(reported(runs)), pair.method, pair.other, pair.images, pair.other_images
+        )
+        grouped = torch.stack([queries.nanmean(1) for queries in (ap - other).split(GROUP, 1)], 1)
         rows.append(
             {
                 "question": question,
                 "comparison": f"{told_of(pair.method, pair.images)} against {told_of(pair.other, pair.other_images)}",
-                "difference in points (95 %)": found["difference in points (95 %)"],
-                "corrected interval": f"{100 * own.interval.low:.1f} to {100 * own.interval.high:.1f}",
+                f"difference in points ({level})": f"{own.interval}",
+                "of each seed": " ".join(f"{100 * float(gain):+.1f}" for gain in (ap - other).nanmean(1)),
+                f"by groups of {GROUP} queries (95 %)": f"{bootstrap(grouped)}",
                 "p": f"{own.p:.4f}",
                 "corrected p": f"{own.corrected:.4f}",
-                "verdict": own.interval.verdict,
+                "verdict": own.verdict,
             }
         )
     return pandas.DataFrame(rows)
@@ -359,8 +381,8 @@ def told_of(method: str, images: int) -> str:
     Returns:
         Its label, the number of photographs, and where its queries search.
     """
-    name, _, to_teacher = method.partition("@")
-    return f"{METHODS[name].label}, {images:,}{' in the database of its teacher' if to_teacher else ''}"
+    name = method.removesuffix(ASYMMETRIC)
+    return f"{METHODS[name].label}, {images:,}{'' if name == method else ' in the database of its teacher'}"
 
 
 def search_in(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -383,10 +405,10 @@ def search_in(runs: pandas.DataFrame) -> pandas.DataFrame:
         there = own[(own["method"] == name) & own["to_teacher"].notna()]
         for images in sorted(there["images"].unique().tolist()):
             both = asymmetric(there[there["images"] == images])
-            found = difference(both, Comparison(f"{name}@teacher", images, name, images))
+            found = difference(both, Comparison(name + ASYMMETRIC, images, name, images))
             assert found is not None
             means = [
-                f"{100 * float(precision(both, each, images)[0].mean()):.1f}" for each in (name, f"{name}@teacher")
+                f"{100 * float(precision(both, each, images)[0].mean()):.1f}" for each in (name, name + ASYMMETRIC)
             ]
             teacher = level.get("stranger-itself" if method.settings.teacher == "stranger" else "teacher", "")
             rows.append([method.label, f"{images:,}", *means, teacher, found["difference in points (95 %)"]])
@@ -406,7 +428,8 @@ def validated(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns method, medium mAP in %, gain over the recipe in points, gain over its control in points.
+        Columns method, medium mAP in %, gain over the recipe in points, the same on the second seed alone, which chose nothing,
+        and gain over its control in points.
     """
     return pandas.DataFrame(protocol.validated(runs))
 

@@ -118,41 +118,6 @@ def made(runs: pandas.DataFrame) -> pandas.DataFrame:
     )
 
 
-def scores(runs: pandas.DataFrame, names: list[str]) -> pandas.DataFrame:
-    """Mean and standard deviation over seeds under all three protocols.
-
-    Args:
-        runs: of the store.
-        names: of methods.
-
-    Returns:
-        Columns method (its name), photographs, easy, medium, hard in percent, seeds.
-    """
-    own = reported(runs).drop_duplicates(["method", "images", "seed"], keep="last")
-    rows = []
-    for name in names:
-        for images, group in own[own["method"] == name].groupby("images"):
-            values = 100 * group[PROTOCOLS]
-            spread = values.std().map(lambda value: "" if pandas.isna(value) else f" ± {value:.1f}")
-            rows.append(
-                [name, f"{images:,}", *(f"{values[one].mean():.1f}{spread[one]}" for one in PROTOCOLS), len(group)]
-            )
-    return pandas.DataFrame(rows, columns=["method", "photographs", *PROTOCOLS, "seeds"])
-
-
-def course(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The student of the course under all three protocols.
-
-    Args:
-        runs: of the store.
-
-    Returns:
-        As `scores`, methods by their label.
-    """
-    found = scores(runs, ["teacher", "untrained", *named("course")])
-    return found.assign(method=found["method"].map(lambda name: METHODS[name].label))
-
-
 def by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
     """Medium mAP of every method of the study without mixtures.
 
