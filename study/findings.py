@@ -85,11 +85,10 @@ def _losses(runs: pandas.DataFrame) -> str:
     nearest = _tried(primary.highest(reached))
     lists, other, _ = paired_precision(reported(runs), "listwise", nearest, TUNED_ON)
     return (
-        f"The listwise loss taught the cheap student {_percent(float(lists.mean()))} medium mAP from {TUNED_ON} photographs. "
-        f"Of {len(LOSSES)} other losses (appendix A has those that are not here) {METHODS[nearest].label} was best on the "
-        f"validation rooms; it reaches {_percent(float(other.mean()))}. The difference: "
-        f"{_told(paired_bootstrap(lists, other))}. With regression, the recipe of this course, the listwise loss reaches "
-        f"{_percent(_mean(runs, OURS, TUNED_ON))}."
+        f"The listwise loss taught the cheap student {_percent(float(lists.mean()))} medium mAP from {TUNED_ON} photographs; "
+        f"{METHODS[nearest].label}, of {len(LOSSES)} other losses the best on the validation rooms, "
+        f"{_percent(float(other.mean()))}: {_told(paired_bootstrap(lists, other))}. With regression, the recipe of this course, "
+        f"the listwise loss reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
     )
 
 

@@ -60,10 +60,10 @@ def test_it_runs_with_one_seed_of_few_methods(shown, page):
     expected = {
         "06": [
             "300 photographs, 1 seed",
-            "descriptors, listwise + regression: +0.0",
-            "no labels, against labels, contrastive",
+            "descriptors: listwise + regression +0.0",
+            "no labels, against labels, multi-similarity",
         ],
-        "07": ["random, against ten of each room: +0.0", "no assistant 34.5 at 300", "34.5 ("],
+        "07": ["random, against ten of each room +0.0", "no assistant 34.5 at 300", "34.5 ("],
     }[page.stem[:2]]
     assert [part for part in expected if not any(part in text for text in texts)] == []
     assert NOT_YET in texts  # what has no run yet
@@ -72,4 +72,4 @@ def test_it_runs_with_one_seed_of_few_methods(shown, page):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_it_runs_before_the_first_result(shown, page):
-    assert shown(page, ()).count(NOT_YET) >= 4
+    assert shown(page, ()).count(NOT_YET) >= 3

@@ -38,8 +38,8 @@ def test_the_verdict_tells_three_primary_comparisons_once_all_seeds_are_run():
 def test_the_listwise_loss_stands_beside_the_one_that_the_validation_rooms_put_next():
     rows = better(searched(), "pkt", TUNED_ON, 0.3) + two_seeds("listwise", TUNED_ON, 0.02) + two_seeds("pkt", TUNED_ON)
     said = findings.told("losses", frame(*rows, *two_seeds("listwise+regression", TUNED_ON, 0.03)))
-    assert "PKT was best on the validation rooms" in said
-    assert "The difference: +2.0 points (95 %: +2.0 to +2.0), higher." in said
+    assert "; PKT, of 6 other losses the best on the validation rooms, " in said
+    assert ": +2.0 points (95 %: +2.0 to +2.0), higher." in said
 
 
 def test_an_assistant_is_measured_against_the_same_queries_and_as_a_share_of_all():

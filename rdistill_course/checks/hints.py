@@ -76,9 +76,9 @@ def _stopped(answer: Callable[..., Any], name: str, error: Exception) -> NoRetur
     if frames and (line := linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()):
         place = f" at `{line}`"
     what = " ".join(str(error).split())
-    more = next((f" {help_}" for sign, help_ in HELP.items() if sign in what), "")
+    more = next((f". {help_}" for sign, help_ in HELP.items() if sign in what), "")
     what = f"{type(error).__name__}: {what}" if what else type(error).__name__
-    raise Hint(f"{name} stops{place} with {what if len(what) <= 300 else what[:300] + ' ...'}.{more}") from error
+    raise Hint(f"{name} stops{place} with {what if len(what) <= 300 else what[:300] + ' ...'}{more}") from error
 
 
 def _copy(value: Any) -> Any:

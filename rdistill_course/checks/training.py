@@ -249,14 +249,14 @@ def _step(
     "Take the difference within each seed first; everything else is done with these S numbers.",
     "`tensor.std()` has S - 1 in the denominator already. Divide it by the root of S. Points are 100 times a fraction.",
     "Mean of the differences, their standard error, and the question whether the mean's absolute value is more "
-    "than `T95[len(first)]` errors; with one seed the answer is False.",
+    "than as many errors as the text asks for S seeds; with one seed the answer is False.",
 )
 def verdict(answer: Answer) -> None:
     """Exercise 4.3: what several seeds say about the difference of two students.
 
     Args:
         answer: (first [S], second [S]: mAP as fractions, entry s of both from seed s) -> (mean, error, supported): mean and
-            standard error of second - first in points, and whether the mean is more than `T95[S]` errors away from 0.
+            standard error of second - first in points, and whether the mean is further from 0 than S seeds ask.
 
     Raises:
         Hint: the answer is not right.
@@ -292,8 +292,8 @@ def verdict(answer: Answer) -> None:
         "sign.": lambda _: not _verdict(answer, second, first)[2],
         f"With a mean of {100 * loose.mean():.2f} and an error of {100 * loose.std() / root:.2f} points the seeds do not "
         "support the difference: five seeds take more than 2.8 errors.": lambda _: _verdict(answer, first, first + loose)[2],
-        "Three seeds take more than 4.3 errors, because so few say little about the error itself: look up `T95` at the number "
-        "of seeds.": lambda _: _verdict(answer, first[:3], first[:3] + three)[2],
+        "Three seeds take more than 4.3 errors, because so few say little about the error itself: the limit depends on the "
+        "number of seeds.": lambda _: _verdict(answer, first[:3], first[:3] + three)[2],
         "With a single seed nothing is known about the error, so no difference is supported: give "
         "False.": lambda _: _verdict(answer, first[:1], second[:1], alone=True)[2],
     })  # fmt: skip
