@@ -87,8 +87,8 @@ def _losses(runs: pandas.DataFrame) -> str:
     return (
         f"The listwise loss taught the cheap student {_percent(float(lists.mean()))} medium mAP from {TUNED_ON} photographs; "
         f"{METHODS[nearest].label}, of {len(LOSSES)} other losses the best on the validation rooms, "
-        f"{_percent(float(other.mean()))}: {_told(paired_bootstrap(lists, other))}. With regression, the recipe of this course, "
-        f"the listwise loss reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
+        f"{_percent(float(other.mean()))}: {_told(paired_bootstrap(lists, other))}. With regression, the recipe of this "
+        f"course, the listwise loss reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
     )
 
 
