@@ -20,6 +20,7 @@ FEW = (
     "untrained",
     "listwise+regression",
     "supervised-contrastive",
+    "supervised-multi-similarity",  # the best labels on the validation rooms
     "listwise+regression+mixtures",
     "paid-random",
 )
@@ -66,7 +67,7 @@ def test_it_runs_with_one_seed_of_few_methods(shown, page):
         "07": ["random, against ten of each room +0.0", "no assistant 34.5 at 300", "34.5 ("],
     }[page.stem[:2]]
     assert [part for part in expected if not any(part in text for text in texts)] == []
-    assert NOT_YET in texts  # what has no run yet
+    assert (NOT_YET in texts) == (page.stem[:2] == "06")  # the primary comparisons wait for all seeds
 
 
 @pytest.mark.slow
