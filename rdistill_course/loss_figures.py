@@ -95,10 +95,10 @@ def circles_figure(points: Mapping[str, Tensor], groups: Tensor, kept: Mapping[s
         The figure.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = -(-len(points) // 4)
-    fig = Figure(figsize=(9, 2.6 * rows + 0.7), layout="constrained")
-    fig.get_layout_engine().set(h_pad=0.12)
+    fig = Figure(figsize=(9, 2.6 * rows + 0.7), layout=ConstrainedLayoutEngine(h_pad=0.12))
     panels = fig.subplots(rows, 4, squeeze=False)
     for ax in panels.flat[len(points) :]:
         ax.axis("off")
