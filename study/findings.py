@@ -13,7 +13,7 @@ import pandas
 from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
 from study import primary, tables
-from study.compare import ALPHA, ASYMMETRIC, asymmetric, corrected, curve, paired_precision, precision, reported
+from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
 from study.methods import BY_DESCRIPTORS, METHODS, PRIMARY_SEEDS
 from study.runs import NO_RUNS
 from study.search import MANY, TUNED_ON
@@ -144,16 +144,15 @@ def _enough(runs: pandas.DataFrame) -> str:
 def _verdict(runs: pandas.DataFrame) -> str:
     """What interpolation added to the recipe: three of the primary comparisons."""
     pairs = primary.comparisons(runs)
-    found = corrected(runs, pairs, primary.PLANNED, PRIMARY_SEEDS)
+    found = primary.tested(runs)
     other = METHODS[pairs["the best other mixtures"].method].label
     questions = {
         "mixtures of descriptors": "descriptor mixtures",
         "mixtures of feature maps": "map mixtures",
         f"the best other way to mix ({other})": "the best other mixtures",
     }
-    level = f"{100 * (1 - ALPHA / primary.PLANNED):.1f} %"
     said = "; ".join(
-        f"{name} {_told(found[question].interval, level, found[question].verdict)}"
+        f"{name} {_told(found[question].interval, primary.LEVEL, found[question].verdict)}"
         for name, question in questions.items()
     )
     return f"Added to the recipe (cheap student, {TUNED_ON} photographs, {len(PRIMARY_SEEDS)} seeds): {said}."

@@ -79,9 +79,8 @@ class Consistency:
         second, answers = self._maps(self.paid[which]), self.answers[which]
         both = torch.stack([torch.arange(self.count), self.count + torch.arange(self.count)], 1)
         _, weight = draw_mixtures(said, self.count, alpha=2.0, generator=self.generator)
-        weight = (
-            torch.minimum(weight, 1 - weight) if self.mixed else torch.ones_like(weight)
-        )  # the paid one is the larger half
+        # Of a mixture the paid photograph is the larger half.
+        weight = torch.minimum(weight, 1 - weight) if self.mixed else torch.ones_like(weight)
         with products(torch.device("cpu"), self.autocast):
             rows = self.net.describe_maps(mix_maps(torch.cat([first, second]), both, weight), self.parts).float()
         target = mix(torch.cat([said, answers]), both, weight)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 
 from rdistill_helpers.errors import BadInput
-from study.compare import ASYMMETRIC, Comparison, searched
+from study.compare import ALPHA, ASYMMETRIC, Comparison, Tested, corrected, searched
 from study.methods import (
     BESIDE_MIXTURES,
     BY_DESCRIPTORS,
@@ -19,6 +19,7 @@ from study.methods import (
     KINDS,
     LABELS,
     METHODS,
+    PRIMARY_SEEDS,
     STARTS,
     settings_of,
     untrained,
@@ -27,6 +28,7 @@ from study.search import CONFIRMING_SEED, FEW_PAID, MANY, TUNED_ON, TUNING_SEED,
 from study.settings import TEACHER, as_text, but
 
 PLANNED = 8  # comparisons
+LEVEL = f"{100 * (1 - ALPHA / PLANNED):.1f} %"  # of each interval, so that all hold together
 RECIPE, ASSISTED, STRANGER = "listwise+regression", "assisted-300", "stranger"
 
 
@@ -44,7 +46,7 @@ def validation(runs: pandas.DataFrame, names: tuple[str, ...]) -> dict[str, floa
     reached = {}
     for name in names:
         try:
-            own = as_text(settings_of(name, _photographs(name), chosen))
+            own = as_text(settings_of(name, photographs(name), chosen))
         except BadInput:  # not tried yet
             continue
         if own in found:
@@ -74,8 +76,20 @@ def comparisons(runs: pandas.DataFrame) -> dict[str, Comparison]:
         found["no labels, 300 queries"] = Comparison(ASSISTED, all_, labels, all_)
     for question, names in (("the best other mixtures", CANDIDATES), ("the best start", STARTS)):
         if name := highest(validation(runs, names)):
-            found[question] = Comparison(name, _photographs(name), RECIPE, three)
+            found[question] = Comparison(name, photographs(name), RECIPE, three)
     return found
+
+
+def tested(runs: pandas.DataFrame) -> dict[str, Tested]:
+    """The primary comparisons, tested together.
+
+    Args:
+        runs: of the store.
+
+    Returns:
+        By question; those without all of their seeds are left out.
+    """
+    return corrected(runs, comparisons(runs), PLANNED, PRIMARY_SEEDS)
 
 
 def cells(runs: pandas.DataFrame) -> set[tuple[str, int]]:
@@ -201,8 +215,15 @@ def best_labels(runs: pandas.DataFrame, images: int) -> str | None:
     return highest(validation(runs, LABELS) if images == TUNED_ON else searched_best(runs, LABELS, images))
 
 
-def _photographs(name: str) -> int:
-    """How many photographs a method has where it has 300 queries."""
+def photographs(name: str) -> int:
+    """How many photographs a method has where it has 300 queries.
+
+    Args:
+        name: of the method.
+
+    Returns:
+        The number.
+    """
     return FEW_PAID if METHODS[name].settings.made else TUNED_ON
 
 

@@ -13,18 +13,16 @@ from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
 from study import primary as protocol
 from study.compare import (
-    ALPHA,
     ASYMMETRIC,
     Comparison,
     asymmetric,
-    corrected,
     curve,
     gains,
     paired_precision,
     precision,
     reported,
 )
-from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, PRIMARY_SEEDS, mixed
+from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, mixed
 from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
 
@@ -173,11 +171,11 @@ def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
     for panel in MIXED:
         found = {}
         for name, plain in mixed().items():
-            if _panel(name) == panel and (gain := _gain(own, name, plain)):
+            if _panel(name) == panel and (gain := _gain(own, Comparison(name, TUNED_ON, plain, TUNED_ON))):
                 found[name] = gain
                 rows.append([panel, METHODS[plain].label, len(gain[1]), *_ends(gain[0])])
         for name, (said, plain) in OTHER_WAYS.items():
-            if _panel(name) == panel and (gain := _gain(own, name, plain)):
+            if _panel(name) == panel and (gain := _gain(own, Comparison(name, TUNED_ON, plain, TUNED_ON))):
                 others.append([panel, said, len(gain[1]), *_ends(gain[0])])
         common = set.intersection(*(set(seeds) for _, seeds in found.values())) if len(found) > 1 else set()
         if common:
@@ -186,13 +184,13 @@ def verdict(runs: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame([*mean, *rows, *others], columns=["panel", "method", "seeds", "mean", "low", "high"])
 
 
-def _gain(own: pandas.DataFrame, name: str, plain: str) -> tuple[Tensor, list[int]] | None:
-    """Differences by seed and query on 300 photographs, and the seeds; None where no seed is in common."""
+def _gain(own: pandas.DataFrame, pair: Comparison) -> tuple[Tensor, list[int]] | None:
+    """Differences by seed and query, and the seeds; None where no seed is in common."""
     try:
-        with_, without, seeds = paired_precision(own, name, plain, TUNED_ON)
+        ap, other, seeds = paired_precision(own, pair.method, pair.other, pair.images, pair.other_images)
     except BadInput:
         return None
-    return with_ - without, seeds
+    return ap - other, seeds
 
 
 def mixed_by_size(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -239,11 +237,8 @@ def spent(runs: pandas.DataFrame) -> pandas.DataFrame:
     """
     rows = []
     for said, pair in SPENT.items():
-        try:
-            ap, other, seeds = paired_precision(reported(runs), pair.method, pair.other, pair.images, pair.other_images)
-        except BadInput:  # not run yet
-            continue
-        rows.append([said, len(seeds), *_ends(ap - other)])
+        if gain := _gain(reported(runs), pair):
+            rows.append([said, len(gain[1]), *_ends(gain[0])])
     return pandas.DataFrame(rows, columns=["method", "seeds", "mean", "low", "high"])
 
 
@@ -296,7 +291,7 @@ def controls(runs: pandas.DataFrame) -> pandas.DataFrame:
     pairs[f"{METHODS['straight'].label}, {same}"] = Comparison("straight", TUNED_ON, "unmixed", TUNED_ON)
     for name, control in CONTROLS.items():
         if name != "straight":
-            images = FEW_PAID if METHODS[name].settings.made else TUNED_ON
+            images = protocol.photographs(name)
             pairs[f"{METHODS[name].label}, against {METHODS[control].label}"] = Comparison(
                 name, images, control, images
             )
@@ -348,9 +343,8 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
         of queries (95 %), p, corrected p, verdict.
     """
     pairs = protocol.comparisons(runs)
-    level = f"{100 * (1 - ALPHA / protocol.PLANNED):.1f} %"
     rows = []
-    for question, own in corrected(runs, pairs, protocol.PLANNED, PRIMARY_SEEDS).items():
+    for question, own in protocol.tested(runs).items():
         pair = pairs[question]
         ap, other, _ = paired_precision(
             asymmetric(reported(runs)), pair.method, pair.other, pair.images, pair.other_images
@@ -360,7 +354,7 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
             {
                 "question": question,
                 "comparison": f"{told_of(pair.method, pair.images)} against {told_of(pair.other, pair.other_images)}",
-                f"difference in points ({level})": f"{own.interval}",
+                f"difference in points ({protocol.LEVEL})": f"{own.interval}",
                 "of each seed": " ".join(f"{100 * float(gain):+.1f}" for gain in (ap - other).nanmean(1)),
                 f"by groups of {GROUP} queries (95 %)": f"{bootstrap(grouped)}",
                 "p": f"{own.p:.4f}",
