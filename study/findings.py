@@ -40,9 +40,13 @@ def _start(runs: pandas.DataFrame) -> str:
 
 def _teacher(runs: pandas.DataFrame) -> str:
     """What the teacher knows, and what one that learned by heart forgets on new rooms."""
-    medium = {name: _of_teachers("scores", name, "test", "medium") for name in ("teacher", "untrained student")}
+    measured = teachers.read()
+    medium = {
+        name: _of_teachers(measured, "scores", name, "test", "medium") for name in ("teacher", "untrained student")
+    }
     found = {
-        name: [_of_teachers("same-room", name, part) for part in ("train", "test")] for name in ("memoriser", "teacher")
+        name: [_of_teachers(measured, "same-room", name, part) for part in ("train", "test")]
+        for name in ("memoriser", "teacher")
     }
     said = {name: " and ".join(f"{value:.1f} %" for value in own) for name, own in found.items()}
     return (
@@ -55,8 +59,12 @@ def _teacher(runs: pandas.DataFrame) -> str:
 
 def _by_heart(runs: pandas.DataFrame) -> str:
     """How far teacher and memoriser stand from the stranger, which saw none of the rooms."""
+    measured = teachers.read()
     ahead = {
-        name: [_of_teachers("same-room", name, part) - _of_teachers("same-room", "stranger", part) for part in PARTS]
+        name: [
+            _of_teachers(measured, "same-room", name, part) - _of_teachers(measured, "same-room", "stranger", part)
+            for part in PARTS
+        ]
         for name in ("teacher", "memoriser")
     }
     said = {
@@ -249,14 +257,10 @@ def told(name: str, runs: pandas.DataFrame) -> str:
         return NOT_YET
 
 
-def _of_teachers(measure: str, network: str, part: str, detail: str = "") -> float:
+def _of_teachers(measured: pandas.DataFrame, measure: str, network: str, part: str, detail: str = "") -> float:
     """What was measured of a network, in percent."""
-    rows = teachers.read()
-    return float(
-        rows[(rows[["measure", "network", "part", "detail"]] == [measure, network, part, detail]).all(axis=1)][
-            "mean"
-        ].iloc[0]
-    )
+    wanted = (measured[["measure", "network", "part", "detail"]] == [measure, network, part, detail]).all(axis=1)
+    return float(measured.loc[wanted, "mean"].iloc[0])
 
 
 def _tried(name: str | None) -> str:
