@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap
+from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap, ratio_bootstrap
 from study import primary, tables
 from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
 from study.methods import BY_DESCRIPTORS, METHODS, PRIMARY_SEEDS
@@ -145,7 +145,7 @@ def _enough(runs: pandas.DataFrame) -> str:
     before, few, many = levels(runs)["untrained student"], _mean(runs, OURS, TUNED_ON), _mean(runs, OURS, MANY)
     return (
         f"The cheap student, untrained at {_percent(before)}, has {_percent(few)} with {TUNED_ON} photographs. This is "
-        f"{100 * few / many:.0f} % of the {_percent(many)} that {MANY:,} photographs give."
+        f"{_part(runs, OURS, TUNED_ON)} of the {_percent(many)} that {MANY:,} photographs give."
     )
 
 
@@ -175,7 +175,7 @@ def _paying(runs: pandas.DataFrame) -> str:
     return (
         f"With an assistant that learned {TUNED_ON} answers and describes all photographs, the cheap student reaches "
         f"{_percent(float(helped.mean()))}: {_told(paired_bootstrap(helped, plain))}. This is "
-        f"{100 * float(helped.mean()) / every:.0f} % of the {_percent(every)} that {MANY:,} teacher queries give. "
+        f"{_part(runs, 'assisted-300', MANY)} of the {_percent(every)} that {MANY:,} teacher queries give. "
         f"Choosing the {TUNED_ON} photographs by k-centre instead of at random: {_told(centre)}."
     )
 
@@ -273,6 +273,13 @@ def _tried(name: str | None) -> str:
 def _mean(runs: pandas.DataFrame, method: str, images: int) -> float:
     """Medium mAP of a method, mean over seeds, as a fraction."""
     return float(precision(reported(runs), method, images)[0].mean())
+
+
+def _part(runs: pandas.DataFrame, method: str, images: int) -> str:
+    """Which part a method reaches of what the recipe does with all photographs and a query for each."""
+    ratio = ratio_bootstrap(*paired_precision(reported(runs), method, OURS, images, MANY)[:2])
+    mean, low, high = (f"{100 * value:.0f}" for value in (ratio.mean, ratio.low, ratio.high))
+    return f"{mean} % (95 %: {low} to {high})"
 
 
 def _percent(fraction: float) -> str:

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, bootstrap, bootstrap_test, paired_bootstrap
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, bootstrap_test, paired_bootstrap, ratio_bootstrap
 
 
 def random_ap(seeds=5, queries=40, seed=0, mean=0.4):
@@ -82,6 +82,27 @@ def test_the_seed_decides_the_draws():
     assert bootstrap(random_ap(), seed=1) != bootstrap(random_ap(), seed=2)
 
 
+def test_a_ratio_is_of_means_over_the_same_drawn_seeds_and_queries():
+    """The slow version: index both tables with the same drawn seeds and queries, and divide the means."""
+    first, second = random_ap(seeds=3, queries=12), random_ap(seeds=3, queries=12, seed=1, mean=0.5)
+    second[:, 4] = first[:, 4] = torch.nan  # a query without positives
+    rng, ratios = np.random.default_rng(0), []
+    known = [table[:, ~table[0].isnan()].double().numpy() for table in (first, second)]
+    for _ in range(20_000):
+        drawn = np.ix_(rng.integers(3, size=3), rng.integers(11, size=11))
+        ratios.append(known[0][drawn].mean() / known[1][drawn].mean())
+    ours = ratio_bootstrap(first, second, level=0.9, draws=20_000)
+    assert ours.mean == pytest.approx(float(first.nanmean() / second.nanmean()))
+    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(ratios, [0.05, 0.95])), abs=5e-3)
+    assert ratio_bootstrap(first, first).low == ratio_bootstrap(first, first).high == 1
+
+
+def test_a_method_without_seeds_is_the_same_for_each_seed():
+    first, second = random_ap(seeds=3), random_ap(seeds=1, seed=1)
+    for compare in (paired_bootstrap, ratio_bootstrap):
+        assert compare(first, second) == compare(first, second.expand(3, -1))
+
+
 @pytest.mark.parametrize("ap", [torch.rand(5), torch.rand(0, 3), torch.ones(2, 2).long()])
 def test_values_that_are_none_are_refused(ap):
     with pytest.raises(BadInput):
@@ -98,6 +119,8 @@ def test_a_query_known_to_some_seeds_only_is_refused():
 def test_methods_that_do_not_pair_are_refused():
     with pytest.raises(BadInput, match="do not pair"):
         paired_bootstrap(random_ap(seeds=4), random_ap(seeds=5))
+    with pytest.raises(BadInput, match="do not pair"):
+        ratio_bootstrap(random_ap(seeds=4), random_ap(seeds=4, queries=3))
 
 
 def test_an_interval_prints_in_percent():
@@ -113,7 +136,7 @@ def test_a_difference_says_on_which_side_of_0_it_lies():
 
 def test_a_protocol_without_positives_has_neither_a_mean_nor_a_difference():
     nothing = torch.full((2, 3), torch.nan)
-    for interval in (bootstrap(nothing), paired_bootstrap(nothing, nothing)):
+    for interval in (bootstrap(nothing), paired_bootstrap(nothing, nothing), ratio_bootstrap(nothing, nothing)):
         assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
         assert str(interval) == "-" and interval.verdict == "no clear difference"
     assert math.isnan(bootstrap_test(nothing, nothing))

@@ -62,13 +62,10 @@ def bootstrap(ap: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
     values = _known(ap)
-    if not 0 < level < 1 or draws < 1:
-        raise BadInput(f"There is no interval of level {level} from {draws} draws: give 0 < level < 1, draws >= 1.")
+    _check(level, draws)
     if not values.numel():
         return Interval(math.nan, math.nan, math.nan)
-    means = _means(values, draws, seed)
-    low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
-    return Interval(float(values.mean()), low, high)
+    return _interval(float(values.mean()), _means(values, draws, seed), level)
 
 
 def paired_bootstrap(ap: Tensor, other: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
@@ -78,7 +75,7 @@ def paired_bootstrap(ap: Tensor, other: Tensor, level: float = 0.95, draws: int 
 
     Args:
         ap: Average precision of each query for each seed, float [S, Q].
-        other: The same of the other method, with the same seeds and queries in the same order.
+        other: The same of the other method, with the same seeds and queries in the same order; [1, Q] where it has no seeds.
         level: Of the interval, between 0 and 1.
         draws: Number of draws.
         seed: Of the draws.
@@ -89,7 +86,35 @@ def paired_bootstrap(ap: Tensor, other: Tensor, level: float = 0.95, draws: int 
     Raises:
         BadInput: The two have different shapes, or as for `bootstrap`.
     """
-    return bootstrap(_difference(ap, other), level, draws, seed)
+    return bootstrap(ap - _pair(ap, other), level, draws, seed)
+
+
+def ratio_bootstrap(ap: Tensor, other: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
+    """Computes which part of another method's mean one method reaches, and its interval.
+
+    Args:
+        ap: Average precision of each query for each seed, float [S, Q].
+        other: The same of the other method, with the same seeds and queries in the same order; [1, Q] where it has no seeds.
+        level: Of the interval, between 0 and 1.
+        draws: Number of draws; both methods see the same.
+        seed: Of the draws.
+
+    Returns:
+        The mean of `ap` divided by that of `other`, with its interval.
+
+    Raises:
+        BadInput: The two have other shapes, or as for `bootstrap`.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 10.3 (patch data) and chapter 13.
+    """
+    _check(level, draws)
+    both = torch.stack([ap, _pair(ap, other)])
+    known, count = _known(both.flatten(0, 1)), len(ap)
+    if not known.numel():
+        return Interval(math.nan, math.nan, math.nan)
+    first, second = known[:count], known[count:]
+    ratios = _means(first, draws, seed) / _means(second, draws, seed)
+    return _interval(float(first.mean() / second.mean()), ratios, level)
 
 
 def bootstrap_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0) -> float:
@@ -97,7 +122,7 @@ def bootstrap_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0
 
     Args:
         ap: Average precision of each query for each seed, float [S, Q].
-        other: The same of the other method, with the same seeds and queries in the same order.
+        other: The same of the other method, with the same seeds and queries in the same order; [1, Q] where it has no seeds.
         draws: Number of draws.
         seed: Of the draws.
 
@@ -109,7 +134,7 @@ def bootstrap_test(ap: Tensor, other: Tensor, draws: int = 10_000, seed: int = 0
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 15.4 (achieved significance level).
     """
-    values = _known(_difference(ap, other))
+    values = _known(ap - _pair(ap, other))
     if not values.numel():
         return math.nan
     means = _means(values, draws, seed)
@@ -130,6 +155,16 @@ def _means(values: Tensor, draws: int, seed: int) -> Tensor:
     return means
 
 
+def _interval(mean: float, drawn: Tensor, level: float) -> Interval:
+    low, high = drawn.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
+    return Interval(mean, low, high)
+
+
+def _check(level: float, draws: int) -> None:
+    if not 0 < level < 1 or draws < 1:
+        raise BadInput(f"There is no interval of level {level} from {draws} draws: give 0 < level < 1, draws >= 1.")
+
+
 def _known(ap: Tensor) -> Tensor:
     """float64 [S, Q'] without the queries that are nan; BadInput when one is nan for some seeds."""
     ap = torch.as_tensor(ap)
@@ -141,10 +176,11 @@ def _known(ap: Tensor) -> Tensor:
     return known
 
 
-def _difference(ap: Tensor, other: Tensor) -> Tensor:
-    if ap.shape != other.shape:
+def _pair(ap: Tensor, other: Tensor) -> Tensor:
+    """The other method's [S, Q]; one without seeds has the same for each."""
+    if other.shape not in (ap.shape, (1, *ap.shape[1:])):
         raise BadInput(f"APs of {list(ap.shape)} and {list(other.shape)} do not pair: give the same seeds and queries.")
-    return ap - other
+    return other.expand_as(ap)
 
 
 def _times_drawn(draws: int, count: int, generator: torch.Generator) -> Tensor:

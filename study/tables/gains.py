@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap
+from rdistill_helpers.score.uncertainty import bootstrap, paired_bootstrap, ratio_bootstrap
 from study import primary as protocol
 from study.compare import (
     ASYMMETRIC,
@@ -24,13 +24,14 @@ from study.compare import (
 )
 from study.methods import BY_DESCRIPTORS, BY_MAPS, CONTROLS, LABELS, METHODS, mixed
 from study.search import FEW_PAID, MANY, TUNED_ON
-from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, percent
+from study.tables.scores import COURSE_LABELS, COURSE_OURS, OF_TEACHER, OURS, levels, of_teacher, percent, share
 
 # What is mixed, and how the names of methods end that mix it.
 MIXED = {"descriptors": BY_DESCRIPTORS, "feature maps": BY_MAPS}
 MEAN = "mean, other ways apart"
 GROUP = 8  # queries that follow each other, about as many as rooms that share floors, wallpapers and furniture
 # Other ways to mix: as the figure names them, and the same training without.
+RATIO = "first / second (95 %)"
 OTHER_WAY = "other way"
 OTHER_WAYS = {
     "straight": (f"{OTHER_WAY}: regression alone", OURS),
@@ -69,7 +70,7 @@ def difference(runs: pandas.DataFrame, pair: Comparison) -> dict[str, str] | Non
     return {
         "difference in points (95 %)": percent(row),
         "verdict": interval.verdict,
-        "first / second": f"{100 * ap.mean() / other.mean():.0f} %",
+        RATIO: share(ratio_bootstrap(ap, other)),
     }
 
 
@@ -90,7 +91,7 @@ def compared(runs: pandas.DataFrame, pairs: Mapping[str, Comparison]) -> pandas.
         pairs: by what the table says of them; those without runs are left out.
 
     Returns:
-        Columns comparison, difference in points (95 %), verdict, first / second (their ratio).
+        Columns comparison, difference in points (95 %), verdict, first / second (95 %), their ratio.
     """
     found = {said: difference(runs, pair) for said, pair in pairs.items()}
     rows = [{"comparison": said, **own} for said, own in found.items() if own is not None]
@@ -111,12 +112,18 @@ def targets(runs: pandas.DataFrame) -> pandas.DataFrame:
         return pandas.DataFrame()
     rows = [["teacher", "", f"{100 * teacher:.1f}", "", ""]]
     for name in (COURSE_LABELS, COURSE_OURS):
-        own = {row.images: row for row in curve(reported(runs), name).itertuples()}
-        for images, row in own.items():
-            of_all = f"{100 * row.mean / own[MANY].mean:.0f} %" if MANY in own and images < MANY else ""
-            share = f"{100 * row.mean / teacher:.0f} %"
-            rows.append([METHODS[name].label, f"{images:,}", f"{100 * row.mean:.1f}", share, of_all])
-    head = ["method", "photographs", "medium mAP in %", "of the teacher's", f"of what {MANY:,} photographs give"]
+        for row in curve(reported(runs), name).itertuples():
+            of_all = difference(runs, Comparison(name, row.images, name, MANY)) if row.images < MANY else None
+            rows.append(
+                [
+                    METHODS[name].label,
+                    f"{row.images:,}",
+                    f"{100 * row.mean:.1f}",
+                    of_teacher(runs, name, row.images),
+                    of_all[RATIO] if of_all else "",
+                ]
+            )
+    head = ["method", "photographs", "medium mAP in %", OF_TEACHER, f"of what {MANY:,} photographs give (95 %)"]
     return pandas.DataFrame(rows, columns=head)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import pandas
 
 from rdistill_helpers.errors import BadInput
-from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap
+from rdistill_helpers.score.uncertainty import Interval, bootstrap, paired_bootstrap, ratio_bootstrap
 from study.compare import curve, paired_precision, precision, reported, searched
 from study.methods import METHODS, SEEDS, SIZES, STUDENTS, mixed, named
 from study.search import MANY, TUNED_ON
 
 PROTOCOLS = ["easy", "medium", "hard"]
+OF_TEACHER = "of the teacher's (95 %)"
 OURS = "listwise+regression"
 COURSE_OURS, COURSE_LABELS = "course-listwise+regression", "course-supervised-contrastive"
 
@@ -28,6 +29,37 @@ def percent(row: Any) -> str:
     """
     few = "" if row.seeds >= len(SEEDS) else f", {row.seeds} seed{'' if row.seeds == 1 else 's'}"
     return f"{Interval(row.mean, row.low, row.high)}{few}"
+
+
+def share(ratio: Interval) -> str:
+    """Print which part of another method's mAP one reaches, in whole percent.
+
+    Args:
+        ratio: of the two.
+
+    Returns:
+        The part and its interval.
+    """
+    mean, low, high = (f"{100 * value:.0f}" for value in (ratio.mean, ratio.low, ratio.high))
+    return f"{mean} % ({low} to {high})"
+
+
+def of_teacher(runs: pandas.DataFrame, method: str, images: int) -> str:
+    """Which part of its teacher's mAP a method reaches.
+
+    Args:
+        runs: of the store.
+        method: its name.
+        images: with how many photographs.
+
+    Returns:
+        As `share`; empty where the teacher was not scored.
+    """
+    own = reported(runs)
+    if not (own["method"] == "teacher").any():
+        return ""
+    teacher = precision(own, "teacher", 0)[0]
+    return share(ratio_bootstrap(precision(own, method, images)[0], teacher))
 
 
 def levels(runs: pandas.DataFrame) -> dict[str, float]:
@@ -143,7 +175,6 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         Columns student, learns from, photographs, teacher queries, medium mAP in %, of the teacher's.
     """
-    teacher = levels(runs).get("teacher")
     lines = [
         ("nobody: untrained", "larger-untrained", 0),
         ("the teacher", "larger", TUNED_ON),
@@ -159,11 +190,10 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
         for found in curve(own, name).itertuples():
             said = percent(found) if images else f"{100 * found.mean:.1f}"  # an untrained network has no seeds
             queries = int(own["teacher_queries"].iloc[0])
-            share = "" if teacher is None else f"{100 * found.mean / teacher:.0f} %"
-            rows.append(
-                [STUDENTS[METHODS[name].settings.student], learns_from, f"{images:,}", f"{queries:,}", said, share]
-            )
-    head = ["student", "learns from", "photographs", "teacher queries", "medium mAP in %", "of the teacher's"]
+            student = STUDENTS[METHODS[name].settings.student]
+            part = of_teacher(runs, name, images)
+            rows.append([student, learns_from, f"{images:,}", f"{queries:,}", said, part])
+    head = ["student", "learns from", "photographs", "teacher queries", "medium mAP in %", OF_TEACHER]
     return pandas.DataFrame(rows, columns=head)
 
 
