@@ -258,8 +258,15 @@ CONTROLS = {  # what a candidate's mixtures are compared with, apart from the re
     "order+map-mixtures": "order", "straight": "listwise+regression", "random-depth": "listwise+regression+map-mixtures",
 }  # fmt: skip
 STARTS = ("ridge", "probe", "whitened", "averaged")
-HARDER = ("rounded 2", "noisy 1", "truncated 64", "order", "top 10", "16 directions")
-EXPLORED = ("teacher", *(f"teacher ({kind})" for kind in HARDER), "stranger")
+HARDER = {  # versions of a teacher, as a reader says them
+    "rounded 2": "rounded to 2 digits", "noisy 1": "noise as long as the row", "truncated 64": "the first 64 numbers",
+    "order": "an order alone", "top 10": "the best 10, with scores", "16 directions": "16 principal directions",
+}  # fmt: skip
+EXPLORED = {
+    "teacher": "teacher",
+    **{f"teacher ({kind})": said for kind, said in HARDER.items()},
+    "stranger": "stranger",
+}
 KINDS = ("listwise+regression", f"listwise+regression{BY_DESCRIPTORS}", f"listwise+regression{BY_MAPS}")
 BESIDE_MIXTURES = ("listwise", "regression", "rkd-distance-angle", "darkrank", "similarity-preserving", "pkt", "order")
 

@@ -27,8 +27,19 @@ from study.methods import (
 from study.search import CONFIRMING_SEED, FEW_PAID, MANY, TUNED_ON, TUNING_SEED, best, confirmed, tried, tries
 from study.settings import TEACHER, as_text, but
 
-PLANNED = 8  # comparisons
-LEVEL = f"{100 * (1 - ALPHA / PLANNED):.1f} %"  # of each interval, so that all hold together
+QUESTIONS = {  # of the primary comparisons, and as the README says them
+    "no labels": f"{TUNED_ON} photographs: the recipe, without labels, against the best loss with labels",
+    "no labels, 300 queries": (
+        f"the recipe with {TUNED_ON} queries and an assistant, against the best loss with labels of all {MANY:,}"
+    ),
+    "descriptor mixtures": "mixtures of descriptors added to the recipe",
+    "map mixtures": "mixtures of feature maps added to the recipe",
+    "descriptor mixtures, stranger": "mixtures of descriptors added to the recipe, with a second teacher",
+    "the best other mixtures": f"the best of {len(CANDIDATES)} other ways to mix, against the recipe",
+    "the best start": f"the best of {len(STARTS)} other starts, against the recipe",
+    "queries in the teacher's database": "the student's queries in its teacher's database, against its own database",
+}
+LEVEL = f"{100 * (1 - ALPHA / len(QUESTIONS)):.1f} %"  # of each interval, so that all hold together
 RECIPE, ASSISTED, STRANGER = "listwise+regression", "assisted-300", "stranger"
 
 
@@ -61,7 +72,7 @@ def comparisons(runs: pandas.DataFrame) -> dict[str, Comparison]:
         runs: of the store.
 
     Returns:
-        At most `PLANNED`.
+        In the order of `QUESTIONS`.
     """
     three, all_ = TUNED_ON, MANY
     found = {
@@ -77,7 +88,7 @@ def comparisons(runs: pandas.DataFrame) -> dict[str, Comparison]:
     for question, names in (("the best other mixtures", CANDIDATES), ("the best start", STARTS)):
         if name := highest(validation(runs, names)):
             found[question] = Comparison(name, photographs(name), RECIPE, three)
-    return found
+    return {question: found[question] for question in QUESTIONS if question in found}
 
 
 def tested(runs: pandas.DataFrame) -> dict[str, Tested]:
@@ -89,7 +100,7 @@ def tested(runs: pandas.DataFrame) -> dict[str, Tested]:
     Returns:
         By question; those without all of their seeds are left out.
     """
-    return corrected(runs, comparisons(runs), PLANNED, PRIMARY_SEEDS)
+    return corrected(runs, comparisons(runs), len(QUESTIONS), PRIMARY_SEEDS)
 
 
 def cells(runs: pandas.DataFrame) -> set[tuple[str, int]]:
@@ -169,7 +180,7 @@ def by_teacher(runs: pandas.DataFrame) -> list[dict[str, Any]]:
             itself = found.get((as_text(untrained(TEACHER, teacher)), TUNING_SEED))
             rows.append(
                 {
-                    "teacher": teacher,
+                    "teacher": EXPLORED[teacher],
                     "itself": "" if itself is None else f"{100 * itself:.1f}",
                     "loss": said,
                     "student": f"{100 * plain:.1f}",
