@@ -27,17 +27,15 @@ from study.methods import (
 from study.search import CONFIRMING_SEED, FEW_PAID, MANY, TUNED_ON, TUNING_SEED, best, confirmed, tried, tries
 from study.settings import TEACHER, as_text, but
 
-QUESTIONS = {  # of the primary comparisons, and as the README says them
-    "no labels": f"{TUNED_ON} photographs: the recipe, without labels, against the best loss with labels",
-    "no labels, 300 queries": (
-        f"the recipe with {TUNED_ON} queries and an assistant, against the best loss with labels of all {MANY:,}"
-    ),
-    "descriptor mixtures": "mixtures of descriptors added to the recipe",
-    "map mixtures": "mixtures of feature maps added to the recipe",
-    "descriptor mixtures, stranger": "mixtures of descriptors added to the recipe, with a second teacher",
-    "the best other mixtures": f"the best of {len(CANDIDATES)} other ways to mix, against the recipe",
-    "the best start": f"the best of {len(STARTS)} other starts, against the recipe",
-    "queries in the teacher's database": "the student's queries in its teacher's database, against its own database",
+QUESTIONS = {  # of the primary comparisons, and as a reader says them
+    "no labels": f"{TUNED_ON} photographs without labels, against labels of the same",
+    "no labels, 300 queries": f"{TUNED_ON} queries and an assistant, against labels of {MANY:,}",
+    "descriptor mixtures": "with mixtures of descriptors",
+    "map mixtures": "with mixtures of feature maps",
+    "descriptor mixtures, stranger": "with mixtures of descriptors, second teacher",
+    "the best other mixtures": f"with the best of {len(CANDIDATES)} other ways to mix",
+    "the best start": f"with the best of {len(STARTS)} other starts",
+    "queries in the teacher's database": "queries in the teacher's database, against the student's",
 }
 LEVEL = f"{100 * (1 - ALPHA / len(QUESTIONS)):.1f} %"  # of each interval, so that all hold together
 RECIPE, ASSISTED, STRANGER = "listwise+regression", "assisted-300", "stranger"

@@ -363,8 +363,9 @@ def test_primary_comparisons_are_corrected_together(new):
     mixed = [value + 0.0005 + off for value, off in zip(PER_QUERY, noise, strict=True)]
     rows += [reached("listwise+regression+mixtures", 300, seed, 0.1, mixed) for seed in range(8)]
     table = tables.primary(frame(*new, *rows)).set_index("question")
-    assert list(table.index) == ["descriptor mixtures", "queries in the teacher's database"]
-    sure, unsure = table.loc["queries in the teacher's database"], table.loc["descriptor mixtures"]
+    asked = [primary.QUESTIONS[question] for question in ("descriptor mixtures", "queries in the teacher's database")]
+    assert list(table.index) == asked
+    unsure, sure = (table.loc[question] for question in asked)
     assert sure["verdict"] == "higher" and sure["difference in points (99.4 %)"] == "5.0 (5.0 to 5.0)"
     assert sure["of each seed"].split() == ["+5.0"] * 8
     assert float(sure["corrected p"]) == pytest.approx(8 * float(sure["p"]), abs=1e-3)

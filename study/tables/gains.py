@@ -322,13 +322,13 @@ def claims(runs: pandas.DataFrame) -> pandas.DataFrame:
         for name in (OURS, "stranger")
     }  # fmt: skip
     for images in (25, 50, 100, TUNED_ON):
-        chosen = {protocol.best_labels(runs, on) for on in (images, *([FEW] if images == 100 else []))}
-        for name in sorted(chosen - {None}):
-            said = f"{images} photographs, no labels, against {METHODS[name].label}"
-            pairs["3: few samples", said] = Comparison(OURS, images, name, images)
+        chosen = [protocol.best_labels(runs, on) for on in ((FEW, TUNED_ON) if images == 100 else (images,))]
+        for labels in filter(None, chosen):
+            said = f"{images} photographs, no labels, against {METHODS[labels].label}"
+            pairs["3: few samples", said] = Comparison(OURS, images, labels, images)
             if images == TUNED_ON:
                 pairs["3: few samples", f"{said}; the stranger's answers"] = Comparison(
-                    "stranger", images, name, images
+                    "stranger", images, labels, images
                 )
     if name := protocol.best_labels(runs, MANY):
         said = f"{TUNED_ON} queries{{}}, against {METHODS[name].label} on {MANY:,}"
@@ -360,7 +360,7 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
         grouped = torch.stack([queries.nanmean(1) for queries in (ap - other).split(GROUP, 1)], 1)
         rows.append(
             {
-                "question": question,
+                "question": protocol.QUESTIONS[question],
                 "comparison": f"{told_of(pair.method, pair.images)} against {told_of(pair.other, pair.other_images)}",
                 f"difference in points ({protocol.LEVEL})": f"{own.interval}",
                 "of each seed": " ".join(f"{100 * float(gain):+.1f}" for gain in (ap - other).nanmean(1)),
