@@ -19,7 +19,7 @@ from study.runs import NO_RUNS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
 from study.tables.gains import MEAN, MIXED, OTHER_WAY, SPENT
-from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels
+from study.tables.scores import COURSE_LABELS, COURSE_OURS, OURS, levels, share
 
 NOT_YET = f"*{NO_RUNS}*"
 PARTS = ("train", "validation", "test")  # of the rooms, none of which the stranger saw
@@ -280,9 +280,8 @@ def _mean(runs: pandas.DataFrame, method: str, images: int) -> float:
 
 def _part(runs: pandas.DataFrame, method: str, images: int) -> str:
     """Which part a method reaches of what the recipe does with all photographs and a query for each."""
-    ratio = ratio_bootstrap(*paired_precision(reported(runs), method, OURS, images, MANY)[:2])
-    mean, low, high = (f"{100 * value:.0f}" for value in (ratio.mean, ratio.low, ratio.high))
-    return f"{mean} % (95 %: {low} to {high})"
+    both = paired_precision(reported(runs), method, OURS, images, MANY)[:2]
+    return share(ratio_bootstrap(*both), "95 %: ")
 
 
 def _percent(fraction: float) -> str:

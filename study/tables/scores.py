@@ -31,17 +31,18 @@ def percent(row: Any) -> str:
     return f"{Interval(row.mean, row.low, row.high)}{few}"
 
 
-def share(ratio: Interval) -> str:
+def share(ratio: Interval, before: str = "") -> str:
     """Print which part of another method's mAP one reaches, in whole percent.
 
     Args:
         ratio: of the two.
+        before: what stands before the ends of the interval.
 
     Returns:
         The part and its interval.
     """
     mean, low, high = (f"{100 * value:.0f}" for value in (ratio.mean, ratio.low, ratio.high))
-    return f"{mean} % ({low} to {high})"
+    return f"{mean} % ({before}{low} to {high})"
 
 
 def of_teacher(runs: pandas.DataFrame, method: str, images: int) -> str:
