@@ -94,8 +94,8 @@ def list_and_answer_figure(probabilities: Tensor, student_dim: int, teacher_dim:
     for place, share in zip((3, 2, 1), shares.values(), strict=True):
         left.text(share + 2, place, f"{share:.1f} %", va="center", fontsize=9)
     left.set_yticks((3, 2, 1), list(shares))
-    left.set(xlim=(0, 122), title="the list: the teacher's probabilities")
-    left.set_xticks((0, 50, 100), ("0", "50", "100 %"))
+    left.set(xlim=(0, 122), xlabel="probability in %", title="the list: the teacher's probabilities")
+    left.set_xticks((0, 50, 100))
     left.grid(axis="y", visible=False)
     right.set(xlim=(0, 10), ylim=(0, 4), title="regression: one photograph at a time")
     right.axis("off")

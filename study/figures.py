@@ -61,7 +61,7 @@ def efficiency_plot(
     fig = Figure(figsize=(8.2, 4.4), layout="constrained")
     ax = fig.subplots()
     for number, (look, (name, frame)) in enumerate(zip(looks(drawn), drawn.items(), strict=True)):
-        _curve(ax, look, name, frame, band=not number)
+        _curve(ax, look, name if number else f"{name}, with its interval of 95 %", frame, band=not number)
     for number, (name, value) in enumerate((levels or {}).items()):
         colour = ARMS[name].colour if name in ARMS else GREY
         ax.axhline(100 * value, color=colour, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, zorder=0)
@@ -102,7 +102,7 @@ def gain_rows(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
     """Paired gains: a row for each method, a panel for each kind of gain, all on one axis, with a line at 0.
 
     Green and pointing up: the whole interval lies above 0; red and pointing down: below; grey and round: 0 lies in it. Hollow:
-    fewer than 5 seeds. A row that begins with "mean" is shaded.
+    fewer than 5 seeds. A row that begins with "mean" is shaded; "not run" stands where a panel has no such gain.
 
     Args:
         gains: columns method (the row), seeds, mean, low, high, and panel (its title) where there are several.
@@ -133,9 +133,14 @@ def gain_rows(gains: "pandas.DataFrame", alt: str | None = None) -> "Figure":
             _gain(ax, len(names) - 1 - names.index(row.method), row, verdict)
             rows.append(f"{row.method} {100 * row.mean:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})")
         said.append(f"{title}: {'; '.join(rows)}" if title else "; ".join(rows))
+        there = set(gains.loc[gains["panel"] == title, "method"]) if title else set(names)
         for place, name in enumerate(reversed(names)):
             if name.startswith("mean"):
                 ax.axhspan(place - 0.5, place + 0.5, color="0.5", alpha=0.15, linewidth=0)
+            if name not in there:
+                ax.text(
+                    0.03, place, "not run", transform=ax.get_yaxis_transform(), va="center", fontsize=8, color="0.35"
+                )
         ax.set_title(f"mixtures of {title}" if title else "", fontsize=10)
         ax.set_yticks(range(len(names)), names[::-1], fontsize=9)
         ax.set_ylim(-0.6, len(names) - 0.4)
@@ -336,7 +341,7 @@ def choice_figure(points: np.ndarray, chosen: Mapping[str, np.ndarray], alt: str
     for ax, (title, order) in zip(panels, chosen.items(), strict=True):
         ax.scatter(*places.T, s=9, color="0.7", linewidths=0)
         taken = places[np.asarray(order)]
-        ax.scatter(*taken.T, s=95, color=PALETTE["orange"], edgecolors="black", linewidths=0.8, marker="o")
+        ax.scatter(*taken.T, s=80, color=PALETTE["orange"], edgecolors="black", linewidths=0.8, marker="o")
         for number, (x, y) in enumerate(taken, 1):
             ax.text(x, y, str(number), ha="center", va="center", fontsize=7)
         ax.set(title=title, xticks=[], yticks=[], aspect="equal")

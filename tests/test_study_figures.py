@@ -44,7 +44,7 @@ GAINS = pandas.DataFrame(
 
 def test_a_curve_is_drawn_in_percent_against_photographs_in_ascending_order():
     (ax,) = efficiency_plot(CURVES).axes
-    (line,) = [line for line in ax.lines if line.get_label() == "listwise"]
+    (line,) = [line for line in ax.lines if line.get_label().startswith("listwise")]
     assert list(line.get_xdata()) == [25, 100, 300]
     assert list(line.get_ydata()) == pytest.approx([20, 25, 30])
     assert ax.get_xscale() == "log"
@@ -68,8 +68,10 @@ def test_curves_differ_by_more_than_colour():
     assert len({marker for _, marker in looks}) == 8
 
 
-def test_the_first_method_alone_has_a_band():
-    (ax,) = efficiency_plot(CURVES).axes
+def test_the_first_method_alone_has_a_band_and_the_key_says_so():
+    fig = efficiency_plot(CURVES)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["listwise, with its interval of 95 %", "labels"]
+    (ax,) = fig.axes
     (band,) = ax.collections
     assert sorted(set(band.get_paths()[0].vertices[:, 0])) == [25, 100, 300]
     assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(35)
@@ -101,6 +103,14 @@ def test_gains_have_a_row_for_each_method_and_a_panel_for_each_kind_on_one_axis(
     assert [len(ax.patches) for ax in fig.axes] == [1, 1]  # the mean is shaded
     (alone,) = gain_rows(GAINS[:1].drop(columns="panel")).axes
     assert alone.get_title() == ""
+
+
+def test_a_gain_that_a_panel_lacks_is_said_to_be_not_run():
+    assert [[text.get_text() for text in ax.texts] for ax in gain_rows(GAINS).axes] == [
+        ["not run"],
+        ["not run", "not run"],
+    ]
+    assert not gain_rows(GAINS[:1].drop(columns="panel")).axes[0].texts
 
 
 def points_of(ax):

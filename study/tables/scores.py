@@ -90,10 +90,10 @@ def students(runs: pandas.DataFrame) -> pandas.DataFrame:
     lines = [
         ("untrained student", "SqueezeNet as it came from ImageNet", "untrained", 0),
         ("student of notebook 4", "as the student of the course, 100 steps", "lesson", TUNED_ON),
-        ("cheap student", "its last four of 13 layers, 500 steps, six kept variants of a photograph", OURS, TUNED_ON),
+        ("cheap student", "its last four of 13 parts, 500 steps, six kept variants of a photograph", OURS, TUNED_ON),
         (
             "student of the course",
-            "its last seven of 13 layers, 500 steps, a new variant in each step",
+            "its last seven of 13 parts, 500 steps, a new variant in each step",
             COURSE_OURS,
             TUNED_ON,
         ),
