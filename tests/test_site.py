@@ -490,6 +490,15 @@ def test_only_prose_is_linked_to_the_glossary(load_script):
     assert "Two [masks](../docs/glossary.md#mask), one" in linked
     assert "[joint space](../docs/glossary.md#joint-space), masks." in linked
     assert linked.count("glossary") == 2 and words == {}
+    words = {"mAP": "map"}
+    assert script.with_glossary("Feature maps.", words) == "Feature maps." and words
+    assert script.with_glossary("Medium mAP.", words) == "Medium [mAP](../docs/glossary.md#map)."
+
+
+def test_titles_of_papers_are_not_linked_to_the_glossary(load_script):
+    titles = "## References\n- *Ranking distillation.*"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(titles)])
+    assert load_script("tools/build_site.py").page_of_notebook(notebook).cells[0].source == titles
 
 
 def test_a_picture_for_light_and_dark_becomes_two(load_script):
@@ -497,6 +506,13 @@ def test_a_picture_for_light_and_dark_becomes_two(load_script):
     text = f'<picture>\n{source}\n<img src="l.jpg" alt="A &amp; B">\n</picture>'
     page = load_script("tools/build_site.py").page_of_markdown(text)
     assert "only-light\n![A & B](l.jpg)" in page and "only-dark\n![A & B](d.jpg)" in page and "<picture" not in page
+
+
+def test_a_chart_of_a_page_is_framed_as_those_of_notebooks(load_script):
+    text = "Before.\n\n![Gains (95 %): +1.0](docs/pictures/verdict.png)\n\n| ![small](a.jpg) |"
+    page = load_script("tools/build_site.py").page_of_markdown(text)
+    assert "```{container} figure chart wide\n![Gains (95 %): +1.0](docs/pictures/verdict.png)\n```\n" in page
+    assert page.count("```") == 2
 
 
 def test_formulas_in_a_text_are_drawn_and_code_and_prices_are_not(load_script):

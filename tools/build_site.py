@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 CONF = ROOT / "tools" / "site"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+CHART = re.compile(r"^(!\[[^\]]*\]\(\S+\.png\))$", re.MULTILINE)
 PICTURE = re.compile(
     r'<picture>\s*<source media="[^"]*dark[^"]*" srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]*)">\s*</picture>'
 )
@@ -98,7 +99,8 @@ def page_of_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     words = glossary()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = with_open_details(with_glossary(cell.source, words))
+            of_others = cell.source.startswith("## References")  # titles of papers stay as they are
+            cell.source = with_open_details(cell.source if of_others else with_glossary(cell.source, words))
             continue
         if cell.cell_type != "code":
             continue
@@ -121,7 +123,8 @@ def with_glossary(markdown: str, words: dict[str, str]) -> str:
     Headings, tables, code, formulas, HTML and other links stay as they are.
     """
     for word, anchor in list(words.items()):
-        found = re.compile(rf"(?<![\w/-]){re.escape(word)}s?(?![\w/-])", re.IGNORECASE)
+        first, rest = f"[{word[0].upper()}{word[0].lower()}]", re.escape(word[1:])  # mAP is none of the feature maps
+        found = re.compile(rf"(?<![\w/-]){first}{rest}s?(?![\w/-])")
         parts = NOT_PROSE.split(markdown)
         for at in range(0, len(parts), 2):
             if use := found.search(parts[at]):
@@ -170,8 +173,8 @@ def with_open_details(markdown: str) -> str:
 
 
 def page_of_markdown(text: str) -> str:
-    """A page of the repository as a page of the site, where the README is the index and readers choose light or dark."""
-    text = PICTURE.sub(_for_both, text)
+    """A page of the repository as a page of the site, where the README is the index, and pictures scroll and turn dark."""
+    text = CHART.sub(r"```{container} figure chart wide\n\1\n```", PICTURE.sub(_for_both, text))
     return re.sub(r"\]\(((?:\.\./)*)README\.md([#)])", r"](\1index.md\2", text) if "README.md" in text else text
 
 
