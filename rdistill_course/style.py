@@ -115,7 +115,7 @@ def use_style() -> None:
             "lines.linewidth": 1.6,
             "legend.frameon": False,
             "image.cmap": "cividis",
-            "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
+            "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES[: len(COLOURS)]),
             "pdf.fonttype": 42,  # text stays text
             "svg.fonttype": "none",
         }

@@ -12,6 +12,7 @@ PALETTE = {
     "black": "#000000",
 }
 GREY = "#8C8C8C"
-COLOURS = tuple(PALETTE.values())
+# Of the series of a chart; yellow is too light for a line on white, and for one on black once a page turns its charts.
+COLOURS = tuple(colour for name, colour in PALETTE.items() if name != "yellow")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
