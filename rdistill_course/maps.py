@@ -128,8 +128,8 @@ def _scatter(ax: "Axes", places: np.ndarray, labels: np.ndarray, names: list[str
             y,
             s=26,
             color=COLOURS[number % len(COLOURS)],
-            # Colours repeat after eight groups; from there on another marker tells a group from its namesake.
-            marker=MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
+            # There is one marker more than colours, so that groups of one colour differ by it.
+            marker=MARKERS[number % len(MARKERS)],
             edgecolors="white",
             linewidths=0.4,
             label=name,
