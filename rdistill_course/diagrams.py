@@ -32,7 +32,7 @@ def course_map() -> "Figure":
         ("photographs", 0, 1, PALETTE["sky"], "notebook 0"),
         ("student", 1.1, 1.7, ARMS["distilled"].colour, "notebooks 1, 4"),
         ("teacher\n(black box)", 1.1, 0.3, ARMS["teacher"].colour, "notebooks 1, 7"),
-        ("descriptors\nin two spaces", 2.3, 1, PALETTE["sky"], "notebook 1,\nappendix B"),
+        ("two sets of\ndescriptors", 2.3, 1, PALETTE["sky"], "notebook 1,\nappendix B"),
         ("joint space, twice:\nreal + interpolated", 3.5, 1.7, PALETTE["sky"], "notebook 2"),
         ("ranking\nloss", 4.7, 1.7, PALETTE["purple"], "notebooks 3, 4,\nappendix A"),
         ("score\nE / M / H", 3.5, 0.3, PALETTE["yellow"], "notebooks 5, 6"),

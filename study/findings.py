@@ -14,7 +14,7 @@ from rdistill_helpers.errors import BadInput
 from rdistill_helpers.score.uncertainty import Interval, paired_bootstrap, ratio_bootstrap
 from study import primary, tables
 from study.compare import ASYMMETRIC, asymmetric, curve, paired_precision, precision, reported
-from study.methods import BY_DESCRIPTORS, HARDER, METHODS, PRIMARY_SEEDS
+from study.methods import BY_DESCRIPTORS, CANDIDATES, HARDER, METHODS, PRIMARY_SEEDS
 from study.runs import NO_RUNS
 from study.search import MANY, TUNED_ON
 from study.tables import teachers
@@ -94,7 +94,7 @@ def _losses(runs: pandas.DataFrame) -> str:
     lists, other, _ = paired_precision(reported(runs), "listwise", nearest, TUNED_ON)
     return (
         f"The listwise loss taught the cheap student {_percent(float(lists.mean()))} medium mAP from {TUNED_ON} photographs; "
-        f"{METHODS[nearest].label}, of {len(LOSSES)} other losses the best on the validation rooms, "
+        f"{METHODS[nearest].label}, the best of {len(LOSSES)} other losses on the validation rooms, "
         f"{_percent(float(other.mean()))}: {_told(paired_bootstrap(lists, other))}. With regression, the recipe of this "
         f"course, the listwise loss reaches {_percent(_mean(runs, OURS, TUNED_ON))}."
     )
@@ -151,21 +151,19 @@ def _enough(runs: pandas.DataFrame) -> str:
 
 def _verdict(runs: pandas.DataFrame) -> str:
     """What interpolation added to the recipe: three of the primary comparisons."""
-    pairs = primary.comparisons(runs)
     found = primary.tested(runs)
-    other = METHODS[pairs["the best other mixtures"].method].label
     questions = {
         "mixtures of descriptors": "descriptor mixtures",
         "mixtures of feature maps": "map mixtures",
-        f"the best other way to mix ({other})": "the best other mixtures",
+        f"the best of {len(CANDIDATES)} other ways to mix, by the validation rooms,": "the best other mixtures",
     }
     said = "; ".join(
         f"{name} {_told(found[question].interval, primary.LEVEL, found[question].verdict)}"
         for name, question in questions.items()
     )
     return (
-        f"Added to the recipe (cheap student, {TUNED_ON} photographs, {len(PRIMARY_SEEDS)} seeds): {said}. Intervals of "
-        f"{primary.LEVEL} hold together, with 95 %, for all {len(primary.QUESTIONS)} questions that the study asks."
+        f"Added to the recipe (cheap student, {TUNED_ON} photographs, {len(PRIMARY_SEEDS)} seeds): {said}. Each of the "
+        f"{len(primary.QUESTIONS)} questions of the study has an interval of {primary.LEVEL}, so that all hold together with 95 %."
     )
 
 
@@ -198,9 +196,9 @@ def _everywhere(runs: pandas.DataFrame) -> str:
 def _choosing(runs: pandas.DataFrame) -> str:
     """What three ways to choose photographs gave."""
     own, said = reported(runs), []
-    for what in tuple(SPENT)[:4]:
-        pair = SPENT[what]
-        said.append(f"{what}: {_told(paired_bootstrap(*paired_precision(own, pair.method, pair.other, TUNED_ON)[:2]))}")
+    for what, pair in SPENT.items():
+        both = paired_precision(own, pair.method, pair.other, pair.images, pair.other_images)[:2]
+        said.append(f"{what}: {_told(paired_bootstrap(*both))}")
     return f"With {TUNED_ON} queries, {'; '.join(said)}."
 
 
@@ -227,7 +225,7 @@ def _harder(runs: pandas.DataFrame) -> str:
     said = ", ".join(f"{name} {-value:+.1f}" for name, value in lost.items())
     return (
         f"A student of the teacher reaches {plain:.1f} % on the validation rooms, mean of two seeds. Students of harder "
-        f"versions, in points compared with it: {said}. With two seeds a difference of one or two points may be chance."
+        f"versions, in points compared with it: {said}. With two seeds a difference of two or three points may be chance."
     )
 
 

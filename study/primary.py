@@ -28,14 +28,14 @@ from study.search import CONFIRMING_SEED, FEW_PAID, MANY, TUNED_ON, TUNING_SEED,
 from study.settings import TEACHER, as_text, but
 
 QUESTIONS = {  # of the primary comparisons, and as a reader says them
-    "no labels": f"{TUNED_ON} photographs without labels, against labels of the same",
-    "no labels, 300 queries": f"{TUNED_ON} queries and an assistant, against labels of {MANY:,}",
+    "no labels": f"{TUNED_ON} photographs: the teacher's answers against labels",
+    "no labels, 300 queries": f"{TUNED_ON} queries and an assistant, against labels of all {MANY:,}",
     "descriptor mixtures": "with mixtures of descriptors",
     "map mixtures": "with mixtures of feature maps",
     "descriptor mixtures, stranger": "with mixtures of descriptors, second teacher",
     "the best other mixtures": f"with the best of {len(CANDIDATES)} other ways to mix",
-    "the best start": f"with the best of {len(STARTS)} other starts",
-    "queries in the teacher's database": "queries in the teacher's database, against the student's",
+    "the best start": f"with the best of {len(STARTS)} other starts of training",
+    "queries in the teacher's database": "queries projected into the teacher's database, against the student's",
 }
 LEVEL = f"{100 * (1 - ALPHA / len(QUESTIONS)):.1f} %"  # of each interval, so that all hold together
 RECIPE, ASSISTED, STRANGER = "listwise+regression", "assisted-300", "stranger"

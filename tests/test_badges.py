@@ -76,7 +76,7 @@ def test_notebooks_say_what_was_measured(badges, clone):
     table = "| notebook | what | run time |\n|---|---|---|\n| [0. First](00_a.ipynb) | of 3 | 99 s |\n"
     table += "| [1. Second](01_b.ipynb) | 99 | 7 s |\n| Appendix | more | |\n| all | | 106 s |"
     cells = [
-        new_markdown_cell("# 0. First\n\n**Run time**: about 99 seconds on two CPU cores."),
+        new_markdown_cell("# 0. First\n\n**Run time**: about 9.9 min on two CPU cores."),
         new_markdown_cell(table),
     ]
     nbformat.write(new_notebook(cells=cells), first)

@@ -10,7 +10,7 @@ from test_study_recipe import PER_QUERY, better, frame, reached, searched
 
 from study import findings, recipe
 from study.methods import BY_DESCRIPTORS, BY_MAPS, PRIMARY_SEEDS
-from study.search import MANY, TUNED_ON
+from study.search import FEW_PAID, MANY, TUNED_ON
 from study.tables import teachers
 
 
@@ -31,14 +31,14 @@ def test_the_verdict_tells_three_primary_comparisons_once_all_seeds_are_run():
     descriptors, maps, other = findings.told("verdict", frame(*rows)).split("; ")
     assert descriptors.endswith("8 seeds): mixtures of descriptors +2.0 points (99.4 %: +2.0 to +2.0), higher")
     assert maps.startswith("mixtures of feature maps +0.0 points") and maps.endswith("no clear difference")
-    assert other.startswith("the best other way to mix (feature maps, mixtures by regression alone) -1.0 points")
+    assert other.startswith("the best of 7 other ways to mix, by the validation rooms, -1.0 points")
     assert findings.told("verdict", frame(*rows[:-1])) == findings.NOT_YET
 
 
 def test_the_listwise_loss_stands_beside_the_one_that_the_validation_rooms_put_next():
     rows = better(searched(), "pkt", TUNED_ON, 0.3) + two_seeds("listwise", TUNED_ON, 0.02) + two_seeds("pkt", TUNED_ON)
     said = findings.told("losses", frame(*rows, *two_seeds("listwise+regression", TUNED_ON, 0.03)))
-    assert "; PKT, of 6 other losses the best on the validation rooms, " in said
+    assert "; PKT, the best of 6 other losses on the validation rooms, " in said
     assert ": +2.0 points (95 %: +2.0 to +2.0), higher." in said
 
 
@@ -82,9 +82,11 @@ def test_choices_and_assistants_are_said_with_their_numbers():
     rows += two_seeds("paid-clusters", TUNED_ON, 0.01) + two_seeds("paid-few-views", TUNED_ON, 0.02)
     rows += two_seeds("assisted-100", MANY, 0.03) + two_seeds("assisted-300", MANY, 0.05)
     rows += two_seeds("assisted-by-labels-300", MANY, 0.04)
+    rows += two_seeds("paid-mixed", FEW_PAID, -0.04) + two_seeds("paid-crops", FEW_PAID, -0.03)
     runs = frame(*rows)
     assert "k-centre, against random: -1.0 points" in findings.told("choosing", runs)
     assert "three of each room, against ten: +2.0 points" in findings.told("choosing", runs)
+    assert "100 and 200 crops of them, against 300: -3.0 points" in findings.told("choosing", runs)
     mean = 100 * (sum(PER_QUERY) / len(PER_QUERY) + 0.05)
     said = findings.told("assistants", runs)
     levels = [float(value) for value in re.findall(r"([\d.]+) % with", said)]
@@ -101,7 +103,7 @@ def test_harder_teachers_are_told_by_what_their_students_lose(monkeypatch):
     assert said.startswith("A student of the teacher reaches 27.0 % on the validation rooms, mean of two seeds.")
     assert said.endswith(
         "compared with it: rounded to 2 digits -0.5, an order alone -7.0. "
-        "With two seeds a difference of one or two points may be chance."
+        "With two seeds a difference of two or three points may be chance."
     )
 
 

@@ -222,7 +222,7 @@ def test_choices_stand_against_the_same_number_of_queries():
     assert [line.split(" | ")[:2] for line in lines(tables.choices(runs))] == [
         ["k-centre, against random", "1.0 (1.0 to 1.0)"],
         ["random, against ten of each room", "-2.0 (-2.0 to -2.0)"],
-        ["100 and 200 mixed photographs, against 300", "-2.0 (-2.0 to -2.0), 3 seeds"],
+        ["100 and 200 mixtures of them, against 300", "-2.0 (-2.0 to -2.0), 3 seeds"],
     ]
     assert tables.spent(runs)["seeds"].tolist() == [5, 5, 3]
 

@@ -85,7 +85,7 @@ def write_into_notebooks(folder: Path, seconds: dict[str, float]) -> None:
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 said = rf"\g<1>{times[path.stem]}\g<2>"
-                cell.source = re.sub(r"(\*\*Run time\*\*: about )[^;.]*( on two CPU cores)", said, cell.source)
+                cell.source = re.sub(r"(\*\*Run time\*\*: about ).*?( on two CPU cores)", said, cell.source)
                 cell.source = _with_times(cell.source, times)
         if nbformat.writes(notebook) != before:
             path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8")

@@ -44,8 +44,8 @@ SPENT = {  # the comparison is with photographs of whole rooms where nothing els
     "clusters, against random": Comparison("paid-clusters", TUNED_ON, "paid-random", TUNED_ON),
     "random, against ten of each room": Comparison("paid-random", TUNED_ON, OURS, TUNED_ON),
     "three of each room, against ten": Comparison("paid-few-views", TUNED_ON, OURS, TUNED_ON),
-    "100 and 200 mixed photographs, against 300": Comparison("paid-mixed", FEW_PAID, OURS, TUNED_ON),
-    "100 and 200 crops, against 300": Comparison("paid-crops", FEW_PAID, OURS, TUNED_ON),
+    "100 and 200 mixtures of them, against 300": Comparison("paid-mixed", FEW_PAID, OURS, TUNED_ON),
+    "100 and 200 crops of them, against 300": Comparison("paid-crops", FEW_PAID, OURS, TUNED_ON),
 }
 
 

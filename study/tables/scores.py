@@ -90,7 +90,7 @@ def students(runs: pandas.DataFrame) -> pandas.DataFrame:
     lines = [
         ("untrained student", "SqueezeNet as it came from ImageNet", "untrained", 0),
         ("student of notebook 4", "as the student of the course, 100 steps", "lesson", TUNED_ON),
-        ("cheap student", "its last four of 13 parts, 500 steps, six kept variants of a photograph", OURS, TUNED_ON),
+        ("cheap student", "its last four of 13 parts, 500 steps, six variants of each photograph, made once", OURS, TUNED_ON),
         (
             "student of the course",
             "its last seven of 13 parts, 500 steps, a new variant in each step",
@@ -177,7 +177,7 @@ def larger(runs: pandas.DataFrame) -> pandas.DataFrame:
         Columns student, learns from, photographs, teacher queries, medium mAP in %, of the teacher's.
     """
     lines = [
-        ("nobody: untrained", "larger-untrained", 0),
+        ("nothing", "larger-untrained", 0),
         ("the teacher", "larger", TUNED_ON),
         ("the teacher", "larger", MANY),
         ("labels, contrastive", "larger-supervised-contrastive", TUNED_ON),
