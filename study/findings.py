@@ -163,7 +163,8 @@ def _verdict(runs: pandas.DataFrame) -> str:
     )
     return (
         f"Added to the recipe (cheap student, {TUNED_ON} photographs, {len(PRIMARY_SEEDS)} seeds): {said}. Each of the "
-        f"{len(primary.QUESTIONS)} questions of the study has an interval of {primary.LEVEL}, so that all hold together with 95 %."
+        f"{len(primary.QUESTIONS)} questions of the study has an interval of {primary.LEVEL}, so that all hold together "
+        "with 95 %."
     )
 
 

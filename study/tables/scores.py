@@ -90,7 +90,12 @@ def students(runs: pandas.DataFrame) -> pandas.DataFrame:
     lines = [
         ("untrained student", "SqueezeNet as it came from ImageNet", "untrained", 0),
         ("student of notebook 4", "as the student of the course, 100 steps", "lesson", TUNED_ON),
-        ("cheap student", "its last four of 13 parts, 500 steps, six variants of each photograph, made once", OURS, TUNED_ON),
+        (
+            "cheap student",
+            "its last four of 13 parts, 500 steps, six variants of each photograph, made once",
+            OURS,
+            TUNED_ON,
+        ),
         (
             "student of the course",
             "its last seven of 13 parts, 500 steps, a new variant in each step",
