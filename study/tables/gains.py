@@ -347,8 +347,8 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
         runs: of the store.
 
     Returns:
-        Columns question, comparison, difference in points (at the level that holds for all together), of each seed, by groups
-        of queries (95 %), p, corrected p, verdict.
+        Columns question, comparison, difference in points (at the level that holds for all together), verdict, p, corrected p,
+        of each seed, by groups of queries (95 %).
     """
     pairs = protocol.comparisons(runs)
     rows = []
@@ -363,11 +363,11 @@ def primary(runs: pandas.DataFrame) -> pandas.DataFrame:
                 "question": protocol.QUESTIONS[question],
                 "comparison": f"{told_of(pair.method, pair.images)} against {told_of(pair.other, pair.other_images)}",
                 f"difference in points ({protocol.LEVEL})": f"{own.interval}",
-                "of each seed": " ".join(f"{100 * float(gain):+.1f}" for gain in (ap - other).nanmean(1)),
-                f"by groups of {GROUP} queries (95 %)": f"{bootstrap(grouped)}",
+                "verdict": own.verdict,
                 "p": f"{own.p:.4f}",
                 "corrected p": f"{own.corrected:.4f}",
-                "verdict": own.verdict,
+                "of each seed": " ".join(f"{100 * float(gain):+.1f}" for gain in (ap - other).nanmean(1)),
+                f"by groups of {GROUP} queries (95 %)": f"{bootstrap(grouped)}",
             }
         )
     return pandas.DataFrame(rows)
