@@ -195,7 +195,7 @@ def _everywhere(runs: pandas.DataFrame) -> str:
 
 
 def _choosing(runs: pandas.DataFrame) -> str:
-    """What three ways to choose photographs gave."""
+    """What each choice of photographs gave."""
     own, said = reported(runs), []
     for what, pair in SPENT.items():
         both = paired_precision(own, pair.method, pair.other, pair.images, pair.other_images)[:2]

@@ -214,7 +214,7 @@ def test_the_style_needs_no_other_setting():
     with matplotlib.rc_context():
         style.use_style()
         assert matplotlib.rcParams["savefig.dpi"] == style.PRINT_DPI
-        assert len(set(palette.COLOURS)) <= len(palette.MARKERS) == len(palette.LINES) == len(style.HATCHES)
+        assert len(set(palette.COLOURS)) + 1 == len(palette.MARKERS) == len(palette.LINES) == len(style.HATCHES)
         drawn(history_plot({"one": history(30)}, log=True))
 
 
